@@ -1,0 +1,51 @@
+//! Grants and adjustments: credits that no payer paid for.
+
+use super::{Decision, check_room};
+use crate::account::error::Refusal;
+use crate::account::event::{AccountEvent, AdjustmentPosted, CreditGranted, GrantSource};
+use crate::account::state::Account;
+use crate::{AdjustmentId, Credits, GrantId, Reason};
+
+pub(super) fn grant(
+    account: &Account,
+    grant: GrantId,
+    source: GrantSource,
+    credits: Credits,
+    reason: Option<&Reason>,
+) -> Result<Decision, Refusal> {
+    if let Some(sequence) = account.grants.get(&grant) {
+        return Ok(Decision::AlreadyApplied { sequence: *sequence });
+    }
+    if !credits.is_positive() {
+        return Err(Refusal::NotPositive { what: "a grant" });
+    }
+    check_room(account, credits)?;
+    let reason = reason.cloned();
+    Ok(Decision::Append(AccountEvent::CreditGranted(CreditGranted { grant, source, credits, reason })))
+}
+
+/// A correction downwards takes only what is available: leased credits are a node's until it gives them back.
+pub(super) fn adjust(
+    account: &Account,
+    adjustment: AdjustmentId,
+    credits: Credits,
+    reason: &Reason,
+) -> Result<Decision, Refusal> {
+    if let Some(sequence) = account.adjustments.get(&adjustment) {
+        return Ok(Decision::AlreadyApplied { sequence: *sequence });
+    }
+    if credits == Credits::ZERO {
+        return Err(Refusal::ZeroAdjustment);
+    }
+    if credits.is_positive() {
+        check_room(account, credits)?;
+    } else {
+        let wanted = credits.checked_neg().ok_or(Refusal::Overflow)?;
+        let available = account.available();
+        if wanted > available {
+            return Err(Refusal::InsufficientCredits { available, wanted });
+        }
+    }
+    let reason = reason.clone();
+    Ok(Decision::Append(AccountEvent::AdjustmentPosted(AdjustmentPosted { adjustment, credits, reason })))
+}

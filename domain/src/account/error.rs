@@ -1,0 +1,95 @@
+//! Why a command was refused. A refusal leaves nothing behind.
+
+use crate::{ChannelName, Credits, Label, LeaseId, Money, OrderId};
+
+/// What was wrong with a command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not enough is available.
+    #[error("{wanted} credits are needed, {available} are available")]
+    InsufficientCredits {
+        /// What may be spent now.
+        available: Credits,
+        /// What was asked.
+        wanted: Credits,
+    },
+    /// A key's budget does not allow it.
+    #[error("{wanted} credits are needed, {left} are left of the key's budget")]
+    BudgetSpent {
+        /// What the budget still allows.
+        left: Credits,
+        /// What was asked.
+        wanted: Credits,
+    },
+    /// No such order in this account.
+    #[error("no order {0} in this account")]
+    UnknownOrder(OrderId),
+    /// An order's id was used before.
+    #[error("order {0} exists already, with other contents")]
+    OrderExists(OrderId),
+    /// A channel reported an order of another channel.
+    #[error("the order belongs to channel {expected}, not {reported}")]
+    WrongChannel {
+        /// The order's channel.
+        expected: ChannelName,
+        /// The reporting one.
+        reported: ChannelName,
+    },
+    /// The payment differs from the order.
+    #[error("{paid} was paid, {expected} was asked")]
+    WrongAmount {
+        /// The order's amount.
+        expected: Money,
+        /// The payment.
+        paid: Money,
+    },
+    /// Another transaction has paid this order.
+    #[error("the order was paid before, by transaction {by}")]
+    PaidBefore {
+        /// The first transaction.
+        by: Label,
+    },
+    /// A paid order cannot be closed.
+    #[error("order {0} is paid and cannot be closed")]
+    OrderPaid(OrderId),
+    /// An amount that must be above zero is not.
+    #[error("{what} must be above zero")]
+    NotPositive {
+        /// Which amount.
+        what: &'static str,
+    },
+    /// An adjustment of nothing.
+    #[error("an adjustment of zero changes nothing")]
+    ZeroAdjustment,
+    /// A sum that the ledger cannot hold.
+    #[error("the account would hold more than the ledger can count")]
+    Overflow,
+    /// No such open lease in this account.
+    #[error("no open lease {0} in this account")]
+    UnknownLease(LeaseId),
+    /// A lease that ended cannot be opened again.
+    #[error("lease {0} is closed")]
+    LeaseClosed(LeaseId),
+    /// A node has a lease of this scope already; more credit is an amendment.
+    #[error("lease {0} of this scope and epoch is open already")]
+    LeaseOpen(LeaseId),
+    /// A lease cannot shrink below zero or grow by shrinking.
+    #[error("a lease of {size} cannot shrink to {to}")]
+    BadShrink {
+        /// The lease's size.
+        size: Credits,
+        /// What was asked.
+        to: Credits,
+    },
+    /// More was spent than the lease held.
+    #[error("{spent} cannot have been spent of a lease of {size}")]
+    SpentAboveLease {
+        /// What was reported.
+        spent: Credits,
+        /// The lease's size.
+        size: Credits,
+    },
+    /// The same idempotency key with another request.
+    #[error("this idempotency key was used before with another request")]
+    KeyReused,
+}

@@ -1,0 +1,294 @@
+//! The account's state: what its events add up to.
+//!
+//! Claims: `evolve` records and never refuses; two halves folded one after the other equal the whole; the state is
+//! plain data, so that projections can keep it as a snapshot.
+
+use super::event::{AccountEvent, CloseReason, GrantSource, Scope};
+use crate::{
+    AdjustmentId, ChannelName, Credits, EpochId, GrantId, IdempotencyKey, KeyId, Label, LeaseId, Moment, Money, OrderId,
+    Reason, Recorded,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How many closed leases are remembered, so that a late repeat of their grant is recognised.
+///
+/// Bounded because an account opens a lease for every burst of calls. A repeat comes within seconds of the first, from
+/// the node that made the lease's id, so some hundreds are ample.
+pub const CLOSED_LEASES_REMEMBERED: usize = 256;
+
+/// A wallet as of its last event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Events so far; the last one's version.
+    pub version: u64,
+    /// All credits that ever came in.
+    pub credits_in: Credits,
+    /// All credits that were taken out, other than by usage.
+    pub credits_out: Credits,
+    /// All that was spent of leases that are closed.
+    pub spent_of_closed: Credits,
+    /// Top-up orders.
+    pub orders: BTreeMap<OrderId, Order>,
+    /// Grants, with the sequence of their event.
+    pub grants: BTreeMap<GrantId, u64>,
+    /// Adjustments, with the sequence of their event.
+    pub adjustments: BTreeMap<AdjustmentId, u64>,
+    /// Idempotency keys, with what was asked and the sequence of the answer.
+    pub keys: BTreeMap<IdempotencyKey, Keyed>,
+    /// Leases that nodes hold.
+    pub leases: BTreeMap<LeaseId, OpenLease>,
+    /// The last closed leases, oldest first, with the sequence of their close.
+    pub closed_leases: VecDeque<(LeaseId, u64)>,
+    /// What keys with a budget have spent in their current period.
+    pub budgets: BTreeMap<KeyId, BudgetUse>,
+}
+
+/// A top-up order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Where it is paid.
+    pub channel: ChannelName,
+    /// What must be paid.
+    pub pay: Money,
+    /// What it buys.
+    pub credits: Credits,
+    /// When the offer ends.
+    pub expires_at: Moment,
+    /// The sequence of its first event.
+    pub initiated: u64,
+    /// How far it got.
+    pub status: OrderStatus,
+}
+
+/// How far an order got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum OrderStatus {
+    /// Waiting for its payment.
+    Pending,
+    /// Ended unpaid; a late payment still credits.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+        /// The sequence of that event.
+        sequence: u64,
+    },
+    /// Paid and credited.
+    Completed {
+        /// The channel's transaction.
+        provider_txn: Label,
+        /// The sequence of that event.
+        sequence: u64,
+    },
+}
+
+/// A slice that a node holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenLease {
+    /// The holder's run.
+    pub epoch: EpochId,
+    /// Who may spend it.
+    pub scope: Scope,
+    /// Its size.
+    pub credits: Credits,
+    /// The sequence of its grant.
+    pub granted: u64,
+}
+
+/// What a key with a budget has spent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetUse {
+    /// The period, as in [`Scope::Key`].
+    pub period: Label,
+    /// Spent of closed leases of that period.
+    pub spent: Credits,
+}
+
+/// What an idempotency key stood for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyed {
+    /// What was asked.
+    pub request: Request,
+    /// The sequence of the event it led to.
+    pub sequence: u64,
+}
+
+/// What a caller asked, without the ids and numbers that the gateway added: what two requests with the same
+/// idempotency key must agree on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Request {
+    /// Pay this much there.
+    TopUp {
+        /// Where.
+        channel: ChannelName,
+        /// How much.
+        pay: Money,
+    },
+    /// Give this much.
+    Grant {
+        /// Why it is given.
+        source: GrantSource,
+        /// How much.
+        credits: Credits,
+    },
+    /// Correct by this much.
+    Adjustment {
+        /// The difference.
+        credits: Credits,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+impl Account {
+    /// What may be spent, leased or taken out now. Below zero only after a payment was taken back.
+    ///
+    /// The sums cannot overflow: `decide` refuses credits that would.
+    pub fn available(&self) -> Credits {
+        let leased = self.leases.values().map(|lease| lease.credits);
+        Credits::checked_sum(leased)
+            .and_then(|leased| {
+                self.credits_in.checked_sub(self.credits_out)?.checked_sub(self.spent_of_closed)?.checked_sub(leased)
+            })
+            .unwrap_or(Credits::ZERO)
+    }
+
+    /// What a key has used of its budget in a period: spent, or still out in leases.
+    pub fn budget_used(&self, key: KeyId, period: &Label) -> Credits {
+        let spent = self.budgets.get(&key).filter(|it| it.period == *period).map_or(Credits::ZERO, |it| it.spent);
+        let leased = self.leases.values().filter(|lease| lease.scope.is_of(key, period)).map(|lease| lease.credits);
+        Credits::checked_sum(leased.chain([spent])).unwrap_or(Credits::from_nano(i64::MAX))
+    }
+
+    /// Records what has happened. Never refuses: the decision was made when the event was appended.
+    #[must_use]
+    pub fn evolve(mut self, recorded: &Recorded<AccountEvent>) -> Self {
+        self.apply(recorded);
+        self
+    }
+
+    /// [`Account::evolve`] in place.
+    pub fn apply(&mut self, recorded: &Recorded<AccountEvent>) {
+        let sequence = recorded.sequence;
+        self.version = recorded.version;
+        if let (Some(key), Some(request)) = (&recorded.key, Request::of_event(&recorded.event)) {
+            self.keys.insert(key.clone(), Keyed { request, sequence });
+        }
+        match &recorded.event {
+            AccountEvent::TopUpInitiated(it) => {
+                let order = Order {
+                    channel: it.channel.clone(),
+                    pay: it.pay,
+                    credits: it.credits,
+                    expires_at: it.expires_at,
+                    initiated: sequence,
+                    status: OrderStatus::Pending,
+                };
+                self.orders.insert(it.order, order);
+            }
+            AccountEvent::TopUpCompleted(it) => {
+                add(&mut self.credits_in, it.credits);
+                if let Some(order) = self.orders.get_mut(&it.order) {
+                    order.status = OrderStatus::Completed { provider_txn: it.provider_txn.clone(), sequence };
+                }
+            }
+            AccountEvent::TopUpClosed(it) => {
+                if let Some(order) = self.orders.get_mut(&it.order) {
+                    order.status = OrderStatus::Closed { reason: it.reason, sequence };
+                }
+            }
+            AccountEvent::CreditGranted(it) => {
+                add(&mut self.credits_in, it.credits);
+                self.grants.insert(it.grant, sequence);
+            }
+            AccountEvent::AdjustmentPosted(it) => {
+                if it.credits.is_negative() {
+                    subtract(&mut self.credits_out, it.credits);
+                } else {
+                    add(&mut self.credits_in, it.credits);
+                }
+                self.adjustments.insert(it.adjustment, sequence);
+            }
+            AccountEvent::LeaseGranted(it) => {
+                let lease = OpenLease {
+                    epoch: it.epoch,
+                    scope: it.scope.clone(),
+                    credits: it.credits,
+                    granted: sequence,
+                };
+                self.leases.insert(it.lease, lease);
+            }
+            AccountEvent::LeaseAmended(it) => {
+                if let Some(lease) = self.leases.get_mut(&it.lease) {
+                    lease.credits = it.credits;
+                }
+            }
+            AccountEvent::LeaseClosed(it) => {
+                if let Some(lease) = self.leases.remove(&it.lease) {
+                    add(&mut self.spent_of_closed, it.spent);
+                    self.count_budget(lease.scope, it.spent);
+                }
+                self.closed_leases.push_back((it.lease, sequence));
+                if self.closed_leases.len() > CLOSED_LEASES_REMEMBERED {
+                    self.closed_leases.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Periods are written so that a later one sorts after an earlier one of the same kind; a lease of an earlier
+    /// period that closes late no longer counts against the current one.
+    fn count_budget(&mut self, scope: Scope, spent: Credits) {
+        let Scope::Key { key, period } = scope else { return };
+        let used = self
+            .budgets
+            .entry(key)
+            .or_insert_with(|| BudgetUse { period: period.clone(), spent: Credits::ZERO });
+        let same_kind = used.period.as_str().len() == period.as_str().len();
+        if used.period == period {
+            add(&mut used.spent, spent);
+        } else if !same_kind || used.period < period {
+            *used = BudgetUse { period, spent };
+        }
+    }
+}
+
+impl Scope {
+    /// Is this the scope of that key's budget in that period?
+    pub fn is_of(&self, of_key: KeyId, of_period: &Label) -> bool {
+        match self {
+            Self::Account => false,
+            Self::Key { key, period } => *key == of_key && period == of_period,
+        }
+    }
+}
+
+impl Request {
+    /// What the caller had asked that led to this event.
+    fn of_event(event: &AccountEvent) -> Option<Self> {
+        match event {
+            AccountEvent::TopUpInitiated(it) => Some(Self::TopUp { channel: it.channel.clone(), pay: it.pay }),
+            AccountEvent::CreditGranted(it) => Some(Self::Grant { source: it.source, credits: it.credits }),
+            AccountEvent::AdjustmentPosted(it) => {
+                Some(Self::Adjustment { credits: it.credits, reason: it.reason.clone() })
+            }
+            AccountEvent::TopUpCompleted(_)
+            | AccountEvent::TopUpClosed(_)
+            | AccountEvent::LeaseGranted(_)
+            | AccountEvent::LeaseAmended(_)
+            | AccountEvent::LeaseClosed(_) => None,
+        }
+    }
+}
+
+/// Adds what `decide` has checked to fit.
+fn add(sum: &mut Credits, credits: Credits) {
+    *sum = sum.checked_add(credits).unwrap_or(*sum);
+}
+
+/// Subtracts what `decide` has checked to fit.
+fn subtract(sum: &mut Credits, credits: Credits) {
+    *sum = sum.checked_sub(credits).unwrap_or(*sum);
+}

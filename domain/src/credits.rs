@@ -1,0 +1,156 @@
+//! Credits: the unit of the wallet, in whole billionths.
+//!
+//! Claims: sums are checked; text goes in and out without a float; a text with more than nine decimals is refused,
+//! never rounded.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Billionths of a credit ("nano-credits"). Negative only where a direction is meant: an adjustment, a debt, a posting.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Credits(i64);
+
+/// Why a text is not an amount of credits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreditsError {
+    /// Not of the form `-12.345`.
+    #[error("{0:?} is not a decimal number such as \"12.5\"")]
+    NotANumber(String),
+    /// More than nine decimals.
+    #[error("{0:?} has more than nine decimals; the smallest unit is 0.000000001")]
+    TooPrecise(String),
+    /// Beyond what the ledger can hold.
+    #[error("{0:?} is larger than the ledger can hold")]
+    TooLarge(String),
+}
+
+impl Credits {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// Nano-credits in one credit.
+    pub const NANO_PER_CREDIT: i64 = 1_000_000_000;
+
+    /// From billionths.
+    pub const fn from_nano(nano: i64) -> Self {
+        Self(nano)
+    }
+
+    /// Billionths.
+    pub const fn nano(self) -> i64 {
+        self.0
+    }
+
+    /// The sum, unless it does not fit.
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(sum) => Some(Self(sum)),
+            None => None,
+        }
+    }
+
+    /// The difference, unless it does not fit.
+    pub const fn checked_sub(self, other: Self) -> Option<Self> {
+        match self.0.checked_sub(other.0) {
+            Some(difference) => Some(Self(difference)),
+            None => None,
+        }
+    }
+
+    /// The amount with the other sign, unless it does not fit.
+    pub const fn checked_neg(self) -> Option<Self> {
+        match self.0.checked_neg() {
+            Some(negated) => Some(Self(negated)),
+            None => None,
+        }
+    }
+
+    /// The sum of all, unless it does not fit.
+    pub fn checked_sum(all: impl IntoIterator<Item = Self>) -> Option<Self> {
+        all.into_iter().try_fold(Self::ZERO, Self::checked_add)
+    }
+
+    /// Below zero?
+    pub const fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+
+    /// Above zero?
+    pub const fn is_positive(self) -> bool {
+        self.0 > 0
+    }
+}
+
+impl std::fmt::Display for Credits {
+    /// Exact, without trailing zeros: `12.5`, `-0.000000001`, `0`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let nano = self.0.unsigned_abs();
+        let (whole, rest) = (nano / 1_000_000_000, nano % 1_000_000_000);
+        if rest == 0 {
+            return write!(f, "{sign}{whole}");
+        }
+        let decimals = format!("{rest:09}");
+        write!(f, "{sign}{whole}.{}", decimals.trim_end_matches('0'))
+    }
+}
+
+impl std::fmt::Debug for Credits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credits({self})")
+    }
+}
+
+impl std::str::FromStr for Credits {
+    type Err = CreditsError;
+
+    fn from_str(text: &str) -> Result<Self, CreditsError> {
+        let nano = crate::money::parse_scaled(text, 9).map_err(|error| match error {
+            crate::money::ScaledError::NotANumber => CreditsError::NotANumber(text.into()),
+            crate::money::ScaledError::TooPrecise => CreditsError::TooPrecise(text.into()),
+            crate::money::ScaledError::TooLarge => CreditsError::TooLarge(text.into()),
+        })?;
+        Ok(Self(nano))
+    }
+}
+
+impl Serialize for Credits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Credits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trips() {
+        for (text, nano) in [
+            ("0", 0),
+            ("1", 1_000_000_000),
+            ("-0.5", -500_000_000),
+            ("0.000000001", 1),
+            ("9223372036.854775807", i64::MAX),
+            ("-9223372036.854775808", i64::MIN),
+        ] {
+            assert_eq!(text.parse::<Credits>(), Ok(Credits(nano)));
+            assert_eq!(Credits(nano).to_string(), text);
+        }
+        assert_eq!("+1.50".parse(), Ok(Credits(1_500_000_000)));
+    }
+
+    #[test]
+    fn bad_text_is_refused_by_name() {
+        for text in ["", "-", ".", "1.", ".5", "1e3", "1,000", "0x1", " 1", "١", "NaN", "--1", "1.2.3"] {
+            assert!(matches!(text.parse::<Credits>(), Err(CreditsError::NotANumber(_))), "{text}");
+        }
+        assert!(matches!("0.0000000001".parse::<Credits>(), Err(CreditsError::TooPrecise(_))));
+        assert!(matches!("9223372036.854775808".parse::<Credits>(), Err(CreditsError::TooLarge(_))));
+    }
+}

@@ -1,0 +1,120 @@
+//! Events: facts on the log, in the past tense, immutable.
+//!
+//! Claims: everything a fold needs is in the event; no e-mail, name, address, prompt or secret is. The JSON of a type
+//! never changes: another shape is another version (`ledger::codec`).
+
+pub use crate::account::event::*;
+use crate::{
+    AccountId, BatchId, ChannelName, EpochId, EventId, IdempotencyKey, Label, Moment, Money, Reason, UsageRecord,
+};
+use serde::{Deserialize, Serialize};
+
+/// Who caused an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Actor {
+    /// What kind of actor.
+    pub kind: ActorKind,
+    /// Which one: a user's id, a channel's name, an epoch; opaque here.
+    pub id: Label,
+}
+
+/// Kinds of actors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorKind {
+    /// The account's owner.
+    User,
+    /// An operator.
+    Admin,
+    /// A payment channel.
+    Channel,
+    /// A relay node.
+    Node,
+    /// The gateway itself.
+    System,
+}
+
+/// Reported by one run of one relay node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum NodeEvent {
+    /// Calls consumed tokens.
+    UsageReported(UsageReported),
+}
+
+/// A batch of usage records, of many accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageReported {
+    /// This report.
+    pub batch: BatchId,
+    /// What was consumed.
+    pub records: Vec<UsageRecord>,
+}
+
+/// A payment that could not be credited to anyone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum SuspenseEvent {
+    /// A verified payment matched no order, or not its amount.
+    PaymentSuspended(PaymentSuspended),
+}
+
+/// A payment held until a person decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentSuspended {
+    /// The order number that the channel named, as it wrote it.
+    pub order: Label,
+    /// The channel's own transaction number.
+    pub provider_txn: Label,
+    /// What was paid.
+    pub paid: Money,
+    /// Why it was not credited.
+    pub reason: Reason,
+    /// Where the raw callback lies in INBOX.
+    pub inbox: u64,
+}
+
+/// Any event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A decision about one account.
+    Account(AccountId, AccountEvent),
+    /// A report of one node.
+    Node(EpochId, NodeEvent),
+    /// A payment at one channel that matches nothing.
+    Suspense(ChannelName, SuspenseEvent),
+}
+
+/// An event as it stands on the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded<E> {
+    /// The stream sequence: the global order and the only position.
+    pub sequence: u64,
+    /// The event's own id.
+    pub id: EventId,
+    /// 1, 2, 3… within its subject.
+    pub version: u64,
+    /// When it was decided, by the writer's clock; never used to order.
+    pub at: Moment,
+    /// Who caused it.
+    pub actor: Actor,
+    /// The caller's idempotency key.
+    pub key: Option<IdempotencyKey>,
+    /// What happened.
+    pub event: E,
+}
+
+impl<E> Recorded<E> {
+    /// The same record around another event.
+    pub fn with<F>(&self, event: F) -> Recorded<F> {
+        Recorded {
+            sequence: self.sequence,
+            id: self.id,
+            version: self.version,
+            at: self.at,
+            actor: self.actor.clone(),
+            key: self.key.clone(),
+            event,
+        }
+    }
+}

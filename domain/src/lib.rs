@@ -1,0 +1,32 @@
+//! The rules of money, as pure functions.
+//!
+//! For: what a credit, a price, an account, a lease and an event are; whether a command may happen
+//! ([`account::decide`]), what an event changes ([`account::Account::evolve`]) and which journal lines it makes
+//! ([`posting::postings`]).
+//! May not touch: clocks, randomness, I/O, NATS, SQL, HTTP. Times and ids arrive as arguments.
+//! Claims: no accepted sequence of commands takes what is available below zero; postings sum to zero per unit;
+//! every amount is a checked integer, and every rounding has a name.
+
+pub mod account;
+pub mod credits;
+pub mod event;
+pub mod id;
+pub mod money;
+pub mod posting;
+pub mod price;
+pub mod text;
+pub mod time;
+pub mod usage;
+
+pub use account::{Account, Command, Decision, Refusal, decide};
+pub use credits::Credits;
+pub use event::{AccountEvent, Actor, ActorKind, Event, NodeEvent, Recorded, SuspenseEvent};
+pub use id::{
+    AccountId, AdjustmentId, BatchId, EpochId, EventId, GrantId, KeyId, LeaseId, OrderId, PriceVersionId, RequestId,
+};
+pub use money::{Currency, Money};
+pub use posting::{Posting, Unit, postings};
+pub use price::{Prices, Tokens, UnitPrices};
+pub use text::{ChannelName, IdempotencyKey, Label, Reason};
+pub use time::Moment;
+pub use usage::{Outcome, UsageRecord, UsageSource};
