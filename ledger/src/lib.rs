@@ -1,1 +1,28 @@
-//! x
+//! The log: every decision, report and callback as an append-only event on NATS JetStream.
+//!
+//! For: streams and their guards ([`log`]), event JSON and its versions ([`codec`]), deciding and appending about one
+//! account ([`account`]), leases and metering on a relay node ([`meter`]), raw payment callbacks ([`inbox`]), admin acts
+//! ([`audit`]), and the supervised local server ([`server`]).
+//! May not touch: SQL, HTTP, provider formats.
+//! Claims: an acknowledged event is on the log exactly once; a subject has one un-acknowledged append at a time; no
+//! balance is ever stored here, only what happened.
+
+pub mod account;
+pub mod audit;
+pub mod codec;
+pub mod error;
+pub mod inbox;
+pub mod log;
+pub mod meter;
+pub mod server;
+pub mod subject;
+pub mod suspense;
+
+pub use account::{Ledger, NoSnapshots, Receipt, Snapshot, Snapshots};
+pub use audit::{Act, Audit};
+pub use error::LedgerError;
+pub use inbox::{Inbox, RawCallback, StoredCallback};
+pub use log::{Appended, Durability, Hash, Log, LogOptions, Logged, StreamIdentity, Tail};
+pub use meter::{Hold, HoldError, HoldRequest, Meter, MeterOptions, MeterStatus, Settled};
+pub use server::{LocalServer, LocalServerOptions};
+pub use subject::Subject;

@@ -1,0 +1,208 @@
+//! The log: the connection to JetStream, its streams, and the one way to append.
+//!
+//! For: creating and checking LEDGER, INBOX and AUDIT; appending with the expected last sequence; reading back.
+//! May not touch: what events mean.
+//! Claims: the binary refuses to run on a server or a stream that could lose, drop or rewrite a message; an append whose
+//! outcome was unclear is looked up, never guessed and never repeated under a new id.
+
+mod append;
+
+mod read;
+pub(crate) mod streams;
+
+pub use append::Appended;
+pub(crate) use append::pause;
+pub use read::{Logged, Tail};
+
+use crate::LedgerError;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// SHA-256 of the stored bytes of a message.
+pub type Hash = [u8; 32];
+
+/// The hash that chains a message to its successor on the subject.
+pub fn hash(bytes: &[u8]) -> Hash {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).into()
+}
+
+/// How to reach the log.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// Server addresses: `nats://host:4222`.
+    pub servers: Vec<String>,
+    /// A token, where the server asks for one.
+    pub token: Option<String>,
+    /// Copies of each message: 1 on a single server, 3 in a cluster.
+    pub replicas: usize,
+    /// How often the server flushes to disk, where whoever configured it knows: `always`. The server itself does not say.
+    pub sync: Option<String>,
+    /// How long INBOX keeps raw callbacks, in days.
+    pub inbox_days: u32,
+    /// How long to wait for one answer of the server.
+    pub timeout: Duration,
+    /// How long one append is tried before its outcome is left open: long enough for a server to be started again.
+    pub patience: Duration,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            servers: vec!["nats://127.0.0.1:4222".into()],
+            token: None,
+            replicas: 1,
+            sync: None,
+            inbox_days: 400,
+            timeout: Duration::from_secs(2),
+            patience: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Which stream this is: another one of the same name has another creation time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamIdentity {
+    /// Its name.
+    pub stream: String,
+    /// When it was created, as the server writes it.
+    pub created: String,
+    /// The sequence of its last message; 0 when it is empty.
+    pub last_sequence: u64,
+}
+
+/// The durability in force, for the banner and `/readyz`: nobody should learn it from an incident.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Durability {
+    /// The server's version.
+    pub server_version: String,
+    /// Copies of each message.
+    pub replicas: usize,
+    /// How often the server flushes: `always`, an interval, or `unknown` where nobody said.
+    pub sync: String,
+}
+
+/// The log. Cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: async_nats::Client,
+    context: async_nats::jetstream::Context,
+    options: LogOptions,
+}
+
+impl Log {
+    /// Connects, checks the server's version, creates the streams that are missing and compares those that exist.
+    ///
+    /// Errors: [`LedgerError::Unavailable`] when no server answers, [`LedgerError::Unfit`] when the server is too old or
+    /// a stream differs from what a ledger needs.
+    pub async fn connect(options: LogOptions) -> Result<Self, LedgerError> {
+        let mut connect = async_nats::ConnectOptions::new()
+            .name("nexusroute")
+            .request_timeout(Some(options.timeout))
+            .reconnect_delay_callback(|attempts| {
+                // Quick at first (a supervised server is back in a moment), then once a second.
+                Duration::from_millis(u64::try_from(attempts.min(10)).unwrap_or(10) * 100)
+            });
+        if let Some(token) = &options.token {
+            connect = connect.token(token.clone());
+        }
+        let servers = options
+            .servers
+            .iter()
+            .map(|server| server.parse::<async_nats::ServerAddr>())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| LedgerError::Unfit(format!("a NATS address is wrong: {error}")))?;
+        let client =
+            connect.connect(servers).await.map_err(|error| LedgerError::Unavailable(format!("NATS: {error}")))?;
+        let context = async_nats::jetstream::new(client.clone());
+        let log = Self { inner: Arc::new(Inner { client, context, options }) };
+        log.check_version()?;
+        log.prepare_streams().await?;
+        Ok(log)
+    }
+
+    /// The durability in force.
+    pub fn durability(&self) -> Durability {
+        Durability {
+            server_version: self.inner.client.server_info().version,
+            replicas: self.inner.options.replicas,
+            sync: self.inner.options.sync.clone().unwrap_or_else(|| "unknown".into()),
+        }
+    }
+
+    /// Is the connection up at this moment?
+    pub fn is_connected(&self) -> bool {
+        self.inner.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Which stream LEDGER is, and its last sequence. Answered by the stream's leader.
+    pub async fn identity(&self) -> Result<StreamIdentity, LedgerError> {
+        let info = self.api("STREAM.INFO.LEDGER", &Value::Null).await?;
+        let created = info["created"].as_str().unwrap_or_default().to_owned();
+        let last_sequence = info["state"]["last_seq"]
+            .as_u64()
+            .ok_or_else(|| LedgerError::Unavailable("the stream's information has no last sequence".into()))?;
+        Ok(StreamIdentity { stream: streams::LEDGER.into(), created, last_sequence })
+    }
+
+    /// One request to the JetStream API.
+    async fn api(&self, verb: &str, body: &Value) -> Result<Value, LedgerError> {
+        let payload = match body {
+            Value::Null => bytes::Bytes::new(),
+            body => body.to_string().into(),
+        };
+        let answer = self
+            .inner
+            .client
+            .request(format!("$JS.API.{verb}"), payload)
+            .await
+            .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+        let answer: Value = serde_json::from_slice(&answer.payload)
+            .map_err(|error| LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}")))?;
+        match &answer["error"] {
+            Value::Null => Ok(answer),
+            error => Err(ApiError::of(error).into_ledger(verb)),
+        }
+    }
+}
+
+/// An error answer of JetStream. Only the numbers are stable.
+#[derive(Debug)]
+struct ApiError {
+    /// The HTTP-like status.
+    code: u64,
+    /// JetStream's own number.
+    err_code: u64,
+    description: String,
+}
+
+impl ApiError {
+    const STREAM_NOT_FOUND: u64 = 10059;
+    const NO_MESSAGE: u64 = 10037;
+    /// "wrong last sequence", with the number.
+    const WRONG_LAST_SEQUENCE: u64 = 10071;
+    /// "wrong last sequence" without a number: another message for the subject is still being committed.
+    const WRONG_LAST_SEQUENCE_IN_FLIGHT: u64 = 10164;
+
+    fn of(error: &Value) -> Self {
+        Self {
+            code: error["code"].as_u64().unwrap_or(0),
+            err_code: error["err_code"].as_u64().unwrap_or(0),
+            description: error["description"].as_str().unwrap_or("no description").to_owned(),
+        }
+    }
+
+    fn into_ledger(self, verb: &str) -> LedgerError {
+        let text = format!("{verb}: {} ({}/{})", self.description, self.code, self.err_code);
+        // 5xx and "not available" pass; anything else will not get better by itself.
+        match self.code {
+            500.. => LedgerError::Unavailable(text),
+            _ => LedgerError::Unfit(text),
+        }
+    }
+}

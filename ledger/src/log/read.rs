@@ -1,0 +1,196 @@
+//! Reading: single messages from the leader, and the ordered tail that projections follow.
+
+use super::{ApiError, Hash, Log, hash, streams};
+use crate::{LedgerError, codec, subject::Subject};
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use domain::{AccountId, Event, Moment, Recorded};
+use futures_util::{FutureExt, StreamExt};
+use serde_json::{Value, json};
+
+/// An event as read from the log.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    /// The event.
+    pub recorded: Recorded<Event>,
+    /// The hash of its stored bytes: the `prev` of its successor on the subject.
+    pub hash: Hash,
+    /// What it says of its predecessor.
+    pub prev: Option<Hash>,
+    /// When the server stored it.
+    pub stored_at: Moment,
+}
+
+/// A message as the server stores it.
+pub(crate) struct StoredMessage {
+    pub(crate) sequence: u64,
+    pub(crate) subject: String,
+    pub(crate) message_id: Option<String>,
+    pub(crate) data: Vec<u8>,
+    pub(crate) stored_at: Moment,
+}
+
+impl StoredMessage {
+    fn decode(&self) -> Result<Logged, LedgerError> {
+        let decoded = codec::decode(&self.subject, self.sequence, &self.data)?;
+        let (recorded, prev) = (decoded.recorded, decoded.prev);
+        Ok(Logged { recorded, hash: hash(&self.data), prev, stored_at: self.stored_at })
+    }
+}
+
+/// Messages fetched one by one before a consumer is worth its set-up.
+const SINGLE_READS: usize = 16;
+
+impl Log {
+    /// The message at a LEDGER sequence, if there is one.
+    pub async fn at(&self, sequence: u64) -> Result<Option<Logged>, LedgerError> {
+        let message = self.message(streams::LEDGER, &json!({ "seq": sequence })).await?;
+        message.map(|message| message.decode()).transpose()
+    }
+
+    /// The last message on a LEDGER subject, if there is one.
+    pub async fn last_on(&self, subject: &Subject) -> Result<Option<Logged>, LedgerError> {
+        let message = self.message(streams::LEDGER, &json!({ "last_by_subj": subject.to_string() })).await?;
+        message.map(|message| message.decode()).transpose()
+    }
+
+    /// All events on a subject behind a sequence, in order.
+    pub async fn events_behind(&self, subject: &Subject, after: u64) -> Result<Vec<Logged>, LedgerError> {
+        let (name, mut events, mut position) = (subject.to_string(), Vec::new(), after);
+        while events.len() < SINGLE_READS {
+            let Some(message) = self.next_on_subject(streams::LEDGER, &name, position).await? else {
+                return Ok(events);
+            };
+            position = message.sequence;
+            events.push(message.decode()?);
+        }
+        // The tail may not trail the leader's answer: read up to the last message known now.
+        let last = self.last_on(subject).await?.map_or(0, |logged| logged.recorded.sequence);
+        let mut tail = self.tail(position, Some(&name)).await?;
+        while position < last {
+            for logged in tail.next_batch(1000).await? {
+                position = logged.recorded.sequence;
+                events.push(logged);
+            }
+        }
+        Ok(events)
+    }
+
+    /// Reads LEDGER in order from the first message behind `after`; `filter` narrows it to one subject.
+    ///
+    /// Any error ends the tail: open a new one at the last position that was taken care of.
+    pub async fn tail(&self, after: u64, filter: Option<&str>) -> Result<Tail, LedgerError> {
+        let config = pull::OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+            filter_subject: filter.unwrap_or_default().to_owned(),
+            ..Default::default()
+        };
+        let unavailable = |error: &dyn std::fmt::Display| LedgerError::Unavailable(format!("reading LEDGER: {error}"));
+        let stream = self.inner.context.get_stream_no_info(streams::LEDGER).await.map_err(|error| unavailable(&error))?;
+        let consumer = stream.create_consumer(config).await.map_err(|error| unavailable(&error))?;
+        let messages = consumer.messages().await.map_err(|error| unavailable(&error))?;
+        Ok(Tail { messages, pending: None })
+    }
+
+    /// The first message on a subject behind a sequence, asked of the stream's leader.
+    pub(crate) async fn next_on_subject(
+        &self,
+        stream: &str,
+        subject: &str,
+        after: u64,
+    ) -> Result<Option<StoredMessage>, LedgerError> {
+        self.message(stream, &json!({ "seq": after + 1, "next_by_subj": subject })).await
+    }
+
+    /// One message of a stream, by the ordinary message get: a direct get may be answered by a trailing replica.
+    pub(crate) async fn message(&self, stream: &str, which: &Value) -> Result<Option<StoredMessage>, LedgerError> {
+        let request = bytes::Bytes::from(which.to_string());
+        let answer = self
+            .inner
+            .client
+            .request(format!("$JS.API.STREAM.MSG.GET.{stream}"), request)
+            .await
+            .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+        let answer: Value = serde_json::from_slice(&answer.payload)
+            .map_err(|error| LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}")))?;
+        match &answer["error"] {
+            Value::Null => stored_message(&answer["message"])
+                .map(Some)
+                .ok_or_else(|| LedgerError::Unavailable("an answer of the server holds no message".into())),
+            error if error["err_code"] == ApiError::NO_MESSAGE => Ok(None),
+            error => Err(ApiError::of(error).into_ledger("STREAM.MSG.GET")),
+        }
+    }
+
+    /// All events of one account behind a sequence.
+    pub(crate) async fn account_events(&self, account: AccountId, after: u64) -> Result<Vec<Logged>, LedgerError> {
+        self.events_behind(&Subject::Account(account), after).await
+    }
+}
+
+/// An ordered reader of LEDGER.
+pub struct Tail {
+    messages: pull::Ordered,
+    pending: Option<u64>,
+}
+
+impl Tail {
+    /// Waits for the next message, then takes what has arrived already, up to `max`. Safe to drop while it waits.
+    pub async fn next_batch(&mut self, max: usize) -> Result<Vec<Logged>, LedgerError> {
+        let mut batch = Vec::new();
+        let first = self.messages.next().await;
+        batch.push(self.take(first)?);
+        while batch.len() < max {
+            match self.messages.next().now_or_never() {
+                None => break,
+                Some(next) => batch.push(self.take(next)?),
+            }
+        }
+        Ok(batch)
+    }
+
+    /// How many messages lay behind the last one taken, when the server sent it; `None` before the first.
+    pub fn pending(&self) -> Option<u64> {
+        self.pending
+    }
+
+    fn take<E: std::fmt::Display>(
+        &mut self,
+        next: Option<Result<async_nats::jetstream::Message, E>>,
+    ) -> Result<Logged, LedgerError> {
+        let message = next
+            .ok_or_else(|| LedgerError::Unavailable("the reader of LEDGER has ended".into()))?
+            .map_err(|error| LedgerError::Unavailable(format!("reading LEDGER: {error}")))?;
+        let info = message.info().map_err(|error| LedgerError::Unavailable(format!("reading LEDGER: {error}")))?;
+        let (sequence, pending) = (info.stream_sequence, info.pending);
+        let stored_at = i64::try_from(info.published.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
+        let decoded = codec::decode(&message.subject, sequence, &message.payload)?;
+        self.pending = Some(pending);
+        Ok(Logged {
+            recorded: decoded.recorded,
+            hash: hash(&message.payload),
+            prev: decoded.prev,
+            stored_at: Moment::from_micros(stored_at),
+        })
+    }
+}
+
+fn stored_message(message: &Value) -> Option<StoredMessage> {
+    let decode = |field: &str| match &message[field] {
+        Value::Null => Some(Vec::new()),
+        text => BASE64.decode(text.as_str()?).ok(),
+    };
+    let headers = String::from_utf8(decode("hdrs")?).ok()?;
+    let message_id = headers.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("Nats-Msg-Id").then(|| value.trim().to_owned())
+    });
+    Some(StoredMessage {
+        sequence: message["seq"].as_u64()?,
+        subject: message["subject"].as_str()?.to_owned(),
+        message_id,
+        data: decode("data")?,
+        stored_at: message["time"].as_str()?.parse().ok()?,
+    })
+}
