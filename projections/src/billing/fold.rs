@@ -1,0 +1,326 @@
+use super::query::BillingKind;
+use crate::calendar::local_day;
+use crate::facts::{CountedUsage, Decision, Facts};
+use crate::top_ups::OrderStatus;
+use crate::{Halt, ProjectionError, Set, Tx, Value};
+use chrono::FixedOffset;
+use domain::account::event::GrantSource;
+use domain::{AccountEvent, AccountId, Credits, Moment, Money, OrderId};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// The columns of `billing_records`.
+pub(super) const COLUMNS: [&str; 18] = [
+    "id",
+    "user_id",
+    "type",
+    "reference",
+    "amount",
+    "currency",
+    "quota_amount",
+    "description",
+    "transaction_id",
+    "status",
+    "created_at",
+    "updated_at",
+    "first_seq",
+    "event_seq",
+    "day",
+    "day_start",
+    "time_zone",
+    "requests",
+];
+
+/// What a batch does to billing records.
+#[derive(Debug, Default)]
+pub(crate) struct BillingRows {
+    /// Rows that begin in this batch, in the log's order.
+    new: Vec<NewRow>,
+    /// Where an order's row lies in `new`.
+    orders: BTreeMap<(AccountId, OrderId), usize>,
+    /// Ends of orders that began in an earlier batch.
+    ends: BTreeMap<(AccountId, OrderId), End>,
+    /// Consumption, by account and day.
+    days: BTreeMap<(AccountId, String), Day>,
+}
+
+#[derive(Debug)]
+struct NewRow {
+    id: String,
+    account: AccountId,
+    kind: BillingKind,
+    /// The order, grant or adjustment; with the kind it names the row within the account.
+    reference: String,
+    money: Option<Money>,
+    credits: Credits,
+    description: String,
+    created_at: Moment,
+    first_seq: u64,
+    end: End,
+}
+
+/// The part of a row that its last event sets.
+#[derive(Clone, Debug)]
+struct End {
+    transaction: Option<String>,
+    status: OrderStatus,
+    at: Moment,
+    sequence: u64,
+    /// The day that the row counts in: of its last event, so that a payment after midnight counts when it came.
+    day: String,
+    day_start: Moment,
+    zone: String,
+}
+
+#[derive(Debug)]
+struct Day {
+    credits: Credits,
+    requests: i64,
+    created_at: Moment,
+    updated_at: Moment,
+    first_seq: u64,
+    last_seq: u64,
+    day: String,
+    day_start: Moment,
+}
+
+impl BillingRows {
+    /// What a batch means for billing; pure.
+    pub(crate) fn fold(facts: &Facts<'_>) -> Result<Self, Halt> {
+        let mut rows = Self::default();
+        for decision in &facts.decisions {
+            rows.decided(decision, facts.zone);
+        }
+        for usage in &facts.usage {
+            rows.consumed(usage, facts.zone)?;
+        }
+        Ok(rows)
+    }
+
+    fn decided(&mut self, decision: &Decision<'_>, zone: FixedOffset) {
+        let account = decision.account;
+        match decision.event {
+            AccountEvent::TopUpInitiated(it) => {
+                self.orders.insert((account, it.order), self.new.len());
+                self.new.push(NewRow {
+                    money: Some(it.pay),
+                    ..NewRow::new(
+                        BillingKind::TopUp,
+                        it.order.to_string(),
+                        it.credits,
+                        format!("Top-up through {}", it.channel),
+                        End::new(OrderStatus::Pending, decision, zone),
+                        decision,
+                    )
+                });
+            }
+            AccountEvent::TopUpCompleted(it) => {
+                let transaction = Some(it.provider_txn.as_str().to_owned());
+                let end = End { transaction, ..End::new(OrderStatus::Completed, decision, zone) };
+                self.end(account, it.order, end);
+            }
+            AccountEvent::TopUpClosed(it) => {
+                self.end(account, it.order, End::new(OrderStatus::of_close(it.reason), decision, zone));
+            }
+            AccountEvent::CreditGranted(it) => {
+                let source = match it.source {
+                    GrantSource::Signup => "Welcome gift",
+                    GrantSource::Redemption => "Redemption code",
+                    GrantSource::Referral => "Referral reward",
+                    GrantSource::Promotion => "Promotion",
+                    GrantSource::Import => "Balance brought forward",
+                    GrantSource::Admin => "Gift",
+                };
+                let description = match &it.reason {
+                    Some(reason) => format!("{source}: {reason}"),
+                    None => source.to_owned(),
+                };
+                self.new.push(NewRow::new(
+                    BillingKind::Grant,
+                    it.grant.to_string(),
+                    it.credits,
+                    description,
+                    End::new(OrderStatus::Completed, decision, zone),
+                    decision,
+                ));
+            }
+            AccountEvent::AdjustmentPosted(it) => self.new.push(NewRow::new(
+                BillingKind::Adjustment,
+                it.adjustment.to_string(),
+                it.credits,
+                format!("Adjustment: {}", it.reason),
+                End::new(OrderStatus::Completed, decision, zone),
+                decision,
+            )),
+            AccountEvent::LeaseGranted(_) | AccountEvent::LeaseAmended(_) | AccountEvent::LeaseClosed(_) => {}
+        }
+    }
+
+    fn end(&mut self, account: AccountId, order: OrderId, end: End) {
+        let here = self.orders.get(&(account, order)).and_then(|index| self.new.get_mut(*index));
+        match here {
+            Some(row) => row.end = end,
+            None => {
+                self.ends.insert((account, order), end);
+            }
+        }
+    }
+
+    fn consumed(&mut self, usage: &CountedUsage<'_>, zone: FixedOffset) -> Result<(), Halt> {
+        let account = usage.record.account;
+        let at = usage.record.usage.at;
+        let local = local_day(at, zone);
+        // The zone is part of the name: after a change of zone a new row begins instead of two kinds of day mixing.
+        let reference = format!("{}{zone}", local.day);
+        let day = self.days.entry((account, reference)).or_insert_with(|| Day {
+            credits: Credits::ZERO,
+            requests: 0,
+            created_at: at,
+            updated_at: at,
+            first_seq: usage.sequence,
+            last_seq: usage.sequence,
+            day: local.day,
+            day_start: local.starts,
+        });
+        let sum = day.credits.checked_add(usage.paid).zip(day.requests.checked_add(1));
+        (day.credits, day.requests) = sum.ok_or(Halt::Overflow { account, sequence: usage.sequence })?;
+        day.updated_at = day.updated_at.max(at);
+        day.last_seq = usage.sequence;
+        Ok(())
+    }
+
+    /// New rows in one insert, days in one upsert, ends of older orders by an update each.
+    pub(crate) async fn write(&self, tx: &mut Tx, zone: FixedOffset) -> Result<(), ProjectionError> {
+        let new: Vec<Value> = self.new.iter().flat_map(NewRow::values).collect();
+        tx.insert("billing_records", &COLUMNS, &new, "").await?;
+
+        let days =
+            self.days.iter().flat_map(|((account, reference), day)| day.values(*account, reference, zone));
+        let days: Vec<Value> = days.collect();
+        let sets = [
+            Set::Add("quota_amount"),
+            Set::Add("requests"),
+            Set::Larger("updated_at"),
+            Set::New("event_seq"),
+        ];
+        let tail = tx.dialect().upsert("billing_records", &["user_id", "type", "reference"], &sets);
+        tx.insert("billing_records", &COLUMNS, &days, &tail).await?;
+
+        for ((account, order), end) in &self.ends {
+            let sql = "UPDATE billing_records SET transaction_id = ?, status = ?, updated_at = ?, event_seq = ?, \
+                       day = ?, day_start = ?, time_zone = ? WHERE user_id = ? AND type = ? AND reference = ?";
+            let values: [Value; 10] = [
+                end.transaction.clone().into(),
+                end.status.as_str().into(),
+                end.at.into(),
+                Value::count(end.sequence),
+                end.day.as_str().into(),
+                end.day_start.into(),
+                end.zone.as_str().into(),
+                (*account).into(),
+                BillingKind::TopUp.as_str().into(),
+                (*order).into(),
+            ];
+            if tx.execute(sql, &values).await? != 1 {
+                return Err(Halt::UnknownOrder { account: *account, order: order.to_string() }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NewRow {
+    fn new(
+        kind: BillingKind,
+        reference: String,
+        credits: Credits,
+        description: String,
+        end: End,
+        decision: &Decision<'_>,
+    ) -> Self {
+        Self {
+            // An event begins at most one row, and its id is unique over all accounts and kinds.
+            id: decision.recorded.id.to_string(),
+            account: decision.account,
+            kind,
+            reference,
+            money: None,
+            credits,
+            description,
+            created_at: decision.at(),
+            first_seq: decision.sequence(),
+            end,
+        }
+    }
+
+    fn values(&self) -> [Value; COLUMNS.len()] {
+        [
+            self.id.as_str().into(),
+            self.account.into(),
+            self.kind.as_str().into(),
+            self.reference.as_str().into(),
+            self.money.map(|money| money.minor).into(),
+            self.money.as_ref().map(|money| money.currency.code()).into(),
+            self.credits.into(),
+            self.description.as_str().into(),
+            self.end.transaction.clone().into(),
+            self.end.status.as_str().into(),
+            self.created_at.into(),
+            self.end.at.into(),
+            Value::count(self.first_seq),
+            Value::count(self.end.sequence),
+            self.end.day.as_str().into(),
+            self.end.day_start.into(),
+            self.end.zone.as_str().into(),
+            0_i64.into(),
+        ]
+    }
+}
+
+impl End {
+    fn new(status: OrderStatus, decision: &Decision<'_>, zone: FixedOffset) -> Self {
+        let local = local_day(decision.at(), zone);
+        Self {
+            transaction: None,
+            status,
+            at: decision.at(),
+            sequence: decision.sequence(),
+            day: local.day,
+            day_start: local.starts,
+            zone: zone.to_string(),
+        }
+    }
+}
+
+impl Day {
+    fn values(&self, account: AccountId, reference: &str, zone: FixedOffset) -> [Value; COLUMNS.len()] {
+        [
+            consumption_id(account, reference).into(),
+            account.into(),
+            BillingKind::Consumption.as_str().into(),
+            reference.into(),
+            Value::NullInt,
+            Value::NullText,
+            self.credits.into(),
+            format!("Usage on {}", self.day).into(),
+            Value::NullText,
+            OrderStatus::Completed.as_str().into(),
+            self.created_at.into(),
+            self.updated_at.into(),
+            Value::count(self.first_seq),
+            Value::count(self.last_seq),
+            self.day.as_str().into(),
+            self.day_start.into(),
+            zone.to_string().into(),
+            self.requests.into(),
+        ]
+    }
+}
+
+/// The id of a day's row: made of what names it, so that a rebuild gives it again.
+fn consumption_id(account: AccountId, reference: &str) -> String {
+    let digest = Sha256::digest(format!("consumption {account} {reference}"));
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+}

@@ -1,0 +1,615 @@
+//! The database: one type over SQLite, PostgreSQL and MySQL.
+//!
+//! For: pools, migrations, statements with `?` in every dialect, write transactions, and the few words in which the
+//! dialects differ ([`Dialect`]).
+//! May not touch: what any table means.
+//! Claims: on SQLite a write transaction takes the write lock when it begins, so it never fails half-way for want of
+//! it; a commit whose answer was lost is told apart from one that failed ([`DatabaseError::OutcomeUnknown`]); what was
+//! committed survives a power cut as far as the database can promise it.
+
+mod dialect;
+mod row;
+mod value;
+
+pub use dialect::{Dialect, Set, question_marks};
+pub use row::Row;
+pub use value::Value;
+
+use row::Inner;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{
+    AssertSqlSafe, MySql, MySqlPool, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool, Transaction,
+};
+use std::time::Duration;
+
+include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+
+/// Connections that one process opens to a database server at most; with a handful of instances that stays below the
+/// hundred that PostgreSQL allows by default.
+const SERVER_CONNECTIONS: u32 = 16;
+/// Connections that read a SQLite file while one writes.
+const SQLITE_READERS: u32 = 8;
+/// Bytes that one insert sends at most (or one row's, if that is longer): MariaDB takes 16 MiB by default.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// How long a statement waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long SQLite waits for another process that writes.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A database and its connections. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pools: Pools,
+}
+
+#[derive(Clone, Debug)]
+enum Pools {
+    /// SQLite has one writer at a time: a pool of one makes writers queue here instead of failing there.
+    Sqlite {
+        write: SqlitePool,
+        read: SqlitePool,
+    },
+    Postgres(PgPool),
+    MySql(MySqlPool),
+}
+
+/// What can go wrong with the database. A variant exists because some caller acts differently on it.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The URL names no database that this binary speaks, or its options are wrong.
+    #[error("the database cannot be used: {0}")]
+    Config(String),
+    /// The database cannot be reached, is busy, or gave up a deadlock. Nothing was done; a retry can help.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// A unique key is taken.
+    #[error("a row with that key exists")]
+    UniqueViolation(#[source] sqlx::Error),
+    /// The database will not do that, however often it is asked: a constraint, a value, the statement itself.
+    #[error("the database refused a statement")]
+    Refused(#[source] sqlx::Error),
+    /// The answer to a COMMIT was lost: it may or may not have happened. Look before you repeat.
+    #[error("the outcome of a commit is unknown")]
+    OutcomeUnknown(#[source] sqlx::Error),
+    /// One row was asked for, there is none.
+    #[error("no such row")]
+    NoRow,
+    /// A value in a row is not what it must be.
+    #[error("column {column} {why}")]
+    Column {
+        /// Which column.
+        column: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The migrations cannot be applied.
+    #[error("the database's tables cannot be brought up to date")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+}
+
+impl DatabaseError {
+    /// Is a unique key taken?
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::UniqueViolation(_))
+    }
+
+    /// May the same call succeed later?
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::OutcomeUnknown(_) => true,
+            Self::Config(_)
+            | Self::UniqueViolation(_)
+            | Self::Refused(_)
+            | Self::NoRow
+            | Self::Column { .. }
+            | Self::Migration(_) => false,
+        }
+    }
+
+    pub(crate) fn column(column: &str, why: impl std::fmt::Display) -> Self {
+        Self::Column { column: column.to_owned(), why: why.to_string() }
+    }
+}
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::RowNotFound => Self::NoRow,
+            sqlx::Error::Configuration(why) => Self::Config(why.to_string()),
+            sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::UniqueViolation(error),
+            sqlx::Error::Database(inner) if may_pass(inner.as_ref()) => Self::Unavailable(error),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => Self::Unavailable(error),
+            // sqlx's list is open-ended; an error we do not know is one that we do not retry.
+            _ => Self::Refused(error),
+        }
+    }
+}
+
+/// Is a database's own error one that passes: a lock, a deadlock, a shutdown, a full disk?
+fn may_pass(error: &dyn sqlx::error::DatabaseError) -> bool {
+    if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        // 1205 lock wait, 1213 deadlock; too many connections, shutdown, disk or table full, read-only, killed.
+        return matches!(
+            error.number(),
+            1021 | 1037 | 1038 | 1040 | 1053 | 1114 | 1158
+                ..=1161 | 1205 | 1213 | 1290 | 1317 | 1836 | 1927 | 3024
+        );
+    }
+    let code = error.code().unwrap_or_default();
+    if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        // An extended code's low byte is the primary one: BUSY, LOCKED, NOMEM, IOERR, FULL, CANTOPEN.
+        return code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 10 | 13 | 14));
+    }
+    // PostgreSQL's classes: connection, rollback (deadlock, serialisation), lock not available, resources, operator
+    // intervention (shutdown), system error (I/O), read-only (a fail-over under way).
+    ["08", "40", "55P03", "53", "57", "58", "25006"].iter().any(|class| code.starts_with(class))
+}
+
+/// A NULL that PostgreSQL types by its place: declared as its pseudo-type `unknown`.
+struct Untyped;
+
+impl sqlx::Type<Postgres> for Untyped {
+    fn type_info() -> sqlx::postgres::PgTypeInfo {
+        sqlx::postgres::PgTypeInfo::with_oid(sqlx::postgres::types::Oid(705))
+    }
+}
+
+impl sqlx::Encode<'_, Postgres> for Untyped {
+    fn encode_by_ref(
+        &self,
+        _: &mut sqlx::postgres::PgArgumentBuffer,
+    ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+        Ok(sqlx::encode::IsNull::Yes)
+    }
+}
+
+/// Binds each value to a query. `$keep`: is the statement worth a place among the connection's prepared ones? `$null` is
+/// what an untyped NULL is to this database.
+macro_rules! bound {
+    ($database:ty, $sql:expr, $values:expr, $keep:expr, $null:expr) => {{
+        let mut query = sqlx::query::<$database>(AssertSqlSafe($sql)).persistent($keep);
+        for value in $values {
+            query = match value {
+                Value::Int(value) => query.bind(*value),
+                Value::Text(value) => query.bind(value.as_str()),
+                Value::Null => query.bind($null),
+                Value::NullInt => query.bind(None::<i64>),
+                Value::NullText => query.bind(None::<&str>),
+            };
+        }
+        query
+    }};
+}
+
+/// Runs a query on whichever database it is.
+///
+/// `AssertSqlSafe` is true by this crate's habit: statements are literals, or made of literals and placeholders; what
+/// callers send is always bound.
+macro_rules! each {
+    ($source:expr, $dialect:expr, $sql:expr, $values:expr, $method:ident, $wrap:ident) => {
+        each!($source, $dialect, $sql, $values, $method, $wrap, true)
+    };
+    ($source:expr, $dialect:expr, $sql:expr, $values:expr, $method:ident, $wrap:ident, $keep:expr) => {{
+        let sql = $dialect.placeholders($sql);
+        match $source {
+            Source::Sqlite(it) => {
+                bound!(Sqlite, sql, $values, $keep, None::<&str>).$method(it).await.map($wrap::sqlite)
+            }
+            Source::Postgres(it) => {
+                bound!(Postgres, sql, $values, $keep, Untyped).$method(it).await.map($wrap::postgres)
+            }
+            Source::MySql(it) => {
+                bound!(MySql, sql, $values, $keep, None::<&str>).$method(it).await.map($wrap::mysql)
+            }
+        }
+        .map_err(DatabaseError::from)
+    }};
+}
+
+/// Where a statement runs: a pool, or a transaction's connection.
+enum Source<S, P, M> {
+    Sqlite(S),
+    Postgres(P),
+    MySql(M),
+}
+
+/// What is left of the drivers' three answers to `execute`.
+mod affected {
+    pub(super) fn sqlite(it: sqlx::sqlite::SqliteQueryResult) -> u64 {
+        it.rows_affected()
+    }
+    pub(super) fn postgres(it: sqlx::postgres::PgQueryResult) -> u64 {
+        it.rows_affected()
+    }
+    pub(super) fn mysql(it: sqlx::mysql::MySqlQueryResult) -> u64 {
+        it.rows_affected()
+    }
+}
+
+/// What is left of the drivers' three answers to `fetch_all`.
+mod all {
+    use super::{Inner, Row};
+    pub(super) fn sqlite(rows: Vec<sqlx::sqlite::SqliteRow>) -> Vec<Row> {
+        rows.into_iter().map(|row| Row(Inner::Sqlite(row))).collect()
+    }
+    pub(super) fn postgres(rows: Vec<sqlx::postgres::PgRow>) -> Vec<Row> {
+        rows.into_iter().map(|row| Row(Inner::Postgres(row))).collect()
+    }
+    pub(super) fn mysql(rows: Vec<sqlx::mysql::MySqlRow>) -> Vec<Row> {
+        rows.into_iter().map(|row| Row(Inner::MySql(row))).collect()
+    }
+}
+
+/// What is left of the drivers' three answers to `fetch_optional`.
+mod optional {
+    use super::{Inner, Row};
+    pub(super) fn sqlite(row: Option<sqlx::sqlite::SqliteRow>) -> Option<Row> {
+        row.map(|row| Row(Inner::Sqlite(row)))
+    }
+    pub(super) fn postgres(row: Option<sqlx::postgres::PgRow>) -> Option<Row> {
+        row.map(|row| Row(Inner::Postgres(row)))
+    }
+    pub(super) fn mysql(row: Option<sqlx::mysql::MySqlRow>) -> Option<Row> {
+        row.map(|row| Row(Inner::MySql(row)))
+    }
+}
+
+impl Database {
+    /// Connects: `sqlite://path/to/file?mode=rwc`, `postgres://…` or `mysql://…`.
+    pub async fn connect(url: &str) -> Result<Self, DatabaseError> {
+        let pools = match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => connect_sqlite(url).await?,
+            Some("postgres" | "postgresql") => connect_postgres(url).await?,
+            Some("mysql" | "mariadb") => connect_mysql(url).await?,
+            // The URL itself may hold a password: not in the message.
+            Some(_) | None => {
+                let schemes = "its URL must begin with sqlite:, postgres: or mysql:";
+                return Err(DatabaseError::Config(schemes.to_owned()));
+            }
+        };
+        Ok(Self { pools })
+    }
+
+    /// Brings the tables up to date. Safe to call from several processes at once: the databases lock.
+    pub async fn migrate(&self) -> Result<(), DatabaseError> {
+        let files = match self.dialect() {
+            Dialect::Sqlite => SQLITE,
+            Dialect::Postgres => POSTGRES,
+            Dialect::MySql => MYSQL,
+        };
+        let migrations = files.iter().map(|(number, name, sql)| {
+            let name = name.replace('_', " ").into();
+            Migration::new(*number, name, MigrationType::Simple, sql.into_sql_str(), false)
+        });
+        let migrator = Migrator::with_migrations(migrations.collect());
+        let result = match &self.pools {
+            Pools::Sqlite { write, .. } => migrator.run(write).await,
+            Pools::Postgres(pool) => migrator.run(pool).await,
+            Pools::MySql(pool) => migrator.run(pool).await,
+        };
+        result.map_err(DatabaseError::Migration)
+    }
+
+    /// Which database it is.
+    pub fn dialect(&self) -> Dialect {
+        match &self.pools {
+            Pools::Sqlite { .. } => Dialect::Sqlite,
+            Pools::Postgres(_) => Dialect::Postgres,
+            Pools::MySql(_) => Dialect::MySql,
+        }
+    }
+
+    /// Runs one statement by itself; returns how many rows it touched (do not trust that number of an upsert).
+    pub async fn execute(&self, sql: &str, values: &[Value]) -> Result<u64, DatabaseError> {
+        each!(self.writer(), self.dialect(), sql, values, execute, affected)
+    }
+
+    /// All rows of a query.
+    pub async fn fetch_all(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        each!(self.reader(), self.dialect(), sql, values, fetch_all, all)
+    }
+
+    /// The first row of a query, if there is one.
+    pub async fn fetch_optional(&self, sql: &str, values: &[Value]) -> Result<Option<Row>, DatabaseError> {
+        each!(self.reader(), self.dialect(), sql, values, fetch_optional, optional)
+    }
+
+    /// The first row of a query; [`DatabaseError::NoRow`] if there is none.
+    pub async fn fetch_one(&self, sql: &str, values: &[Value]) -> Result<Row, DatabaseError> {
+        self.fetch_optional(sql, values).await?.ok_or(DatabaseError::NoRow)
+    }
+
+    /// All rows of a query that was put together at run time: lists with optional filters.
+    pub async fn select(&self, statement: &sea_query::SelectStatement) -> Result<Vec<Row>, DatabaseError> {
+        // Each builder quotes names and writes placeholders as its database wants them; numbered ones pass as they are.
+        let (sql, values) = match self.dialect() {
+            Dialect::Sqlite => statement.build(sea_query::SqliteQueryBuilder),
+            Dialect::Postgres => statement.build(sea_query::PostgresQueryBuilder),
+            Dialect::MySql => statement.build(sea_query::MysqlQueryBuilder),
+        };
+        let values = values.into_iter().map(of_sea_query).collect::<Result<Vec<_>, _>>()?;
+        self.fetch_all(&sql, &values).await
+    }
+
+    /// Begins a write transaction. SQLite: takes the one write lock at once, so hold it briefly, and use no other write
+    /// of this `Database` before it ends.
+    pub async fn begin(&self) -> Result<Tx, DatabaseError> {
+        Ok(Tx(match &self.pools {
+            Pools::Sqlite { write, .. } => Source::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres(pool) => Source::Postgres(pool.begin().await?),
+            Pools::MySql(pool) => Source::MySql(pool.begin().await?),
+        }))
+    }
+
+    /// Closes the connections; calls after it fail.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+            Pools::MySql(pool) => pool.close().await,
+        }
+    }
+
+    fn writer(&self) -> Source<&SqlitePool, &PgPool, &MySqlPool> {
+        match &self.pools {
+            Pools::Sqlite { write, .. } => Source::Sqlite(write),
+            Pools::Postgres(pool) => Source::Postgres(pool),
+            Pools::MySql(pool) => Source::MySql(pool),
+        }
+    }
+
+    fn reader(&self) -> Source<&SqlitePool, &PgPool, &MySqlPool> {
+        match &self.pools {
+            Pools::Sqlite { read, .. } => Source::Sqlite(read),
+            Pools::Postgres(pool) => Source::Postgres(pool),
+            Pools::MySql(pool) => Source::MySql(pool),
+        }
+    }
+}
+
+/// A write transaction. Dropping it rolls back.
+#[derive(Debug)]
+pub struct Tx(
+    Source<Transaction<'static, Sqlite>, Transaction<'static, Postgres>, Transaction<'static, MySql>>,
+);
+
+impl<S, P, M> std::fmt::Debug for Source<S, P, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite(_) => "Sqlite",
+            Self::Postgres(_) => "Postgres",
+            Self::MySql(_) => "MySql",
+        })
+    }
+}
+
+impl Tx {
+    /// Which database it is.
+    pub fn dialect(&self) -> Dialect {
+        match &self.0 {
+            Source::Sqlite(_) => Dialect::Sqlite,
+            Source::Postgres(_) => Dialect::Postgres,
+            Source::MySql(_) => Dialect::MySql,
+        }
+    }
+
+    /// Runs one statement; returns how many rows it touched (do not trust that number of an upsert).
+    ///
+    /// After any error roll back: PostgreSQL's transaction is dead by then, MySQL may have undone only the statement.
+    pub async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DatabaseError> {
+        each!(self.connection(), self.dialect(), sql, values, execute, affected)
+    }
+
+    /// All rows of a query.
+    pub async fn fetch_all(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        each!(self.connection(), self.dialect(), sql, values, fetch_all, all)
+    }
+
+    /// The first row of a query, if there is one.
+    pub async fn fetch_optional(
+        &mut self,
+        sql: &str,
+        values: &[Value],
+    ) -> Result<Option<Row>, DatabaseError> {
+        each!(self.connection(), self.dialect(), sql, values, fetch_optional, optional)
+    }
+
+    /// The first row of a query; [`DatabaseError::NoRow`] if there is none.
+    pub async fn fetch_one(&mut self, sql: &str, values: &[Value]) -> Result<Row, DatabaseError> {
+        self.fetch_optional(sql, values).await?.ok_or(DatabaseError::NoRow)
+    }
+
+    /// Inserts rows (their values one after the other) in as few statements as the database likes; `tail` is empty or
+    /// an upsert's ([`Dialect::upsert`]).
+    ///
+    /// An upsert must not meet the same key twice in one call: PostgreSQL refuses that.
+    pub async fn insert(
+        &mut self,
+        table: &str,
+        columns: &[&str],
+        values: &[Value],
+        tail: &str,
+    ) -> Result<(), DatabaseError> {
+        let width = columns.len().max(1);
+        let most_rows = self.dialect().rows_per_insert(width);
+        let row = format!("({})", question_marks(width));
+        let mut rest = values;
+        while !rest.is_empty() {
+            let rows = rows_that_fit(rest, width, most_rows);
+            let (chunk, after) = rest.split_at(rest.len().min(rows * width));
+            rest = after;
+            let mut sql = format!("INSERT INTO {table} ({}) VALUES {row}", columns.join(", "));
+            for _ in 1..rows {
+                sql.push_str(", ");
+                sql.push_str(&row);
+            }
+            sql.push_str(tail);
+            // Statements of odd lengths would push the useful ones out of the connection's cache.
+            let keep = rows == 1 || rows == most_rows;
+            each!(self.connection(), self.dialect(), &sql, chunk, execute, affected, keep)?;
+        }
+        Ok(())
+    }
+
+    /// The rows whose `column` is among `keys`, in as many queries as it takes. `sql` ends in `… WHERE` (or `… AND`).
+    pub async fn fetch_in(
+        &mut self,
+        sql: &str,
+        column: &str,
+        keys: &[Value],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let mut rows = Vec::new();
+        for chunk in keys.chunks(1_024) {
+            let Some(last) = chunk.last() else { continue };
+            // The last key is repeated up to a power of two, so that a handful of statements serves every length.
+            let mut padded = chunk.to_vec();
+            padded.resize(chunk.len().next_power_of_two(), last.clone());
+            let sql = format!("{sql} {column} IN ({})", question_marks(padded.len()));
+            rows.extend(self.fetch_all(&sql, &padded).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Makes it last. Any error means that nobody knows whether it did: [`DatabaseError::OutcomeUnknown`].
+    pub async fn commit(self) -> Result<(), DatabaseError> {
+        match self.0 {
+            Source::Sqlite(it) => it.commit().await,
+            Source::Postgres(it) => it.commit().await,
+            Source::MySql(it) => it.commit().await,
+        }
+        .map_err(DatabaseError::OutcomeUnknown)
+    }
+
+    /// Undoes all of it.
+    pub async fn rollback(self) -> Result<(), DatabaseError> {
+        match self.0 {
+            Source::Sqlite(it) => it.rollback().await,
+            Source::Postgres(it) => it.rollback().await,
+            Source::MySql(it) => it.rollback().await,
+        }
+        .map_err(DatabaseError::from)
+    }
+
+    fn connection(
+        &mut self,
+    ) -> Source<&mut sqlx::SqliteConnection, &mut sqlx::PgConnection, &mut sqlx::MySqlConnection> {
+        match &mut self.0 {
+            Source::Sqlite(it) => Source::Sqlite(it),
+            Source::Postgres(it) => Source::Postgres(it),
+            Source::MySql(it) => Source::MySql(it),
+        }
+    }
+}
+
+/// How many rows the next insert takes: at most `most_rows`, fewer if they are long.
+fn rows_that_fit(values: &[Value], width: usize, most_rows: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |row: &&[Value]| {
+        bytes += row.iter().map(size).sum::<usize>();
+        bytes <= MOST_BYTES
+    };
+    values.chunks(width).take(most_rows).take_while(fits).count().max(1)
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Int(_) | Value::Null | Value::NullInt | Value::NullText => 8,
+    }
+}
+
+async fn connect_sqlite(url: &str) -> Result<Pools, DatabaseError> {
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        let why = "SQLite must live in a file: each connection to :memory: would see its own database";
+        return Err(DatabaseError::Config(why.to_owned()));
+    }
+    let options: SqliteConnectOptions = url.parse()?;
+    // FULL: what was committed survives a power cut, so that nothing may be trimmed elsewhere on the strength of a
+    // commit that is then forgotten.
+    let options = options
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(SQLITE_BUSY_TIMEOUT);
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options.clone())
+        .await?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(SQLITE_READERS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options.create_if_missing(false).pragma("query_only", "1"))
+        .await?;
+    Ok(Pools::Sqlite { write, read })
+}
+
+async fn connect_postgres(url: &str) -> Result<Pools, DatabaseError> {
+    let options: PgConnectOptions = url.parse()?;
+    // The default isolation, READ COMMITTED, is what we want: writes that race meet in a compare-and-set.
+    let pool = PgPoolOptions::new()
+        .max_connections(SERVER_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options.application_name("nexusroute"))
+        .await?;
+    Ok(Pools::Postgres(pool))
+}
+
+async fn connect_mysql(url: &str) -> Result<Pools, DatabaseError> {
+    // sqlx knows the one scheme.
+    let url = url.strip_prefix("mariadb:").map_or_else(|| url.to_owned(), |rest| format!("mysql:{rest}"));
+    let options: MySqlConnectOptions = url.parse()?;
+    let pool = MySqlPoolOptions::new()
+        .max_connections(SERVER_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                use sqlx::Executor as _;
+                // REPEATABLE READ, the default, adds gap locks and with them deadlocks; and without strict mode a text
+                // that is too long is cut instead of refused.
+                connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+                connection.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')").await?;
+                Ok(())
+            })
+        })
+        .connect_with(options.charset("utf8mb4"))
+        .await?;
+    Ok(Pools::MySql(pool))
+}
+
+/// A value that sea-query collected, as one of ours.
+fn of_sea_query(value: sea_query::Value) -> Result<Value, DatabaseError> {
+    use sea_query::Value as Theirs;
+    Ok(match value {
+        Theirs::Bool(it) => it.map(i64::from).into(),
+        Theirs::TinyInt(it) => it.map(i64::from).into(),
+        Theirs::SmallInt(it) => it.map(i64::from).into(),
+        Theirs::Int(it) => it.map(i64::from).into(),
+        Theirs::BigInt(it) => it.into(),
+        Theirs::TinyUnsigned(it) => it.map(i64::from).into(),
+        Theirs::SmallUnsigned(it) => it.map(i64::from).into(),
+        Theirs::Unsigned(it) => it.map(i64::from).into(),
+        Theirs::BigUnsigned(it) => Value::opt_count(it),
+        Theirs::String(it) => it.into(),
+        Theirs::Char(it) => Value::opt_display(it),
+        // sea-query's list depends on its features; what is left are floats, bytes and enums, which no column is.
+        other => {
+            return Err(DatabaseError::Config(format!("{other:?} cannot be bound: only integers and texts")));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Facts: what a batch of messages says, sorted out once for all rooms.
+//!
+//! Claims: a usage record that was seen before, by lease and n, is not among the facts, so no room can count it twice;
+//! order is the log's.
+
+use chrono::FixedOffset;
+use domain::event::UsageReported;
+use domain::{
+    AccountEvent, AccountId, Credits, Event, Moment, NodeEvent, Recorded, SuspenseEvent, UsageRecord,
+};
+use ledger::Logged;
+
+/// All that a batch says.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    /// Decisions about accounts.
+    pub(crate) decisions: Vec<Decision<'a>>,
+    /// Usage records, each seen for the first time.
+    pub(crate) usage: Vec<CountedUsage<'a>>,
+    /// What leases took from accounts and gave back.
+    pub(crate) lease_moves: Vec<LeaseMove>,
+    /// The zone of billing days.
+    pub(crate) zone: FixedOffset,
+}
+
+/// A decision about an account, with its place on the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decision<'a> {
+    pub(crate) account: AccountId,
+    pub(crate) event: &'a AccountEvent,
+    pub(crate) recorded: &'a Recorded<Event>,
+    pub(crate) logged: &'a Logged,
+}
+
+/// A usage record, and who bears its charge.
+#[derive(Clone, Debug)]
+pub(crate) struct CountedUsage<'a> {
+    pub(crate) record: &'a UsageRecord,
+    /// Where its report stands.
+    pub(crate) sequence: u64,
+    /// When it was reported, by the node's clock.
+    pub(crate) reported_at: Moment,
+    /// What the account pays.
+    pub(crate) paid: Credits,
+    /// What the operator loses.
+    pub(crate) uncovered: Credits,
+    /// It came after its lease had been closed without it (or for a lease that the log does not know): all of it is
+    /// the operator's loss.
+    pub(crate) late: bool,
+}
+
+/// A change of what an account's leases hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseMove {
+    pub(crate) account: AccountId,
+    /// Added to open leases (below zero: taken back).
+    pub(crate) leased: Credits,
+    /// Added to what closed leases have spent.
+    pub(crate) spent_closed: Credits,
+    pub(crate) sequence: u64,
+}
+
+/// A message, by what the rooms do with it.
+pub(crate) enum Said<'a> {
+    /// A decision about one account.
+    Decided(Decision<'a>),
+    /// Usage, of many accounts.
+    Reported(&'a UsageReported),
+    /// Nothing that these tables show: payments in suspense are read from their own subject of the log.
+    Nothing,
+}
+
+/// What a message says. Every event by name: a new one must find its place here before this compiles.
+pub(crate) fn said(logged: &Logged) -> Said<'_> {
+    let recorded = &logged.recorded;
+    match &recorded.event {
+        Event::Account(account, event) => {
+            Said::Decided(Decision { account: *account, event, recorded, logged })
+        }
+        Event::Node(_, NodeEvent::UsageReported(report)) => Said::Reported(report),
+        Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => Said::Nothing,
+    }
+}
+
+impl Decision<'_> {
+    pub(crate) fn sequence(&self) -> u64 {
+        self.recorded.sequence
+    }
+
+    pub(crate) fn at(&self) -> Moment {
+        self.recorded.at
+    }
+}

@@ -1,0 +1,341 @@
+use crate::facts::{CountedUsage, Decision, Facts, LeaseMove, Said, said};
+use crate::{DatabaseError, Halt, ProjectionError, Row, Set, Tx, Value};
+use chrono::FixedOffset;
+use domain::account::event::{Closer, Scope};
+use domain::{AccountEvent, AccountId, Credits, EpochId, LeaseId, Moment, UsageRecord};
+use ledger::Logged;
+use std::collections::{BTreeMap, BTreeSet};
+
+const TABLE: &str = "leases";
+const COLUMNS: [&str; 17] = [
+    "lease",
+    "account",
+    "epoch",
+    "scope",
+    "credits",
+    "ttl_ms",
+    "granted_at",
+    "touched",
+    "status",
+    "watermark",
+    "spent",
+    "beyond",
+    "closed_spent",
+    "closed_count",
+    "closed_by",
+    "closed_at",
+    "event_seq",
+];
+
+/// The rows of the leases that a batch names.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseRows {
+    rows: BTreeMap<LeaseId, LeaseRow>,
+}
+
+/// A lease as it stands in its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LeaseRow {
+    account: AccountId,
+    granted: Option<Granted>,
+    closed: Option<Closed>,
+    /// The highest n up to which every record has been seen.
+    watermark: u64,
+    /// The cumulative spend of that record.
+    spent: Credits,
+    /// Records seen beyond a gap: n and cumulative spend. Empty but for a node that lost a report.
+    beyond: BTreeMap<u64, Credits>,
+    event_seq: u64,
+}
+
+/// The open part of a lease. Absent: the log reports usage of a lease that it never granted, as after it lost its tail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Granted {
+    epoch: EpochId,
+    scope: Scope,
+    credits: Credits,
+    ttl_ms: u64,
+    /// By the log's clock, like `touched`: the sweeper measures a lease's age by it.
+    granted_at: Moment,
+    touched: Moment,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Closed {
+    spent: Credits,
+    count: u64,
+    by: Closer,
+    at: Moment,
+}
+
+impl LeaseRows {
+    /// The rows that a batch needs to know before it can be folded.
+    pub(crate) async fn load(tx: &mut Tx, batch: &[Logged]) -> Result<Self, DatabaseError> {
+        let mut leases = BTreeSet::new();
+        for logged in batch {
+            match said(logged) {
+                Said::Decided(decision) => leases.extend(lease_of(decision.event)),
+                Said::Reported(report) => leases.extend(report.records.iter().map(|record| record.lease)),
+                Said::Nothing => {}
+            }
+        }
+        let keys: Vec<Value> = leases.into_iter().map(Value::from).collect();
+        let sql = format!("SELECT {} FROM {TABLE} WHERE", COLUMNS.join(", "));
+        let found = tx.fetch_in(&sql, "lease", &keys).await?;
+        let rows = found.iter().map(|row| Ok((row.parsed("lease")?, LeaseRow::read(row)?)));
+        Ok(Self { rows: rows.collect::<Result<_, DatabaseError>>()? })
+    }
+
+    /// Sorts out what a batch says; pure. Goes before all other rooms, since it tells new usage from old.
+    pub(crate) fn fold<'a>(&mut self, batch: &'a [Logged], zone: FixedOffset) -> Result<Facts<'a>, Halt> {
+        let mut facts = Facts { decisions: Vec::new(), usage: Vec::new(), lease_moves: Vec::new(), zone };
+        for logged in batch {
+            match said(logged) {
+                Said::Decided(decision) => {
+                    facts.lease_moves.extend(self.decided(&decision)?);
+                    facts.decisions.push(decision);
+                }
+                Said::Reported(report) => {
+                    let used = report.records.iter().filter_map(|record| self.used(record, logged));
+                    facts.usage.extend(used);
+                }
+                Said::Nothing => {}
+            }
+        }
+        Ok(facts)
+    }
+
+    fn decided(&mut self, decision: &Decision<'_>) -> Result<Option<LeaseMove>, Halt> {
+        let (account, sequence) = (decision.account, decision.sequence());
+        let stored_at = decision.logged.stored_at;
+        let overflow = || Halt::Overflow { account, sequence };
+        let moved = |leased, spent_closed| Some(LeaseMove { account, leased, spent_closed, sequence });
+        Ok(match decision.event {
+            AccountEvent::LeaseGranted(it) => {
+                let row = self.rows.entry(it.lease).or_insert_with(|| LeaseRow::unknown(account));
+                if row.granted.is_some() {
+                    return Err(Halt::LeaseTwice { lease: it.lease, sequence });
+                }
+                row.account = account;
+                row.granted = Some(Granted {
+                    epoch: it.epoch,
+                    scope: it.scope.clone(),
+                    credits: it.credits,
+                    ttl_ms: it.ttl_ms,
+                    granted_at: stored_at,
+                    touched: stored_at,
+                });
+                row.event_seq = sequence;
+                moved(it.credits, Credits::ZERO)
+            }
+            AccountEvent::LeaseAmended(it) => {
+                let (row, granted) = self.open(it.lease, sequence)?;
+                let more = it.credits.checked_sub(granted.credits).ok_or_else(overflow)?;
+                row.granted =
+                    Some(Granted { credits: it.credits, ttl_ms: it.ttl_ms, touched: stored_at, ..granted });
+                row.event_seq = sequence;
+                moved(more, Credits::ZERO)
+            }
+            AccountEvent::LeaseClosed(it) => {
+                let (row, granted) = self.open(it.lease, sequence)?;
+                row.closed = Some(Closed { spent: it.spent, count: it.count, by: it.by, at: stored_at });
+                row.event_seq = sequence;
+                if (row.watermark, row.spent) != (it.count, it.spent) {
+                    // Not ours to judge: records may still come late. `ledger verify` names what stays missing.
+                    let (seen, count) = (row.watermark, it.count);
+                    tracing::warn!(lease = %it.lease, %account, seen, count, "a lease was closed before all of its usage records were on the log");
+                }
+                moved(granted.credits.checked_neg().ok_or_else(overflow)?, it.spent)
+            }
+            AccountEvent::TopUpInitiated(_)
+            | AccountEvent::TopUpCompleted(_)
+            | AccountEvent::TopUpClosed(_)
+            | AccountEvent::CreditGranted(_)
+            | AccountEvent::AdjustmentPosted(_) => None,
+        })
+    }
+
+    /// The row of a lease that must be open, with its open part.
+    fn open(&mut self, lease: LeaseId, sequence: u64) -> Result<(&mut LeaseRow, Granted), Halt> {
+        match self.rows.get_mut(&lease) {
+            Some(row) if row.closed.is_none() => match row.granted.clone() {
+                Some(granted) => Ok((row, granted)),
+                None => Err(Halt::LeaseNotOpen { lease, sequence }),
+            },
+            Some(_) | None => Err(Halt::LeaseNotOpen { lease, sequence }),
+        }
+    }
+
+    /// A usage record as it counts; `None`: it was counted before.
+    fn used<'a>(&mut self, record: &'a UsageRecord, logged: &Logged) -> Option<CountedUsage<'a>> {
+        let sequence = logged.recorded.sequence;
+        let row = self.rows.entry(record.lease).or_insert_with(|| LeaseRow::unknown(record.account));
+        if !row.see(record.n, record.spent) {
+            tracing::debug!(lease = %record.lease, n = record.n, sequence, "a usage record was reported again");
+            return None;
+        }
+        row.event_seq = sequence;
+        let late = match &row.closed {
+            Some(closed) => record.n > closed.count,
+            None => row.granted.is_none(),
+        };
+        if late {
+            let (request, charge) = (record.usage.request, record.usage.charge);
+            tracing::error!(lease = %record.lease, n = record.n, %request, %charge, sequence, "usage came too late for its lease: the operator bears it");
+        }
+        let (paid, uncovered) = match late {
+            true => (Credits::ZERO, record.usage.charge),
+            false => (record.paid(), record.uncovered),
+        };
+        Some(CountedUsage { record, sequence, reported_at: logged.recorded.at, paid, uncovered, late })
+    }
+
+    /// Writes all rows back.
+    pub(crate) async fn write(&self, tx: &mut Tx) -> Result<(), ProjectionError> {
+        let mut values = Vec::with_capacity(self.rows.len() * COLUMNS.len());
+        for (lease, row) in &self.rows {
+            values.extend(row.values(*lease)?);
+        }
+        let sets: Vec<Set<'_>> = COLUMNS[1..].iter().map(|column| Set::New(column)).collect();
+        let tail = tx.dialect().upsert(TABLE, &["lease"], &sets);
+        tx.insert(TABLE, &COLUMNS, &values, &tail).await?;
+        Ok(())
+    }
+}
+
+impl LeaseRow {
+    fn unknown(account: AccountId) -> Self {
+        Self {
+            account,
+            granted: None,
+            closed: None,
+            watermark: 0,
+            spent: Credits::ZERO,
+            beyond: BTreeMap::new(),
+            event_seq: 0,
+        }
+    }
+
+    /// Notes record n; `false`: it was noted before.
+    fn see(&mut self, n: u64, spent: Credits) -> bool {
+        if n <= self.watermark || self.beyond.contains_key(&n) {
+            return false;
+        }
+        self.beyond.insert(n, spent);
+        while let Some(spent) = self.beyond.remove(&self.watermark.saturating_add(1)) {
+            self.watermark += 1;
+            self.spent = spent;
+        }
+        true
+    }
+
+    fn status(&self) -> &'static str {
+        match (&self.granted, &self.closed) {
+            (_, Some(_)) => "closed",
+            (Some(_), None) => "open",
+            (None, None) => "unknown",
+        }
+    }
+
+    fn values(&self, lease: LeaseId) -> Result<[Value; COLUMNS.len()], ProjectionError> {
+        let json = |error: serde_json::Error| Halt::Unreadable(format!("lease {lease}: {error}"));
+        let granted = self.granted.as_ref();
+        let closed = self.closed.as_ref();
+        let scope = granted.map(|it| serde_json::to_string(&it.scope)).transpose().map_err(json)?;
+        let beyond: Vec<(u64, i64)> = self.beyond.iter().map(|(n, spent)| (*n, spent.nano())).collect();
+        Ok([
+            lease.into(),
+            self.account.into(),
+            granted.map(|it| it.epoch).into(),
+            scope.into(),
+            granted.map_or(Credits::ZERO, |it| it.credits).into(),
+            Value::count(granted.map_or(0, |it| it.ttl_ms)),
+            granted.map(|it| it.granted_at).into(),
+            granted.map(|it| it.touched).into(),
+            self.status().into(),
+            Value::count(self.watermark),
+            self.spent.into(),
+            serde_json::to_string(&beyond).map_err(json)?.into(),
+            closed.map(|it| it.spent).into(),
+            Value::opt_count(closed.map(|it| it.count)),
+            closed.map(|it| closer_text(it.by)).into(),
+            closed.map(|it| it.at).into(),
+            Value::count(self.event_seq),
+        ])
+    }
+
+    fn read(row: &Row) -> Result<Self, DatabaseError> {
+        let granted = match row.opt_parsed("epoch")? {
+            None => None,
+            Some(epoch) => Some(Granted {
+                epoch,
+                scope: row.json("scope")?,
+                credits: row.credits("credits")?,
+                ttl_ms: row.count("ttl_ms")?,
+                granted_at: row.moment("granted_at")?,
+                touched: row.moment("touched")?,
+            }),
+        };
+        let closed = match row.opt_text("closed_by")? {
+            None => None,
+            Some(by) => Some(Closed {
+                spent: row.credits("closed_spent")?,
+                count: row.count("closed_count")?,
+                by: closer_of_text(&by).ok_or_else(|| DatabaseError::column("closed_by", "is no closer"))?,
+                at: row.moment("closed_at")?,
+            }),
+        };
+        let beyond: Vec<(u64, i64)> = row.json("beyond")?;
+        Ok(Self {
+            account: row.parsed("account")?,
+            granted,
+            closed,
+            watermark: row.count("watermark")?,
+            spent: row.credits("spent")?,
+            beyond: beyond.into_iter().map(|(n, nano)| (n, Credits::from_nano(nano))).collect(),
+            event_seq: row.count("event_seq")?,
+        })
+    }
+}
+
+/// The lease that a decision changes.
+fn lease_of(event: &AccountEvent) -> Option<LeaseId> {
+    match event {
+        AccountEvent::LeaseGranted(it) => Some(it.lease),
+        AccountEvent::LeaseAmended(it) => Some(it.lease),
+        AccountEvent::LeaseClosed(it) => Some(it.lease),
+        AccountEvent::TopUpInitiated(_)
+        | AccountEvent::TopUpCompleted(_)
+        | AccountEvent::TopUpClosed(_)
+        | AccountEvent::CreditGranted(_)
+        | AccountEvent::AdjustmentPosted(_) => None,
+    }
+}
+
+fn closer_text(by: Closer) -> &'static str {
+    match by {
+        Closer::Holder => "holder",
+        Closer::Sweeper => "sweeper",
+    }
+}
+
+fn closer_of_text(text: &str) -> Option<Closer> {
+    [Closer::Holder, Closer::Sweeper].into_iter().find(|by| closer_text(*by) == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_new_once_whatever_the_order() {
+        let mut row = LeaseRow::unknown(AccountId::from_uuid(uuid::Uuid::nil()));
+        let spent = |n: u64| Credits::from_nano(i64::try_from(n).unwrap() * 10);
+        let mut see = |n| row.see(n, spent(n));
+        assert_eq!([1, 2, 2, 5, 4, 5, 1].map(&mut see), [true, true, false, true, true, false, false]);
+        assert_eq!((row.watermark, row.spent, row.beyond.len()), (2, spent(2), 2));
+        assert!(row.see(3, spent(3)));
+        assert_eq!((row.watermark, row.spent, row.beyond.len()), (5, spent(5), 0));
+        assert!(!row.see(0, spent(0)) && !row.see(4, spent(4)));
+    }
+}

@@ -1,0 +1,383 @@
+//! A log in memory: what the engine would read, made without a server.
+
+use crate::{Checkpoint, Database, Value};
+use chrono::FixedOffset;
+use domain::account::event::{
+    AdjustmentPosted, CloseReason, Closer, CreditGranted, GrantSource, LeaseAmended, LeaseClosed,
+    LeaseGranted, Scope, TopUpClosed, TopUpCompleted, TopUpInitiated,
+};
+use domain::event::{PaymentSuspended, UsageReported};
+use domain::price::PriceList;
+use domain::usage::{Attempt, Usage};
+use domain::*;
+use ledger::{Logged, StreamIdentity};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Every projected table but the checkpoint's.
+pub(crate) const TABLES: [&str; 7] = [
+    "account_balances",
+    "account_states",
+    "billing_records",
+    "leases",
+    "top_up_orders",
+    "usage_hourly",
+    "usage_records",
+];
+
+/// A migrated SQLite database, gone when dropped.
+pub(crate) struct TestDatabase {
+    pub(crate) db: Database,
+    pub(crate) url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl TestDatabase {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display());
+        let db = Database::connect(&url).await.unwrap();
+        db.migrate().await.unwrap();
+        Self { db, url, _folder: folder }
+    }
+}
+
+pub(crate) fn zone(hours: i32) -> FixedOffset {
+    FixedOffset::east_opt(hours * 3600).unwrap()
+}
+
+pub(crate) fn identity() -> StreamIdentity {
+    StreamIdentity { stream: "LEDGER".into(), created: "2026-11-22T10:00:00Z".into(), last_sequence: 0 }
+}
+
+pub(crate) fn credits(text: &str) -> Credits {
+    text.parse().unwrap()
+}
+
+pub(crate) fn at(text: &str) -> Moment {
+    text.parse().unwrap()
+}
+
+pub(crate) fn label(text: &str) -> Label {
+    text.parse().unwrap()
+}
+
+fn money(text: &str) -> Money {
+    Money::parse(text, "CNY".parse().unwrap()).unwrap()
+}
+
+/// A UUID that the same number always gives.
+pub(crate) fn id(kind: u8, number: u64) -> Uuid {
+    Uuid::from_u64_pair(u64::from(kind) << 56 | 0x4000, 0x8000_0000_0000_0000 | number)
+}
+
+pub(crate) fn account(number: u64) -> AccountId {
+    AccountId::from_uuid(id(1, number))
+}
+
+pub(crate) fn order(number: u64) -> OrderId {
+    OrderId::from_uuid(id(2, number))
+}
+
+pub(crate) fn lease(number: u64) -> LeaseId {
+    LeaseId::from_uuid(id(3, number))
+}
+
+pub(crate) fn request(number: u64) -> RequestId {
+    RequestId::from_uuid(id(4, number))
+}
+
+pub(crate) fn key(number: u64) -> KeyId {
+    KeyId::from_uuid(id(5, number))
+}
+
+/// A usage record of input and output tokens at 3 and 15 credits a million.
+pub(crate) fn record(of: AccountId, on: LeaseId, n: u64, spent: Credits, usage: Usage) -> UsageRecord {
+    UsageRecord { account: of, lease: on, n, spent, uncovered: Credits::ZERO, usage }
+}
+
+pub(crate) fn usage(number: u64, model: &str, input: u64, output: u64, when: Moment) -> Usage {
+    let tokens = Tokens { input, output, cache_read: number % 3, ..Tokens::default() };
+    let list = PriceList::plain("3.000001".parse().unwrap(), "15.7".parse().unwrap());
+    let mut usage = Usage {
+        request: request(number),
+        at: when,
+        key: key(number % 2),
+        model: label(model),
+        provider: label("antinomy"),
+        upstream_model: label(model),
+        endpoint: label("/v1/chat/completions"),
+        tokens,
+        price_version: PriceVersionId::from_uuid(id(6, 1)),
+        unit_prices: list.resolve(),
+        multiplier: "1.25".parse().unwrap(),
+        charge: Credits::ZERO,
+        cost: Credits::from_nano(i64::try_from(input + output).unwrap()),
+        cost_prices: (number.is_multiple_of(2)).then(|| list.resolve()),
+        outcome: if number % 7 == 3 { Outcome::ProviderError } else { Outcome::Completed },
+        usage_source: UsageSource::Provider,
+        stream: number.is_multiple_of(2),
+        status: 200,
+        ttft_ms: (!number.is_multiple_of(5)).then_some(120),
+        duration_ms: 900 + number,
+        attempts: vec![Attempt {
+            provider: label("antinomy"),
+            status: Some(200),
+            error: None,
+            duration_ms: 800,
+        }],
+    };
+    usage.charge = usage.derived_charge().unwrap();
+    usage
+}
+
+/// Appends events and remembers them as the log would give them back.
+#[derive(Default)]
+pub(crate) struct TestLog {
+    pub(crate) messages: Vec<Logged>,
+    versions: BTreeMap<String, u64>,
+    pub(crate) accounts: BTreeMap<AccountId, Account>,
+    now: i64,
+}
+
+impl TestLog {
+    /// Sets the clock of the events that follow.
+    pub(crate) fn at(&mut self, when: &str) -> &mut Self {
+        self.now = at(when).micros();
+        self
+    }
+
+    pub(crate) fn append(&mut self, event: Event) -> &mut Self {
+        let subject = ledger::codec::subject_of(&event).to_string();
+        let version = self.versions.entry(subject).or_default();
+        *version += 1;
+        self.now += 1_000_000;
+        let sequence = u64::try_from(self.messages.len()).unwrap() + 1;
+        let recorded = Recorded {
+            sequence,
+            id: EventId::from_uuid(id(7, sequence)),
+            version: *version,
+            at: Moment::from_micros(self.now),
+            actor: Actor { kind: ActorKind::System, id: label("test") },
+            key: None,
+            event,
+        };
+        if let Event::Account(account, event) = &recorded.event {
+            self.accounts.entry(*account).or_default().apply(&recorded.with(event.clone()));
+        }
+        let hash = ledger::log::hash(format!("message {sequence}").as_bytes());
+        let stored_at = Moment::from_micros(self.now + 1_000);
+        self.messages.push(Logged { recorded, hash, prev: None, stored_at });
+        self
+    }
+
+    pub(crate) fn of(&mut self, of: AccountId, event: AccountEvent) -> &mut Self {
+        self.append(Event::Account(of, event))
+    }
+
+    pub(crate) fn initiated(&mut self, of: AccountId, number: u64, pay: &str, buys: &str) -> &mut Self {
+        let expires_at = Moment::from_micros(self.now).plus_ms(1_800_000);
+        let it = TopUpInitiated {
+            order: order(number),
+            channel: "sandbox".parse().unwrap(),
+            pay: money(pay),
+            credits: credits(buys),
+            expires_at,
+        };
+        self.of(of, AccountEvent::TopUpInitiated(it))
+    }
+
+    pub(crate) fn completed(&mut self, of: AccountId, number: u64, paid: &str, buys: &str) -> &mut Self {
+        let it = TopUpCompleted {
+            order: order(number),
+            channel: "sandbox".parse().unwrap(),
+            provider_txn: label(&format!("txn-{number}")),
+            paid: money(paid),
+            credits: credits(buys),
+        };
+        self.of(of, AccountEvent::TopUpCompleted(it))
+    }
+
+    pub(crate) fn closed(&mut self, of: AccountId, number: u64, reason: CloseReason) -> &mut Self {
+        self.of(of, AccountEvent::TopUpClosed(TopUpClosed { order: order(number), reason }))
+    }
+
+    pub(crate) fn granted(&mut self, of: AccountId, number: u64, gift: &str) -> &mut Self {
+        let it = CreditGranted {
+            grant: GrantId::from_uuid(id(8, number)),
+            source: GrantSource::Signup,
+            credits: credits(gift),
+            reason: None,
+        };
+        self.of(of, AccountEvent::CreditGranted(it))
+    }
+
+    pub(crate) fn adjusted(&mut self, of: AccountId, number: u64, by: &str) -> &mut Self {
+        let it = AdjustmentPosted {
+            adjustment: AdjustmentId::from_uuid(id(9, number)),
+            credits: credits(by),
+            reason: "as agreed".parse().unwrap(),
+        };
+        self.of(of, AccountEvent::AdjustmentPosted(it))
+    }
+
+    pub(crate) fn leased(&mut self, of: AccountId, number: u64, size: &str) -> &mut Self {
+        let epoch = EpochId::from_uuid(id(10, 1));
+        let scope = match number % 2 {
+            0 => Scope::Account,
+            _ => Scope::Key { key: key(1), period: label("2026-11") },
+        };
+        let it = LeaseGranted { lease: lease(number), epoch, scope, credits: credits(size), ttl_ms: 60_000 };
+        self.of(of, AccountEvent::LeaseGranted(it))
+    }
+
+    pub(crate) fn amended(&mut self, of: AccountId, number: u64, size: &str) -> &mut Self {
+        let it = LeaseAmended { lease: lease(number), credits: credits(size), ttl_ms: 60_000 };
+        self.of(of, AccountEvent::LeaseAmended(it))
+    }
+
+    pub(crate) fn ended(&mut self, of: AccountId, number: u64, spent: Credits, count: u64) -> &mut Self {
+        let it = LeaseClosed { lease: lease(number), spent, count, by: Closer::Holder };
+        self.of(of, AccountEvent::LeaseClosed(it))
+    }
+
+    pub(crate) fn reported(&mut self, records: Vec<UsageRecord>) -> &mut Self {
+        let batch = BatchId::from_uuid(id(11, u64::try_from(self.messages.len()).unwrap()));
+        let report = NodeEvent::UsageReported(UsageReported { batch, records });
+        self.append(Event::Node(EpochId::from_uuid(id(10, 1)), report))
+    }
+
+    pub(crate) fn suspended(&mut self) -> &mut Self {
+        let it = PaymentSuspended {
+            order: label("nobody"),
+            provider_txn: label("t"),
+            paid: money("1"),
+            reason: "no such order".parse().unwrap(),
+            inbox: 1,
+        };
+        self.append(Event::Suspense("sandbox".parse().unwrap(), SuspenseEvent::PaymentSuspended(it)))
+    }
+
+    /// Some hundred events of three accounts, as a busy week would make them; always the same for a seed.
+    pub(crate) fn busy_week(seed: u64) -> Self {
+        let mut log = Self::default();
+        log.at("2026-11-22T10:00:00Z");
+        let mut random = Random(seed);
+        let mut number = 0;
+        let mut open: BTreeMap<u64, (AccountId, u64, Credits)> = BTreeMap::new();
+        let mut pending: Vec<(AccountId, u64)> = Vec::new();
+        let mut reported: Vec<UsageRecord> = Vec::new();
+        for owner in 0..3 {
+            log.granted(account(owner), owner, "500.000000007");
+        }
+        for _ in 0..400 {
+            number += 1;
+            log.now += i64::try_from(random.below(3_600)).unwrap() * 1_000_000;
+            let owner = account(random.below(3));
+            match random.below(9) {
+                0 => {
+                    log.initiated(owner, number, "50.00", "6.944444444");
+                    pending.push((owner, number));
+                }
+                1 if !pending.is_empty() => {
+                    let (owner, order) = pending.remove(0);
+                    log.completed(owner, order, "50.00", "6.944444444");
+                }
+                2 if !pending.is_empty() => {
+                    // The owner gives up; half of the time the payment comes all the same.
+                    let (owner, order) = pending.remove(0);
+                    log.closed(owner, order, CloseReason::Expired);
+                    if random.below(2) == 0 {
+                        pending.push((owner, order));
+                    }
+                }
+                3 => {
+                    log.adjusted(owner, number, if random.below(2) == 0 { "-0.000000003" } else { "1.5" });
+                }
+                4 => {
+                    log.leased(owner, number, "5");
+                    open.insert(number, (owner, 0, Credits::ZERO));
+                }
+                5 if !open.is_empty() => {
+                    let lease = *open.keys().nth(random.pick(open.len())).unwrap();
+                    log.amended(open[&lease].0, lease, "7.5");
+                }
+                6 if open.len() > 3 => {
+                    let (lease, (owner, count, spent)) = open.pop_first().unwrap();
+                    log.ended(owner, lease, spent, count);
+                }
+                _ if !open.is_empty() => {
+                    let mut records = Vec::new();
+                    for _ in 0..=random.below(4) {
+                        let at_lease = *open.keys().nth(random.pick(open.len())).unwrap();
+                        let (owner, n, spent) = open.get_mut(&at_lease).unwrap();
+                        number += 1;
+                        let model = if random.below(2) == 0 { "claude-sonnet-4" } else { "gemini-2.5-pro" };
+                        let when = Moment::from_micros(log.now);
+                        let usage = usage(number, model, random.below(5_000), random.below(900), when);
+                        *n += 1;
+                        *spent = spent.checked_add(usage.charge).unwrap();
+                        records.push(record(*owner, lease(at_lease), *n, *spent, usage));
+                    }
+                    // A node that did not hear the acknowledgement reports some again, now and then.
+                    if !reported.is_empty() && random.below(3) == 0 {
+                        records.push(reported[random.pick(reported.len())].clone());
+                    }
+                    reported.extend(records.iter().cloned());
+                    log.reported(records);
+                }
+                _ => {
+                    log.suspended();
+                }
+            }
+        }
+        log
+    }
+}
+
+/// Numbers that look random and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    fn pick(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(u64::try_from(len).unwrap())).unwrap()
+    }
+}
+
+/// Applies messages in batches of at most `size`, from wherever the checkpoint stands.
+pub(crate) async fn apply_in(db: &Database, messages: &[Logged], size: usize) -> Checkpoint {
+    let mut checkpoint = Checkpoint::read(db).await.unwrap();
+    let done = usize::try_from(checkpoint.sequence).unwrap();
+    for batch in messages[done..].chunks(size) {
+        match crate::engine::apply(db, zone(8), &identity(), &checkpoint, batch).await.unwrap() {
+            crate::engine::Applied::Here(next) => checkpoint = next,
+            crate::engine::Applied::Elsewhere => panic!("nobody else applies"),
+        }
+    }
+    checkpoint
+}
+
+/// All rows of the projected tables, as text, in an order of their own.
+pub(crate) async fn dump(db: &Database) -> Vec<String> {
+    let mut lines = Vec::new();
+    for table in TABLES {
+        let columns = db.fetch_all("SELECT name FROM pragma_table_info(?)", &[table.into()]).await.unwrap();
+        let columns: Vec<String> = columns.iter().map(|row| row.text("name").unwrap()).collect();
+        let sql = format!("SELECT json_array({}) AS line FROM {table} ORDER BY line", columns.join(", "));
+        let rows = db.fetch_all(&sql, &[]).await.unwrap();
+        lines.extend(rows.iter().map(|row| format!("{table} {}", row.text("line").unwrap())));
+    }
+    lines
+}
+
+/// The number of rows of a table.
+pub(crate) async fn count(db: &Database, table: &str) -> u64 {
+    let row =
+        db.fetch_one(&format!("SELECT COUNT(*) AS rows_found FROM {table}"), &[] as &[Value]).await.unwrap();
+    row.count("rows_found").unwrap()
+}

@@ -1,0 +1,149 @@
+use super::fold::{COLUMNS, close_reason_text};
+use crate::page::page;
+use crate::{Database, DatabaseError, Page, Paging, Row};
+use domain::account::event::CloseReason;
+use domain::{AccountId, ChannelName, Credits, Label, Moment, Money, OrderId};
+use sea_query::{Expr, ExprTrait, Query};
+
+/// A top-up order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopUpOrder {
+    /// Whose.
+    pub account: AccountId,
+    /// The order.
+    pub order: OrderId,
+    /// Where it is paid.
+    pub channel: ChannelName,
+    /// What must be paid.
+    pub pay: Money,
+    /// What it buys.
+    pub credits: Credits,
+    /// How far it got.
+    pub status: OrderStatus,
+    /// Why it ended unpaid.
+    pub close_reason: Option<CloseReason>,
+    /// The channel's transaction that paid it.
+    pub provider_txn: Option<Label>,
+    /// When the offer ends.
+    pub expires_at: Moment,
+    /// When it began.
+    pub created_at: Moment,
+    /// When it last changed.
+    pub updated_at: Moment,
+    /// When it was paid.
+    pub completed_at: Option<Moment>,
+    /// The sequence of its first event.
+    pub first_seq: u64,
+    /// The sequence of its last event.
+    pub event_seq: u64,
+}
+
+/// How far an order, or what is billed, got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OrderStatus {
+    /// Waiting for its payment.
+    Pending,
+    /// Paid and credited.
+    Completed,
+    /// The channel says the payment failed.
+    Failed,
+    /// Given up, or not paid in time.
+    Cancelled,
+}
+
+impl OrderStatus {
+    /// The word in rows and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub(crate) fn of_close(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::Failed => Self::Failed,
+            CloseReason::Cancelled | CloseReason::Expired => Self::Cancelled,
+        }
+    }
+}
+
+impl std::str::FromStr for OrderStatus {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
+        let all = [Self::Pending, Self::Completed, Self::Failed, Self::Cancelled];
+        all.into_iter().find(|status| status.as_str() == text).ok_or(UnknownStatus)
+    }
+}
+
+/// A text that is no status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a status is pending, completed, failed or cancelled")]
+pub struct UnknownStatus;
+
+/// An order of an account.
+pub async fn get(
+    db: &Database,
+    account: AccountId,
+    order: OrderId,
+) -> Result<Option<TopUpOrder>, DatabaseError> {
+    let sql = format!("SELECT {} FROM top_up_orders WHERE account = ? AND order_id = ?", COLUMNS.join(", "));
+    db.fetch_optional(&sql, &[account.into(), order.into()]).await?.as_ref().map(read).transpose()
+}
+
+/// An order of any account: for callbacks, which name the order only. The caller checks the channel.
+pub async fn find(db: &Database, order: OrderId) -> Result<Option<TopUpOrder>, DatabaseError> {
+    let sql =
+        format!("SELECT {} FROM top_up_orders WHERE order_id = ? ORDER BY first_seq", COLUMNS.join(", "));
+    db.fetch_optional(&sql, &[order.into()]).await?.as_ref().map(read).transpose()
+}
+
+/// Orders, newest first; of one account or of all.
+pub async fn list(
+    db: &Database,
+    account: Option<AccountId>,
+    status: Option<OrderStatus>,
+    paging: &Paging,
+) -> Result<Page<TopUpOrder>, DatabaseError> {
+    let mut query = Query::select();
+    query.columns(COLUMNS).from("top_up_orders");
+    if let Some(account) = account {
+        query.and_where(Expr::col("account").eq(account.to_string()));
+    }
+    if let Some(status) = status {
+        query.and_where(Expr::col("status").eq(status.as_str()));
+    }
+    page(db, query, ("created_at", "order_id"), paging, read).await
+}
+
+/// Orders that wait for their payment, newest first, of all accounts: the poller's work list.
+pub async fn pending(db: &Database, paging: &Paging) -> Result<Page<TopUpOrder>, DatabaseError> {
+    list(db, None, Some(OrderStatus::Pending), paging).await
+}
+
+fn read(row: &Row) -> Result<TopUpOrder, DatabaseError> {
+    let reasons = [CloseReason::Failed, CloseReason::Cancelled, CloseReason::Expired];
+    let close_reason = row.opt_text("close_reason")?.map(|text| {
+        let known = reasons.into_iter().find(|reason| close_reason_text(*reason) == text);
+        known.ok_or_else(|| DatabaseError::column("close_reason", "is no reason"))
+    });
+    Ok(TopUpOrder {
+        account: row.parsed("account")?,
+        order: row.parsed("order_id")?,
+        channel: row.parsed("channel")?,
+        pay: Money { currency: row.parsed("currency")?, minor: row.int("amount")? },
+        credits: row.credits("credits")?,
+        status: row.parsed("status")?,
+        close_reason: close_reason.transpose()?,
+        provider_txn: row.opt_parsed("provider_txn")?,
+        expires_at: row.moment("expires_at")?,
+        created_at: row.moment("created_at")?,
+        updated_at: row.moment("updated_at")?,
+        completed_at: row.opt_moment("completed_at")?,
+        first_seq: row.count("first_seq")?,
+        event_seq: row.count("event_seq")?,
+    })
+}

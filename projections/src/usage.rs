@@ -1,0 +1,14 @@
+//! Usage: every call's record, and sums by the hour.
+//!
+//! Owns: `usage_records`, `usage_hourly`. Answers: call history, a call's receipt, statistics, margin.
+//! Claims: one row per (lease, n); the hourly sums equal the records to the nano; a receipt holds all that its charge
+//! was made of.
+
+mod fold;
+mod query;
+mod stats;
+
+pub(crate) use fold::UsageRows;
+pub use query::{Receipt, UsageFilter, find, get, list};
+pub use stats::{StatsFilter, UsageBy, UsageStat, stats};
+pub(crate) use stats::{TOKEN_COLUMNS, only_touching};

@@ -1,0 +1,225 @@
+use super::TOKEN_COLUMNS;
+use crate::calendar::local_day;
+use crate::facts::{CountedUsage, Facts};
+use crate::{Halt, ProjectionError, Set, Tx, Value};
+use domain::{Credits, Moment, Outcome, Tokens, UsageSource};
+use std::collections::BTreeMap;
+
+/// The most tokens of one class that a record adds to the hourly counts (its own row keeps the true number). No call
+/// has a trillion; a provider that says so must not make a sum overflow, which a database would refuse for ever.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
+
+/// The columns of `usage_records`.
+pub(super) const COLUMNS: [&str; 30] = [
+    "lease",
+    "n",
+    "account",
+    "request_id",
+    "at",
+    "key_id",
+    "model",
+    "provider",
+    "upstream_model",
+    "endpoint",
+    "tokens",
+    "price_version",
+    "unit_prices",
+    "multiplier",
+    "charge",
+    "cost",
+    "cost_prices",
+    "paid",
+    "uncovered",
+    "late",
+    "outcome",
+    "source",
+    "stream",
+    "status",
+    "ttft_ms",
+    "duration_ms",
+    "attempts",
+    "spent",
+    "event_seq",
+    "reported_at",
+];
+
+/// What a batch adds to usage.
+#[derive(Debug, Default)]
+pub(crate) struct UsageRows {
+    records: Vec<Value>,
+    hours: BTreeMap<HourKey, Hour>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct HourKey {
+    account: String,
+    hour: Moment,
+    day: String,
+    key: String,
+    model: String,
+    provider: String,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Hour {
+    calls: i64,
+    errors: i64,
+    tokens: [i64; TOKEN_COLUMNS.len()],
+    charge: Credits,
+    paid: Credits,
+    uncovered: Credits,
+    cost: Credits,
+}
+
+impl UsageRows {
+    /// What a batch means for usage; pure.
+    pub(crate) fn fold(facts: &Facts<'_>) -> Result<Self, Halt> {
+        let mut rows = Self::default();
+        for counted in &facts.usage {
+            let overflow = || Halt::Overflow { account: counted.record.account, sequence: counted.sequence };
+            let usage = &counted.record.usage;
+            let local = local_day(usage.at, facts.zone);
+            let key = HourKey {
+                account: counted.record.account.to_string(),
+                hour: local.hour,
+                day: local.day,
+                key: usage.key.to_string(),
+                model: usage.model.as_str().to_owned(),
+                provider: usage.provider.as_str().to_owned(),
+            };
+            rows.hours.entry(key).or_default().add(counted).ok_or_else(overflow)?;
+            let values = record_values(counted);
+            rows.records
+                .extend(values.map_err(|error| Halt::Unreadable(format!("{}: {error}", usage.request)))?);
+        }
+        Ok(rows)
+    }
+
+    /// The records in multi-row inserts, the hours in one upsert.
+    pub(crate) async fn write(&self, tx: &mut Tx) -> Result<(), ProjectionError> {
+        tx.insert("usage_records", &COLUMNS, &self.records, "").await?;
+        let keys = ["account", "hour", "day", "key_id", "model", "provider"];
+        let sums: Vec<&str> = ["calls", "errors"]
+            .into_iter()
+            .chain(TOKEN_COLUMNS)
+            .chain(["charge", "paid", "uncovered", "cost"])
+            .collect();
+        let mut values = Vec::with_capacity(self.hours.len() * (keys.len() + sums.len()));
+        for (key, hour) in &self.hours {
+            values.extend([
+                key.account.as_str().into(),
+                key.hour.into(),
+                key.day.as_str().into(),
+                key.key.as_str().into(),
+                key.model.as_str().into(),
+                key.provider.as_str().into(),
+            ]);
+            values.extend([hour.calls, hour.errors].into_iter().chain(hour.tokens).map(Value::from));
+            values.extend([hour.charge, hour.paid, hour.uncovered, hour.cost].map(Value::from));
+        }
+        let sets: Vec<Set<'_>> = sums.iter().map(|column| Set::Add(column)).collect();
+        let columns: Vec<&str> = keys.into_iter().chain(sums.iter().copied()).collect();
+        let tail = tx.dialect().upsert("usage_hourly", &keys, &sets);
+        tx.insert("usage_hourly", &columns, &values, &tail).await?;
+        Ok(())
+    }
+}
+
+impl Hour {
+    /// `None`: a sum does not fit.
+    fn add(&mut self, counted: &CountedUsage<'_>) -> Option<()> {
+        let usage = &counted.record.usage;
+        self.calls = self.calls.checked_add(1)?;
+        if is_error(usage.outcome) {
+            self.errors = self.errors.checked_add(1)?;
+        }
+        for (sum, count) in self.tokens.iter_mut().zip(by_class(&usage.tokens)) {
+            *sum = sum.checked_add_unsigned(count.min(MOST_TOKENS))?;
+        }
+        self.charge = self.charge.checked_add(usage.charge)?;
+        self.paid = self.paid.checked_add(counted.paid)?;
+        self.uncovered = self.uncovered.checked_add(counted.uncovered)?;
+        self.cost = self.cost.checked_add(usage.cost)?;
+        Some(())
+    }
+}
+
+/// In the order of [`TOKEN_COLUMNS`].
+fn by_class(tokens: &Tokens) -> [u64; TOKEN_COLUMNS.len()] {
+    [
+        tokens.input,
+        tokens.cache_read,
+        tokens.cache_write,
+        tokens.cache_write_1h,
+        tokens.output,
+        tokens.reasoning,
+        tokens.image_input,
+        tokens.image_output,
+        tokens.audio_input,
+        tokens.audio_output,
+    ]
+}
+
+/// Did the gateway or a provider fail the caller? One that left did not.
+fn is_error(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Completed | Outcome::ClientGone => false,
+        Outcome::ProviderError | Outcome::Interrupted | Outcome::Refused => true,
+    }
+}
+
+fn record_values(counted: &CountedUsage<'_>) -> Result<[Value; COLUMNS.len()], serde_json::Error> {
+    let record = counted.record;
+    let usage = &record.usage;
+    Ok([
+        record.lease.into(),
+        Value::count(record.n),
+        record.account.into(),
+        usage.request.into(),
+        usage.at.into(),
+        usage.key.into(),
+        usage.model.as_str().into(),
+        usage.provider.as_str().into(),
+        usage.upstream_model.as_str().into(),
+        usage.endpoint.as_str().into(),
+        serde_json::to_string(&usage.tokens)?.into(),
+        usage.price_version.into(),
+        serde_json::to_string(&usage.unit_prices)?.into(),
+        Value::display(usage.multiplier),
+        usage.charge.into(),
+        usage.cost.into(),
+        usage.cost_prices.as_ref().map(serde_json::to_string).transpose()?.into(),
+        counted.paid.into(),
+        counted.uncovered.into(),
+        counted.late.into(),
+        outcome_text(usage.outcome).into(),
+        source_text(usage.usage_source).into(),
+        usage.stream.into(),
+        i64::from(usage.status).into(),
+        Value::opt_count(usage.ttft_ms),
+        Value::count(usage.duration_ms),
+        serde_json::to_string(&usage.attempts)?.into(),
+        record.spent.into(),
+        Value::count(counted.sequence),
+        counted.reported_at.into(),
+    ])
+}
+
+/// An outcome as its row and its JSON write it.
+pub(super) fn outcome_text(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "completed",
+        Outcome::ClientGone => "client_gone",
+        Outcome::ProviderError => "provider_error",
+        Outcome::Interrupted => "interrupted",
+        Outcome::Refused => "refused",
+    }
+}
+
+/// A source as its row and its JSON write it.
+pub(super) fn source_text(source: UsageSource) -> &'static str {
+    match source {
+        UsageSource::Provider => "provider",
+        UsageSource::Estimated => "estimated",
+    }
+}
