@@ -1,0 +1,149 @@
+//! What a call needs before it may start: a model with a price and a provider, and credits for its worst case.
+
+use crate::catalogue::{BudgetPeriod, Catalogue, KeyGrant, Model, Priced};
+use crate::error::CallError;
+use crate::openai::request::{ChatRequest, MAX_OUTPUT_TOKENS};
+use crate::options::RelayOptions;
+use crate::pricing;
+use domain::account::Budget;
+use domain::account::event::Scope;
+use domain::price::PriceError;
+use domain::{Credits, Label, Moment, RequestId};
+use ledger::{HoldError, HoldRequest};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A call whose parts belong together: all from one catalogue.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) request: RequestId,
+    /// When its request began to arrive.
+    pub(crate) started: Instant,
+    pub(crate) grant: Arc<KeyGrant>,
+    pub(crate) model: Arc<Model>,
+    pub(crate) price: Priced,
+    pub(crate) chat: ChatRequest,
+    /// The cap that is set for the provider where the caller set none.
+    pub(crate) default_cap: u64,
+    /// The most that it can cost.
+    pub(crate) worst_case: Credits,
+}
+
+impl Call {
+    /// Finds the model and sizes the worst case.
+    pub(crate) fn try_new(
+        catalogue: &Catalogue,
+        grant: Arc<KeyGrant>,
+        chat: ChatRequest,
+        request: RequestId,
+        started: Instant,
+    ) -> Result<Self, CallError> {
+        // A name that no catalogue can hold is cut before it is repeated in an error.
+        let name = || chat.model.chars().take(Label::MAX).collect::<String>();
+        let model =
+            catalogue.models.get(&chat.model).ok_or_else(|| CallError::ModelNotFound { model: name() })?;
+        if !grant.may_call(&chat.model) {
+            return Err(CallError::ModelNotAllowed { model: name() });
+        }
+        let price = model.price.clone().ok_or_else(|| CallError::ModelNotPriced { model: name() })?;
+        if model.routes.is_empty() {
+            return Err(CallError::NoRoute { model: name() });
+        }
+        let default_cap = model.max_output_tokens.clamp(1, MAX_OUTPUT_TOKENS);
+        let output = chat.max_output.unwrap_or(default_cap).saturating_mul(chat.choices);
+        let worst_case = pricing::worst_case(&price, chat.input.upper(), output, grant.multiplier)
+            .map_err(|error| unpriceable(error, &model.name))?;
+        Ok(Self { request, started, grant, model: Arc::clone(model), price, chat, default_cap, worst_case })
+    }
+
+    /// What to ask the meter for. Days and months of a budget are those of this moment.
+    pub(crate) fn hold_request(&self, now: Moment) -> Result<HoldRequest, CallError> {
+        let (scope, budget) = scope(&self.grant, now)?;
+        Ok(HoldRequest { account: self.grant.account, scope, budget, worst_case: self.worst_case })
+    }
+}
+
+/// Who may spend: the account, or the key alone where it has a budget.
+fn scope(grant: &KeyGrant, now: Moment) -> Result<(Scope, Option<Budget>), CallError> {
+    let Some(budget) = grant.budget else { return Ok((Scope::Account, None)) };
+    let period = Label::try_new(period(budget.period, now)).map_err(|_| CallError::Internal)?;
+    Ok((Scope::Key { key: grant.key, period }, Some(Budget { limit: budget.credits })))
+}
+
+/// A budget's period as the ledger names it. Days and months are UTC.
+fn period(period: BudgetPeriod, now: Moment) -> String {
+    match period {
+        BudgetPeriod::Total => "total".into(),
+        BudgetPeriod::Day => now.to_utc().format("%Y-%m-%d").to_string(),
+        BudgetPeriod::Month => now.to_utc().format("%Y-%m").to_string(),
+    }
+}
+
+fn unpriceable(error: PriceError, model: &Label) -> CallError {
+    match error {
+        PriceError::Overflow => CallError::bad(
+            "max_tokens",
+            "this call could cost more than any account can hold: ask for fewer tokens",
+        ),
+        PriceError::Negative { .. }
+        | PriceError::TooPrecise { .. }
+        | PriceError::TooLarge { .. }
+        | PriceError::TierOrder(_)
+        | PriceError::Multiplier => {
+            tracing::error!(%model, %error, "a price list in use is not valid");
+            CallError::Internal
+        }
+    }
+}
+
+/// What a caller is told when the meter refuses.
+pub(crate) fn hold_error(error: HoldError, options: &RelayOptions) -> CallError {
+    match error {
+        HoldError::InsufficientCredits { available, wanted } => {
+            CallError::InsufficientCredits { available, wanted, top_up_url: options.top_up_url.clone() }
+        }
+        HoldError::BudgetSpent { left, wanted } => CallError::BudgetSpent { left, wanted },
+        HoldError::Unavailable(reason) => {
+            tracing::warn!(%reason, "a call was refused because it could not be metered");
+            CallError::MeteringUnavailable
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::{KeyBudget, KeyStatus};
+    use domain::{AccountId, KeyId};
+    use rust_decimal::Decimal;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_key_with_a_budget_spends_from_a_lease_of_its_own() {
+        let grant = KeyGrant {
+            key: KeyId::from_uuid(Uuid::max()),
+            account: AccountId::from_uuid(Uuid::nil()),
+            status: KeyStatus::Active,
+            expires_at: None,
+            models: None,
+            ip_allow: Vec::new(),
+            budget: None,
+            multiplier: Decimal::ONE,
+        };
+        let now: Moment = "2026-11-22T10:00:00Z".parse().unwrap();
+        assert_eq!(scope(&grant, now).unwrap(), (Scope::Account, None));
+        let limit = Credits::from_nano(7);
+        let budget = Some(KeyBudget { credits: limit, period: BudgetPeriod::Month });
+        let key = Scope::Key { key: grant.key, period: Label::try_new("2026-11").unwrap() };
+        assert_eq!(scope(&KeyGrant { budget, ..grant }, now).unwrap(), (key, Some(Budget { limit })));
+    }
+
+    #[test]
+    fn periods_are_named_in_utc() {
+        let late: Moment = "2026-11-30T23:59:59.999999Z".parse().unwrap();
+        assert_eq!(period(BudgetPeriod::Total, late), "total");
+        assert_eq!(period(BudgetPeriod::Day, late), "2026-11-30");
+        assert_eq!(period(BudgetPeriod::Month, late), "2026-11");
+        assert_eq!(period(BudgetPeriod::Day, late.plus_ms(1)), "2026-12-01");
+    }
+}

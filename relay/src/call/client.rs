@@ -1,0 +1,90 @@
+//! The caller at the other end of an answer: waiting for it, reading it, or gone.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Events that may wait for a slow reader. Beyond them the provider is not read either, so memory stays bounded.
+const EVENTS_IN_FLIGHT: usize = 32;
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(crate) enum Client {
+    /// Has seen nothing yet.
+    Waiting(oneshot::Sender<Response>),
+    /// Reads a stream.
+    Reading(mpsc::Sender<Bytes>),
+    /// Left.
+    Gone,
+}
+
+impl Client {
+    /// A client, and where its response will come.
+    pub(crate) fn waiting() -> (Self, oneshot::Receiver<Response>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self::Waiting(sender), receiver)
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Self::Waiting(sender) => sender.is_closed(),
+            Self::Reading(sender) => sender.is_closed(),
+            Self::Gone => true,
+        }
+    }
+
+    /// Returns when the client has left; never, once that is known.
+    pub(crate) async fn left(&mut self) {
+        match self {
+            Self::Waiting(sender) => sender.closed().await,
+            Self::Reading(sender) => sender.closed().await,
+            Self::Gone => std::future::pending().await,
+        }
+        *self = Self::Gone;
+    }
+
+    /// Answers a client that waits. One that reads a stream has its answer already.
+    pub(crate) fn answer(self, response: Response) {
+        if let Self::Waiting(sender) = self {
+            // A client that has just left needs no answer.
+            let _ = sender.send(response);
+        }
+    }
+
+    /// Sends the head of a stream to a client that waits. Did it get one?
+    pub(crate) fn begin_stream(&mut self) -> bool {
+        let Self::Waiting(waiting) = std::mem::replace(self, Self::Gone) else { return false };
+        let (sender, receiver) = mpsc::channel(EVENTS_IN_FLIGHT);
+        let is_sent = waiting.send(stream_response(receiver)).is_ok();
+        if is_sent {
+            *self = Self::Reading(sender);
+        }
+        is_sent
+    }
+
+    /// Sends the next bytes of a stream. A client that does not take them in time counts as gone.
+    pub(crate) async fn send(&mut self, bytes: Bytes, limit: Duration) {
+        if let Self::Reading(sender) = self
+            && sender.send_timeout(bytes, limit).await.is_err()
+        {
+            *self = Self::Gone;
+        }
+    }
+}
+
+fn stream_response(receiver: mpsc::Receiver<Bytes>) -> Response {
+    let events = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|event| (Ok::<_, Infallible>(event), receiver))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        // nginx would collect events otherwise.
+        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::from_stream(events)).into_response()
+}

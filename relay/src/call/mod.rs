@@ -1,0 +1,214 @@
+//! One call, from its admission to its settlement.
+//!
+//! For: what a call needs before it may start ([`admission`]), who is tried in which order ([`routing`]), one try
+//! ([`attempt`]), the two kinds of answer ([`whole`], [`stream`]), the caller at the other end ([`client`]), and the
+//! end of the hold ([`settlement`]).
+//! May not touch: how callers are known, how requests are read.
+//! Claims: the task that owns the hold is not the one that serves the client, so a client that leaves changes
+//! nothing about the settlement; another provider is tried only while the client has seen nothing.
+
+pub(crate) mod admission;
+pub(crate) mod attempt;
+pub(crate) mod client;
+pub(crate) mod routing;
+pub(crate) mod settlement;
+pub(crate) mod stream;
+pub(crate) mod whole;
+
+use crate::call::admission::Call;
+use crate::call::attempt::{Failure, FailureKind, Opened};
+use crate::call::client::Client;
+use crate::call::settlement::{End, Settlement};
+use crate::error::CallError;
+use crate::metering::Holding;
+use crate::options::RelayOptions;
+use crate::{catalogue::Route, openai};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use domain::{Credits, Outcome};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a call's log and usage record say where the caller left before it got a status.
+const STATUS_CLIENT_GONE: u16 = 499;
+/// For how long the end of a provider's stream is waited for, so that its connection can serve again.
+const END_OF_STREAM_WAIT: Duration = Duration::from_secs(1);
+
+/// What every call uses.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub(crate) http: reqwest::Client,
+    pub(crate) options: Arc<RelayOptions>,
+}
+
+/// An answer that one provider gave.
+enum Answer {
+    /// The request is refused.
+    Refused(CallError),
+    /// Read whole.
+    Whole(whole::Answer),
+    /// Streamed, but for its last bytes.
+    Streamed(stream::Ended),
+}
+
+/// Carries an admitted call through. It always settles or releases the hold, and always answers a client that waits.
+pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>, mut client: Client) {
+    let call = settlement.call();
+    let deadline = call.started + tools.options.call_limit;
+    let mut failures: Vec<FailureKind> = Vec::new();
+    for route in routing::in_order(&call.model.routes).take(tools.options.max_attempts) {
+        if client.is_gone() {
+            break;
+        }
+        if let Err(error) = settlement.confirm() {
+            if failures.is_empty() {
+                settlement.release();
+                return client.answer(openai::error::response(&admission::hold_error(error, &tools.options)));
+            }
+            break;
+        }
+        settlement.begin(route);
+        match Box::pin(attempt(&tools, &call, route, &mut settlement, &mut client, deadline)).await {
+            Ok(Answer::Refused(error)) => {
+                let status = error.status();
+                settlement.end_attempt(Some(status), Some("refused"));
+                let end = End { outcome: Outcome::Refused, status: status.as_u16(), is_complete: false };
+                settlement.settle(end).await;
+                return client.answer(openai::error::response(&error));
+            }
+            Ok(Answer::Whole(answer)) => {
+                settlement.end_attempt(Some(answer.status), None);
+                let end = if client.is_gone() {
+                    End { outcome: Outcome::ClientGone, status: STATUS_CLIENT_GONE, is_complete: true }
+                } else {
+                    End { outcome: Outcome::Completed, status: answer.status.as_u16(), is_complete: true }
+                };
+                let charge = settlement.settle(end).await;
+                return client.answer(whole_response(&answer, tools.options.cost_headers.then_some(charge)));
+            }
+            Ok(Answer::Streamed(ended)) => {
+                settlement.end_attempt(Some(StatusCode::OK), ended.failure);
+                let status = if ended.has_head { StatusCode::OK.as_u16() } else { STATUS_CLIENT_GONE };
+                settlement
+                    .settle(End { outcome: ended.outcome, status, is_complete: ended.is_complete })
+                    .await;
+                if let Some(tail) = ended.tail {
+                    client.send(tail, tools.options.client_timeout).await;
+                }
+                drop(client);
+                if let Some(mut rest) = ended.rest {
+                    let to_the_end = async { while let Ok(Some(_)) = rest.chunk().await {} };
+                    // Late or broken, the connection is merely not used again.
+                    let _ = tokio::time::timeout(END_OF_STREAM_WAIT, to_the_end).await;
+                }
+                return;
+            }
+            Err(failure) => {
+                log_failure(&call, route, &failure);
+                settlement.end_attempt(failure.status, Some(failure.code));
+                failures.push(failure.kind);
+            }
+        }
+    }
+    if failures.is_empty() {
+        // The client left before any provider was called.
+        return settlement.release();
+    }
+    let error = verdict(&failures);
+    let end = if client.is_gone() {
+        End { outcome: Outcome::ClientGone, status: STATUS_CLIENT_GONE, is_complete: false }
+    } else {
+        End { outcome: Outcome::ProviderError, status: error.status().as_u16(), is_complete: false }
+    };
+    settlement.settle(end).await;
+    client.answer(openai::error::response(&error));
+}
+
+/// One try at one provider. After an error the client has seen nothing.
+async fn attempt<H: Holding>(
+    tools: &Tools,
+    call: &Call,
+    route: &Route,
+    settlement: &mut Settlement<H>,
+    client: &mut Client,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
+    let response = match attempt::open(tools, call, route, deadline).await? {
+        Opened::Refused(error) => return Ok(Answer::Refused(error)),
+        Opened::Answer(response) => response,
+    };
+    if call.chat.stream && !attempt::is_json(&response) {
+        return stream::forward(&tools.options, response, settlement, client, deadline)
+            .await
+            .map(Answer::Streamed);
+    }
+    settlement.first_byte();
+    whole::read(&tools.options, response, settlement, deadline).await.map(Answer::Whole)
+}
+
+/// What a caller is told when every try failed.
+fn verdict(failures: &[FailureKind]) -> CallError {
+    let waits: Option<Vec<u64>> = failures
+        .iter()
+        .map(|failure| match failure {
+            FailureKind::Busy { retry_after } => Some(*retry_after),
+            FailureKind::Failed | FailureKind::Unauthorized | FailureKind::Timeout => None,
+        })
+        .collect();
+    match (waits, failures.last()) {
+        (Some(waits), Some(_)) => CallError::ProvidersBusy {
+            retry_after: waits.into_iter().min().unwrap_or(attempt::DEFAULT_RETRY_AFTER),
+        },
+        (_, Some(FailureKind::Timeout)) => CallError::ProviderTimeout,
+        _ => CallError::ProviderFailed,
+    }
+}
+
+fn whole_response(answer: &whole::Answer, charge: Option<Credits>) -> Response {
+    const CHARGE: HeaderName = HeaderName::from_static("x-nexusroute-charge");
+    let json = HeaderValue::from_static("application/json");
+    let body: Bytes = answer.body.clone();
+    let mut response = (answer.status, [(header::CONTENT_TYPE, json)], body).into_response();
+    if let Some(charge) = charge.and_then(|charge| HeaderValue::from_str(&charge.to_string()).ok()) {
+        response.headers_mut().insert(CHARGE, charge);
+    }
+    response
+}
+
+fn log_failure(call: &Call, route: &Route, failure: &Failure) {
+    let (request, provider, model) = (call.request, &route.provider, &call.model.name);
+    let status = failure.status.map(|status| status.as_u16());
+    let (code, detail) = (failure.code, failure.detail.as_deref());
+    match failure.kind {
+        // Only the operator can mend a provider's key.
+        FailureKind::Unauthorized => {
+            tracing::error!(%request, %provider, %model, status, code, "a provider does not accept its key");
+        }
+        FailureKind::Busy { .. } | FailureKind::Failed | FailureKind::Timeout => {
+            tracing::warn!(%request, %provider, %model, status, code, detail, "a try at a provider failed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_names_what_went_wrong_last_and_busy_only_if_all_were() {
+        let busy = |retry_after| FailureKind::Busy { retry_after };
+        let cases: &[(&[FailureKind], u16)] = &[
+            (&[busy(9), busy(4)], 429),
+            (&[busy(9), FailureKind::Failed], 502),
+            (&[FailureKind::Failed, busy(9)], 502),
+            (&[FailureKind::Failed, FailureKind::Timeout], 504),
+            (&[FailureKind::Timeout, FailureKind::Unauthorized], 502),
+        ];
+        for (failures, status) in cases {
+            assert_eq!(verdict(failures).status(), *status, "{failures:?}");
+        }
+        assert_eq!(verdict(&[busy(9), busy(4)]), CallError::ProvidersBusy { retry_after: 4 });
+    }
+}

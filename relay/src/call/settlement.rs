@@ -1,0 +1,243 @@
+//! The end of a hold: what the call came to, whatever happened to it.
+//!
+//! Claims: a call that reached a provider is settled once, also when its task panics or is aborted; one that reached
+//! none is released.
+
+use super::admission::Call;
+use crate::catalogue::Route;
+use crate::estimate::Estimate;
+use crate::metering::Holding;
+use crate::pricing::{Bill, Consumption};
+use axum::http::StatusCode;
+use domain::price::PriceError;
+use domain::usage::{Attempt, Usage};
+use domain::{Credits, Label, Moment, Outcome, Prices, Tokens, UsageSource};
+use ledger::HoldError;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) outcome: Outcome,
+    /// The status its caller saw.
+    pub(crate) status: u16,
+    /// Did the provider's answer come to its end?
+    pub(crate) is_complete: bool,
+}
+
+/// A call's hold, with all that its usage record will say.
+pub(crate) struct Settlement<H: Holding> {
+    hold: Option<H>,
+    call: Arc<Call>,
+    endpoint: Label,
+    /// Watches over the settlement of a call whose task died.
+    tracker: TaskTracker,
+    attempts: Vec<Attempt>,
+    served_by: Option<Served>,
+    /// The generated text of the present try.
+    pub(crate) delivered: Estimate,
+    /// The provider's last counts in the present try.
+    pub(crate) reported: Option<Tokens>,
+    first_byte: Option<Duration>,
+}
+
+/// The provider of the present or last try.
+struct Served {
+    provider: Label,
+    upstream_model: Label,
+    cost: Option<Prices>,
+    /// When the present try began; `None`: it has ended.
+    since: Option<Instant>,
+}
+
+impl<H: Holding> Settlement<H> {
+    pub(crate) fn new(hold: H, call: Call, endpoint: Label, tracker: TaskTracker) -> Self {
+        Self {
+            hold: Some(hold),
+            call: Arc::new(call),
+            endpoint,
+            tracker,
+            attempts: Vec::new(),
+            served_by: None,
+            delivered: Estimate::default(),
+            reported: None,
+            first_byte: None,
+        }
+    }
+
+    pub(crate) fn call(&self) -> Arc<Call> {
+        Arc::clone(&self.call)
+    }
+
+    /// Is the hold still good? Asked right before a provider is called.
+    pub(crate) fn confirm(&self) -> Result<(), HoldError> {
+        self.hold.as_ref().map_or(Ok(()), Holding::confirm)
+    }
+
+    /// A try at a provider begins.
+    pub(crate) fn begin(&mut self, route: &Route) {
+        self.delivered = Estimate::default();
+        self.reported = None;
+        self.first_byte = None;
+        self.served_by = Some(Served {
+            provider: route.provider.clone(),
+            upstream_model: route.upstream_model.clone(),
+            cost: route.cost.clone(),
+            since: Some(Instant::now()),
+        });
+    }
+
+    /// The provider's first byte is here.
+    pub(crate) fn first_byte(&mut self) {
+        self.first_byte.get_or_insert_with(|| self.call.started.elapsed());
+    }
+
+    /// The present try has ended, with the provider's status and what went wrong, if anything.
+    pub(crate) fn end_attempt(&mut self, status: Option<StatusCode>, error: Option<&'static str>) {
+        let Some(served) = &mut self.served_by else { return };
+        let Some(since) = served.since.take() else { return };
+        self.attempts.push(Attempt {
+            provider: served.provider.clone(),
+            status: status.map(|status| status.as_u16()),
+            error: error.and_then(|code| Label::try_new(code).ok()),
+            duration_ms: millis(since.elapsed()),
+        });
+    }
+
+    /// Ends the hold with nothing: no provider was called.
+    pub(crate) fn release(mut self) {
+        if let Some(hold) = self.hold.take() {
+            hold.release();
+        }
+    }
+
+    /// Ends the hold with what the call came to. Returns what the account paid.
+    pub(crate) async fn settle(mut self, end: End) -> Credits {
+        let Some(hold) = self.hold.take() else { return Credits::ZERO };
+        let Some(usage) = self.usage(end) else {
+            hold.release();
+            return Credits::ZERO;
+        };
+        self.log(&usage);
+        let settled = hold.settle(usage).await;
+        if settled.uncovered.is_positive() {
+            let (request, account) = (self.call.request, self.call.grant.account);
+            tracing::warn!(%request, %account, uncovered = %settled.uncovered, "a call cost more than its account had");
+        }
+        settled.paid
+    }
+
+    /// The usage record of the call; `None`: no provider was called.
+    fn usage(&mut self, end: End) -> Option<Usage> {
+        self.end_attempt(None, Some("interrupted"));
+        let served = self.served_by.take()?;
+        let bill = self.bill(end, served.cost.as_ref());
+        let Call { request, started, grant, model, price, chat, .. } = &*self.call;
+        Some(Usage {
+            request: *request,
+            at: Moment::from(chrono::Utc::now()),
+            key: grant.key,
+            model: model.name.clone(),
+            provider: served.provider,
+            upstream_model: served.upstream_model,
+            endpoint: self.endpoint.clone(),
+            tokens: bill.tokens,
+            price_version: price.version,
+            unit_prices: bill.unit_prices,
+            multiplier: grant.multiplier,
+            charge: bill.charge,
+            cost: bill.cost,
+            cost_prices: bill.cost_prices,
+            outcome: end.outcome,
+            usage_source: bill.source,
+            stream: chat.stream,
+            status: end.status,
+            ttft_ms: self.first_byte.map(millis),
+            duration_ms: millis(started.elapsed()),
+            attempts: std::mem::take(&mut self.attempts),
+        })
+    }
+
+    fn bill(&self, end: End, cost: Option<&Prices>) -> Bill {
+        let Call { grant, price, chat, .. } = &*self.call;
+        let consumption = Consumption {
+            input: &chat.input,
+            delivered: &self.delivered,
+            reported: self.reported.as_ref(),
+            is_complete: end.is_complete,
+        };
+        let is_free = match end.outcome {
+            Outcome::Completed => false,
+            Outcome::Refused => true,
+            Outcome::ClientGone | Outcome::ProviderError | Outcome::Interrupted => {
+                !end.is_complete && self.delivered.is_empty()
+            }
+        };
+        consumption.bill(price, grant.multiplier, cost, is_free).unwrap_or_else(|error| {
+            // Counts that no ledger can hold: the provider's fault, and the operator's to look at.
+            let Call { request, model, .. } = &*self.call;
+            tracing::error!(%request, model = %model.name, %error, reported = ?self.reported, "a charge cannot be computed");
+            self.bill_without_counts(consumption, is_free)
+        })
+    }
+
+    /// The bill by our own estimate, for counts or prices that cannot be computed with. Its worst case was computed
+    /// when the call was admitted, so the charge can be; a provider's cost that cannot be is booked as unknown.
+    fn bill_without_counts(&self, consumption: Consumption<'_>, is_free: bool) -> Bill {
+        let Call { grant, price, .. } = &*self.call;
+        let estimated = Consumption { reported: None, ..consumption };
+        estimated.bill(price, grant.multiplier, None, is_free).unwrap_or_else(|_: PriceError| Bill {
+            tokens: Tokens::default(),
+            source: UsageSource::Estimated,
+            unit_prices: price.prices.unit_prices(0),
+            charge: Credits::ZERO,
+            cost: Credits::ZERO,
+            cost_prices: None,
+        })
+    }
+
+    fn log(&self, usage: &Usage) {
+        tracing::info!(
+            request = %usage.request,
+            account = %self.call.grant.account,
+            key = %usage.key,
+            model = %usage.model,
+            provider = %usage.provider,
+            status = usage.status,
+            outcome = ?usage.outcome,
+            stream = usage.stream,
+            input_tokens = usage.tokens.input_total(),
+            output_tokens = usage.tokens.output_total(),
+            usage_source = ?usage.usage_source,
+            charge = %usage.charge,
+            tries = usage.attempts.len(),
+            ttft_ms = usage.ttft_ms,
+            duration_ms = usage.duration_ms,
+            "a call ended"
+        );
+    }
+}
+
+impl<H: Holding> Drop for Settlement<H> {
+    /// Reached with a hold only when the call's task panicked or was aborted.
+    fn drop(&mut self) {
+        let Some(hold) = self.hold.take() else { return };
+        let end = End { outcome: Outcome::Interrupted, status: 500, is_complete: false };
+        let Some(usage) = self.usage(end) else { return hold.release() };
+        let request = usage.request;
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                tracing::error!(%request, "a call's task died; the call is settled for what was delivered");
+                self.tracker.spawn_on(async move { hold.settle(usage).await }, &runtime);
+            }
+            Err(_) => tracing::error!(%request, "a call ended with its runtime and could not be settled"),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

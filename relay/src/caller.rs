@@ -1,0 +1,182 @@
+//! Who is calling: the key in the headers, and the address it comes from.
+//!
+//! May not touch: the body.
+//! Claims: nothing is looked up for a text that cannot be a key; a forwarded address is believed only from our own
+//! proxies.
+
+use crate::catalogue::{Catalogue, KeyGrant, KeyStatus};
+use crate::error::CallError;
+use crate::key;
+use axum::http::{HeaderMap, header};
+use domain::Moment;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The grant of the key that these headers carry, if it may be used from this address at this moment.
+///
+/// # Errors
+/// What is wrong with the key: 401 or 403.
+pub fn authenticate(
+    catalogue: &Catalogue,
+    headers: &HeaderMap,
+    address: Option<IpAddr>,
+    now: Moment,
+) -> Result<Arc<KeyGrant>, CallError> {
+    let secret = bearer(headers)?;
+    if !key::is_well_formed(secret) {
+        return Err(CallError::InvalidKey);
+    }
+    let grant = catalogue.keys.get(&key::hash(secret)).ok_or(CallError::InvalidKey)?;
+    match grant.status {
+        KeyStatus::Active => {}
+        KeyStatus::Disabled => return Err(CallError::KeyDisabled),
+        KeyStatus::OwnerDisabled => return Err(CallError::OwnerDisabled),
+    }
+    if grant.expires_at.is_some_and(|end| end <= now) {
+        return Err(CallError::KeyExpired);
+    }
+    let is_allowed = grant.ip_allow.is_empty()
+        || address.is_some_and(|address| grant.ip_allow.iter().any(|network| network.contains(&address)));
+    if is_allowed { Ok(Arc::clone(grant)) } else { Err(CallError::AddressNotAllowed) }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, CallError> {
+    let value = headers.get(header::AUTHORIZATION).ok_or(CallError::MissingKey)?;
+    let value = value.to_str().map_err(|_| CallError::InvalidKey)?;
+    match value.split_once(' ') {
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") => Ok(secret.trim()),
+        _ => Err(CallError::MissingKey),
+    }
+}
+
+/// Where a request comes from.
+///
+/// A peer that is not one of our proxies is the caller itself, whatever its headers say. Behind our proxies the
+/// right-most address in `X-Forwarded-For` that is not one of them is: what stands further left, the caller may have
+/// written. An entry there that is no address leaves the caller unknown.
+pub fn address(peer: Option<SocketAddr>, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Option<IpAddr> {
+    let is_ours = |address: &IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
+    let peer = peer?.ip().to_canonical();
+    if !is_ours(&peer) {
+        return Some(peer);
+    }
+    let forwarded: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|line| line.to_str().unwrap_or("not an address"))
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .collect();
+    for entry in forwarded.into_iter().rev() {
+        let address = parse_address(entry)?;
+        if !is_ours(&address) {
+            return Some(address);
+        }
+    }
+    Some(peer)
+}
+
+/// An address, perhaps with a port, perhaps in brackets.
+fn parse_address(entry: &str) -> Option<IpAddr> {
+    let plain = entry.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(entry);
+    let address = plain.parse().or_else(|_| entry.parse::<SocketAddr>().map(|with_port| with_port.ip()));
+    address.ok().map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+    use domain::{AccountId, KeyId};
+
+    const NOW: Moment = Moment::from_micros(1_000_000);
+
+    fn grant() -> KeyGrant {
+        let id = uuid::Uuid::nil();
+        KeyGrant {
+            key: KeyId::from_uuid(id),
+            account: AccountId::from_uuid(id),
+            status: KeyStatus::Active,
+            expires_at: None,
+            models: None,
+            ip_allow: Vec::new(),
+            budget: None,
+            multiplier: rust_decimal::Decimal::ONE,
+        }
+    }
+
+    fn headers(authorization: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(authorization).unwrap())])
+    }
+
+    fn ask(grant: KeyGrant, address: Option<&str>) -> Result<Arc<KeyGrant>, CallError> {
+        let key = key::mint_from([1; 32]);
+        let catalogue = Catalogue { keys: [(key.hash, Arc::new(grant))].into(), ..Catalogue::default() };
+        let headers = headers(&format!("Bearer {}", key.secret.expose()));
+        authenticate(&catalogue, &headers, address.map(|it| it.parse().unwrap()), NOW)
+    }
+
+    #[test]
+    fn a_good_key_is_let_in() {
+        assert!(ask(grant(), None).is_ok());
+        assert!(ask(KeyGrant { expires_at: Some(NOW.plus_ms(1)), ..grant() }, None).is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_is_said() {
+        let refused = |grant, error| assert_eq!(ask(grant, Some("10.0.0.1")).unwrap_err(), error);
+        refused(KeyGrant { status: KeyStatus::Disabled, ..grant() }, CallError::KeyDisabled);
+        refused(KeyGrant { status: KeyStatus::OwnerDisabled, ..grant() }, CallError::OwnerDisabled);
+        refused(KeyGrant { expires_at: Some(NOW), ..grant() }, CallError::KeyExpired);
+        refused(
+            KeyGrant { ip_allow: vec!["10.1.0.0/16".parse().unwrap()], ..grant() },
+            CallError::AddressNotAllowed,
+        );
+    }
+
+    #[test]
+    fn a_key_bound_to_networks_is_refused_from_nowhere() {
+        let bound = KeyGrant { ip_allow: vec!["10.1.0.0/16".parse().unwrap()], ..grant() };
+        assert_eq!(ask(bound.clone(), None).unwrap_err(), CallError::AddressNotAllowed);
+        assert!(ask(bound, Some("10.1.2.3")).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_key_of_ours_is_refused() {
+        let catalogue = Catalogue::default();
+        let ask = |headers: &HeaderMap| authenticate(&catalogue, headers, None, NOW).unwrap_err();
+        assert_eq!(ask(&HeaderMap::new()), CallError::MissingKey);
+        assert_eq!(ask(&headers("Basic dXNlcjpwYXNz")), CallError::MissingKey);
+        assert_eq!(ask(&headers("Bearer ")), CallError::InvalidKey);
+        assert_eq!(ask(&headers("Bearer sk-abc")), CallError::InvalidKey);
+        let unknown = key::mint_from([2; 32]);
+        assert_eq!(ask(&headers(&format!("bearer {}", unknown.secret.expose()))), CallError::InvalidKey);
+    }
+
+    #[test]
+    fn only_our_own_proxies_are_believed() {
+        let proxies: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        let cases = [
+            ("203.0.113.9:1", "6.6.6.6", Some("203.0.113.9")),
+            ("10.0.0.1:1", "6.6.6.6, 198.51.100.7", Some("198.51.100.7")),
+            ("10.0.0.1:1", "198.51.100.7, 10.9.9.9", Some("198.51.100.7")),
+            ("10.0.0.1:1", "6.6.6.6, 198.51.100.7:5555, 10.9.9.9,", Some("198.51.100.7")),
+            ("[::1]:1", "[2001:db8::1]", Some("2001:db8::1")),
+            ("[::ffff:10.0.0.1]:1", "::ffff:198.51.100.7", Some("198.51.100.7")),
+            ("10.0.0.1:1", "198.51.100.7, unknown", None),
+            ("10.0.0.1:1", "10.3.3.3", Some("10.0.0.1")),
+            ("10.0.0.1:1", "", Some("10.0.0.1")),
+        ];
+        for (peer, forwarded, expected) in cases {
+            let headers = HeaderMap::from_iter([(
+                "x-forwarded-for".parse().unwrap(),
+                HeaderValue::from_static(forwarded),
+            )]);
+            let found = address(Some(peer.parse().unwrap()), &headers, &proxies);
+            assert_eq!(found, expected.map(|it| it.parse().unwrap()), "{peer} {forwarded}");
+        }
+        assert_eq!(address(None, &HeaderMap::new(), &proxies), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! The catalogue: a plain snapshot of keys, models, prices and routes, swapped whole when an operator changes one.
+//!
+//! May not touch: where it comes from (`api::directory` loads it).
+//! Claims: a call sees one catalogue from start to end, so its price version and its route belong together.
+
+use domain::{AccountId, Credits, KeyId, Label, Moment, PriceVersionId, Prices};
+use rust_decimal::Decimal;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Everything a call needs to be admitted, routed and priced.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    /// API keys by the SHA-256 of the whole secret.
+    pub keys: HashMap<[u8; 32], Arc<KeyGrant>>,
+    /// Models by the name callers use.
+    pub models: BTreeMap<String, Arc<Model>>,
+}
+
+/// What a key may do.
+#[derive(Clone, Debug)]
+pub struct KeyGrant {
+    /// The key.
+    pub key: KeyId,
+    /// Who pays.
+    pub account: AccountId,
+    /// May it be used?
+    pub status: KeyStatus,
+    /// When it ends.
+    pub expires_at: Option<Moment>,
+    /// The models it may call; `None`: all.
+    pub models: Option<Vec<String>>,
+    /// The networks it may be used from; empty: all.
+    pub ip_allow: Vec<ipnet::IpNet>,
+    /// Its budget.
+    pub budget: Option<KeyBudget>,
+    /// The owner's group's multiplier.
+    pub multiplier: Decimal,
+}
+
+impl KeyGrant {
+    /// Is this model among those that it may call?
+    pub fn may_call(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.iter().any(|name| name == model))
+    }
+}
+
+/// May a key be used?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStatus {
+    /// Yes.
+    Active,
+    /// Its owner switched it off.
+    Disabled,
+    /// Its owner's account is switched off.
+    OwnerDisabled,
+}
+
+/// A spending limit of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyBudget {
+    /// Credits per period.
+    pub credits: Credits,
+    /// Which period.
+    pub period: BudgetPeriod,
+}
+
+/// How long a budget lasts. Days and months are UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetPeriod {
+    /// For ever.
+    Total,
+    /// Per day.
+    Day,
+    /// Per month.
+    Month,
+}
+
+/// A model that callers can name.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its name.
+    pub name: Label,
+    /// When it was added.
+    pub created: Moment,
+    /// What it costs; `None`: it cannot be called.
+    pub price: Option<Priced>,
+    /// The cap on generated tokens that is set when the caller sets none.
+    pub max_output_tokens: u64,
+    /// Who serves it, best first (by priority, high first). Empty: it cannot be called.
+    pub routes: Vec<Route>,
+}
+
+/// A price list with its version.
+#[derive(Clone, Debug)]
+pub struct Priced {
+    /// Its version.
+    pub version: PriceVersionId,
+    /// The list.
+    pub prices: Prices,
+}
+
+/// One provider that serves a model.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The provider's name.
+    pub provider: Label,
+    /// How it speaks.
+    pub format: ProviderFormat,
+    /// Its base URL, without a trailing slash: `https://antinomy.ai/api/v1`.
+    pub base_url: String,
+    /// Its key.
+    pub api_key: Secret,
+    /// The model's name there.
+    pub upstream_model: Label,
+    /// What it takes from the operator, in credits; `None`: unknown, booked as zero.
+    pub cost: Option<Prices>,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Share among equals.
+    pub weight: u32,
+}
+
+/// How a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderFormat {
+    /// As OpenAI does.
+    OpenAi,
+}
+
+/// A secret that no log line shows.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

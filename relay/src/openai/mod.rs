@@ -1,0 +1,18 @@
+//! The format of OpenAI's Chat Completions, as callers and providers speak it.
+//!
+//! For: reading the few fields of a request that money depends on and writing the few that must change
+//! ([`request`]), reading answers and stream chunks ([`answer`]), counts ([`usage`]), errors both ways ([`error`]),
+//! the model list ([`models`]).
+//! May not touch: sockets, holds, catalogues.
+//! Claims: bytes that nobody needs to change pass through unchanged; an unknown field, finish reason or usage key is
+//! never an error.
+
+pub mod answer;
+pub mod error;
+pub mod models;
+pub mod request;
+pub mod usage;
+
+/// A key of a JSON object, borrowed from the text unless it holds escapes.
+#[derive(serde::Deserialize, PartialEq)]
+struct Key<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
