@@ -68,6 +68,19 @@ impl Credits {
         all.into_iter().try_fold(Self::ZERO, Self::checked_add)
     }
 
+    /// `nano ÷ divisor` billionths, a tie going to the even neighbour, unless it does not fit. `divisor` is above zero.
+    ///
+    /// The one rounding of the ledger: charges and exchanges are exact fractions up to here.
+    pub(crate) fn rounded_half_even(nano: i128, divisor: i128) -> Option<Self> {
+        let (floor, rest) = (nano.div_euclid(divisor), nano.rem_euclid(divisor));
+        let up = match rest.cmp(&(divisor - rest)) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => floor % 2 != 0,
+            std::cmp::Ordering::Greater => true,
+        };
+        i64::try_from(floor + i128::from(up)).ok().map(Self)
+    }
+
     /// Below zero?
     pub const fn is_negative(self) -> bool {
         self.0 < 0
@@ -143,6 +156,8 @@ mod tests {
             assert_eq!(Credits(nano).to_string(), text);
         }
         assert_eq!("+1.50".parse(), Ok(Credits(1_500_000_000)));
+        assert_eq!("-0".parse(), Ok(Credits::ZERO));
+        assert_eq!("000000000000000000000000012".parse(), Ok(Credits(12_000_000_000)));
     }
 
     #[test]
@@ -151,6 +166,46 @@ mod tests {
             assert!(matches!(text.parse::<Credits>(), Err(CreditsError::NotANumber(_))), "{text}");
         }
         assert!(matches!("0.0000000001".parse::<Credits>(), Err(CreditsError::TooPrecise(_))));
-        assert!(matches!("9223372036.854775808".parse::<Credits>(), Err(CreditsError::TooLarge(_))));
+        assert!(matches!("1.0000000000".parse::<Credits>(), Err(CreditsError::TooPrecise(_))));
+        for text in ["9223372036.854775808", "-9223372036.854775809", "99999999999999999999999999"] {
+            assert!(matches!(text.parse::<Credits>(), Err(CreditsError::TooLarge(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_is_text_and_a_number_is_refused() {
+        assert_eq!(serde_json::to_string(&Credits(12_345_678)).unwrap(), r#""0.012345678""#);
+        for json in ["1", "1.5", "0.1e1", "null", r#""1e3""#, r#"" 1""#] {
+            assert!(serde_json::from_str::<Credits>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_sum_that_does_not_fit_is_none() {
+        let (most, least, one) = (Credits(i64::MAX), Credits(i64::MIN), Credits(1));
+        assert_eq!(most.checked_add(one), None);
+        assert_eq!(least.checked_sub(one), None);
+        assert_eq!(least.checked_neg(), None);
+        assert_eq!(most.checked_neg(), Some(Credits(-i64::MAX)));
+        assert_eq!(Credits::checked_sum([most, one, Credits(-1)]), None);
+        assert_eq!(Credits::checked_sum([most, Credits(-1), one]), Some(most));
+        assert_eq!(Credits::checked_sum([]), Some(Credits::ZERO));
+    }
+
+    #[test]
+    fn a_tie_goes_to_the_even_neighbour_on_both_sides_of_zero() {
+        let table =
+            [(4, 0), (5, 0), (6, 1), (14, 1), (15, 2), (16, 2), (24, 2), (25, 2), (26, 3), (35, 4), (30, 3)];
+        for (tenths, rounded) in table {
+            assert_eq!(Credits::rounded_half_even(tenths, 10), Some(Credits(rounded)), "{tenths}");
+            assert_eq!(Credits::rounded_half_even(-tenths, 10), Some(Credits(-rounded)), "-{tenths}");
+        }
+        assert_eq!(Credits::rounded_half_even(7, 3), Some(Credits(2)));
+        assert_eq!(Credits::rounded_half_even(8, 3), Some(Credits(3)));
+        assert_eq!(Credits::rounded_half_even(1, i128::MAX), Some(Credits(0)));
+        assert_eq!(Credits::rounded_half_even(i128::MAX, i128::MAX), Some(Credits(1)));
+        assert_eq!(Credits::rounded_half_even(i128::from(i64::MAX) * 2 + 1, 2), None); // the tie goes up and out
+        assert_eq!(Credits::rounded_half_even(i128::from(i64::MIN) * 2 - 1, 2), Some(Credits(i64::MIN)));
+        assert_eq!(Credits::rounded_half_even(i128::MIN, 1), None);
     }
 }

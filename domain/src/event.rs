@@ -5,7 +5,8 @@
 
 pub use crate::account::event::*;
 use crate::{
-    AccountId, BatchId, ChannelName, EpochId, EventId, IdempotencyKey, Label, Moment, Money, Reason, UsageRecord,
+    AccountId, BatchId, ChannelName, EpochId, EventId, IdempotencyKey, Label, Moment, Money, Reason,
+    UsageRecord,
 };
 use serde::{Deserialize, Serialize};
 

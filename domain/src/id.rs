@@ -77,3 +77,24 @@ impl OrderId {
         self.0.simple().to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merchant_number_is_the_order_in_32_digits_and_back() {
+        let order: OrderId = "0190B8B2-1111-4000-8000-00000000000A".parse().unwrap();
+        assert_eq!(order.merchant_number(), "0190b8b211114000800000000000000a");
+        assert_eq!(order.merchant_number().parse(), Ok(order));
+        assert_eq!(order.to_string(), "0190b8b2-1111-4000-8000-00000000000a");
+    }
+
+    #[test]
+    fn bad_ids_are_refused() {
+        for text in ["", "1", "0190b8b2-1111-4000-8000-00000000000", "0190b8b2-1111-4000-8000-00000000000g"] {
+            assert!(text.parse::<LeaseId>().is_err(), "{text}");
+            assert!(serde_json::from_str::<LeaseId>(&format!("{text:?}")).is_err(), "{text}");
+        }
+    }
+}

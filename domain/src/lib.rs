@@ -18,11 +18,17 @@ pub mod text;
 pub mod time;
 pub mod usage;
 
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod samples;
+
 pub use account::{Account, Command, Decision, Refusal, decide};
 pub use credits::Credits;
 pub use event::{AccountEvent, Actor, ActorKind, Event, NodeEvent, Recorded, SuspenseEvent};
 pub use id::{
-    AccountId, AdjustmentId, BatchId, EpochId, EventId, GrantId, KeyId, LeaseId, OrderId, PriceVersionId, RequestId,
+    AccountId, AdjustmentId, BatchId, EpochId, EventId, GrantId, KeyId, LeaseId, OrderId, PriceVersionId,
+    RequestId,
 };
 pub use money::{Currency, Money};
 pub use posting::{Posting, Unit, postings};

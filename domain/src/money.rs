@@ -40,8 +40,8 @@ pub enum MoneyError {
     /// Does not fit.
     #[error("{0:?} is too large")]
     TooLarge(String),
-    /// A rate of zero or below.
-    #[error("an exchange rate must be above zero")]
+    /// A rate of zero or below, or with more than nine decimals.
+    #[error("an exchange rate must be above zero and have at most nine decimals")]
     Rate,
 }
 
@@ -62,8 +62,8 @@ impl Currency {
     /// Digits after the point (ISO 4217's minor unit): 2 but for the listed exceptions.
     pub fn decimals(self) -> u32 {
         match &self.0 {
-            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF" | b"UGX"
-            | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
+            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG" | b"RWF"
+            | b"UGX" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
             b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
             _ => 2,
         }
@@ -131,17 +131,18 @@ impl Money {
     ///
     /// Rounds half to even to the nano: the one rounding of a top-up.
     pub fn to_credits(self, rate: Decimal) -> Result<Credits, MoneyError> {
-        if rate <= Decimal::ZERO {
+        let rate = rate.normalize();
+        if rate <= Decimal::ZERO || rate.scale() > 9 {
             return Err(MoneyError::Rate);
         }
-        let too_large = || MoneyError::TooLarge(self.amount());
-        let nano = Decimal::from(self.minor)
-            .checked_mul(Decimal::from(Credits::NANO_PER_CREDIT))
-            .and_then(|it| it.checked_div(Decimal::from(10_u64.pow(self.currency.decimals()))))
-            .and_then(|it| it.checked_div(rate))
-            .ok_or_else(too_large)?
-            .round_dp_with_strategy(0, rust_decimal::RoundingStrategy::MidpointNearestEven);
-        i64::try_from(nano).map(Credits::from_nano).map_err(|_| too_large())
+        // minor ÷ 10^decimals ÷ rate as one fraction of integers: a decimal quotient would be rounded at its 28th digit
+        // first, and again to the nano.
+        let divisor = rate.mantissa().checked_mul(10_i128.pow(self.currency.decimals()));
+        i128::from(self.minor)
+            .checked_mul(i128::from(Credits::NANO_PER_CREDIT))
+            .and_then(|nano| nano.checked_mul(10_i128.pow(rate.scale())))
+            .and_then(|nano| Credits::rounded_half_even(nano, divisor?))
+            .ok_or_else(|| MoneyError::TooLarge(self.amount()))
     }
 }
 
@@ -207,7 +208,57 @@ mod tests {
             Money::parse("0.001", Currency::try_new("CNY").unwrap()),
             Err(MoneyError::TooPrecise { .. })
         ));
-        assert!(Currency::try_new("cny").is_err());
+        for code in ["", "cny", "CN", "CNYY", "C1Y", "C Y", "ÄB"] {
+            assert_eq!(Currency::try_new(code), Err(MoneyError::Currency(code.into())));
+        }
+    }
+
+    #[test]
+    fn bad_amounts_are_refused_by_name() {
+        let parse = |text: &str| Money::parse(text, Currency::try_new("KWD").unwrap());
+        assert_eq!(parse("1.234").map(|money| money.minor), Ok(1234));
+        assert!(matches!(parse("1.2345"), Err(MoneyError::TooPrecise { .. })));
+        for text in ["", "-", "1.", ".5", "1e3", "1,000", "50 CNY", "½", "１"] {
+            assert!(matches!(parse(text), Err(MoneyError::NotANumber(_))), "{text}");
+        }
+        assert!(matches!(parse("9223372036854775.808"), Err(MoneyError::TooLarge(_))));
+        assert_eq!(parse("-9223372036854775.808").map(|money| money.minor), Ok(i64::MIN));
+        assert_eq!(parse("-9223372036854775.808").map(Money::amount), Ok("-9223372036854775.808".into()));
+    }
+
+    #[test]
+    fn json_holds_minor_units_and_the_code() {
+        assert_eq!(serde_json::to_string(&cny("50.00")).unwrap(), r#"{"currency":"CNY","minor":5000}"#);
+        for json in
+            [r#"{"currency":"cny","minor":5000}"#, r#"{"currency":"CNY","minor":50.5}"#, r#"{"minor":1}"#]
+        {
+            assert!(serde_json::from_str::<Money>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_exchange_is_not_rounded_on_the_way() {
+        // 225309248779934816 and a half plus 3e-12 nanos. A quotient of 28 digits would be the half itself, and then the
+        // even number below.
+        let yen = Money { currency: Currency::try_new("JPY").unwrap(), minor: 33_824_203_254 };
+        let rate = "150.123456703".parse().unwrap();
+        assert_eq!(yen.to_credits(rate).map(Credits::nano), Ok(225_309_248_779_934_817));
+    }
+
+    #[test]
+    fn an_exchange_works_at_both_ends_of_what_a_rate_may_be() {
+        let rate = |text: &str| text.parse::<Decimal>().unwrap();
+        assert_eq!(cny("0.01").to_credits(rate("0.000000001")).unwrap().to_string(), "10000000");
+        assert_eq!(cny("0.01").to_credits(rate("79228162514264337593543950335")).unwrap(), Credits::ZERO);
+        assert_eq!(cny("-50.00").to_credits(rate("7.2")).unwrap().to_string(), "-6.944444444");
+        assert_eq!(cny("0.01").to_credits(rate("7.20000000000000")).unwrap().nano(), 1_388_889);
+        for bad in ["0", "-7.2", "7.2000000001", "0.0000000000000000000000000001"] {
+            assert_eq!(cny("1").to_credits(rate(bad)), Err(MoneyError::Rate), "{bad}");
+        }
+        let most = Money { minor: i64::MAX, ..cny("1") };
+        assert!(matches!(most.to_credits(rate("0.000000001")), Err(MoneyError::TooLarge(_))));
+        assert!(matches!(most.to_credits(rate("9999999.9")), Err(MoneyError::TooLarge(_))));
+        assert_eq!(most.to_credits(rate("10000000")).map(Credits::nano), Ok(9_223_372_036_854_775_807));
     }
 
     #[test]

@@ -87,7 +87,9 @@ impl std::fmt::Display for Book {
 pub fn postings(event: &Event) -> Vec<Posting> {
     match event {
         Event::Account(account, event) => of_account(*account, event),
-        Event::Node(_, NodeEvent::UsageReported(report)) => report.records.iter().flat_map(of_usage).collect(),
+        Event::Node(_, NodeEvent::UsageReported(report)) => {
+            report.records.iter().flat_map(of_usage).collect()
+        }
         Event::Suspense(channel, SuspenseEvent::PaymentSuspended(it)) => {
             money(it.paid, Book::Clearing(channel.clone()), Book::Suspense(channel.clone()))
         }
@@ -131,7 +133,11 @@ pub fn of_usage(record: &UsageRecord) -> Vec<Posting> {
     let mut lines = credits(record.paid(), Book::Liability(record.account), revenue.clone());
     lines.extend(credits(record.uncovered, Book::MeteringLoss, revenue));
     let provider = usage.provider.clone();
-    lines.extend(credits(usage.cost, Book::ProviderExpense(provider.clone()), Book::ProviderPayable(provider)));
+    lines.extend(credits(
+        usage.cost,
+        Book::ProviderExpense(provider.clone()),
+        Book::ProviderPayable(provider),
+    ));
     lines
 }
 
@@ -149,6 +155,11 @@ fn pair(unit: Unit, amount: i64, debit: Book, credit: Book) -> Vec<Posting> {
     // `i64::MIN` has no counterpart; no accepted amount comes near it (see `decide::MOST_CREDITS_IN`).
     match amount.checked_neg() {
         None | Some(0) => Vec::new(),
-        Some(negated) => vec![Posting { book: debit, unit, amount }, Posting { book: credit, unit, amount: negated }],
+        Some(negated) => {
+            vec![Posting { book: debit, unit, amount }, Posting { book: credit, unit, amount: negated }]
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,14 +52,23 @@ fn is_zero(count: &u64) -> bool {
 impl Tokens {
     /// All tokens of the prompt, whatever their class: what a tier's threshold is compared with.
     pub fn input_total(&self) -> u64 {
-        [self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.image_input, self.audio_input]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        [
+            self.input,
+            self.cache_read,
+            self.cache_write,
+            self.cache_write_1h,
+            self.image_input,
+            self.audio_input,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
     }
 
     /// All generated tokens, whatever their class.
     pub fn output_total(&self) -> u64 {
-        [self.output, self.reasoning, self.image_output, self.audio_output].into_iter().fold(0, u64::saturating_add)
+        [self.output, self.reasoning, self.image_output, self.audio_output]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -113,6 +122,7 @@ pub struct PriceList {
 
 /// A list that holds for the whole call once its prompt is longer than the threshold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)] // a misspelt class would silently cost what `input` does
 pub struct Tier {
     /// The list holds for prompts of more than this many tokens.
     pub above_input: u64,
@@ -245,7 +255,12 @@ impl Prices {
 
     /// The unit prices for a prompt of this many tokens. The whole call takes the tier's list (not only the excess).
     pub fn unit_prices(&self, input_total: u64) -> UnitPrices {
-        self.tiers.iter().rev().find(|tier| input_total > tier.above_input).map_or(&self.base, |tier| &tier.list).resolve()
+        self.tiers
+            .iter()
+            .rev()
+            .find(|tier| input_total > tier.above_input)
+            .map_or(&self.base, |tier| &tier.list)
+            .resolve()
     }
 
     /// The dearest price of each class over all tiers: what a hold is sized with.
@@ -311,25 +326,30 @@ impl UnitPrices {
 
     /// `round_half_even_to_nano((Σ tokens × price ÷ 1e6 + per_call) × multiplier)`: one rounding, exact before it.
     pub fn charge(&self, tokens: &Tokens, multiplier: Decimal) -> Result<Credits, PriceError> {
-        let mut sum = nano_per_million("per_call", self.per_call)?.checked_mul(1_000_000).ok_or(PriceError::Overflow)?;
+        let mut sum = nano_per_million("per_call", self.per_call)?
+            .checked_mul(1_000_000)
+            .ok_or(PriceError::Overflow)?;
         for (class, count, price) in self.lines(tokens) {
-            let part = nano_per_million(class, price)?.checked_mul(i128::from(count)).ok_or(PriceError::Overflow)?;
+            let part =
+                nano_per_million(class, price)?.checked_mul(i128::from(count)).ok_or(PriceError::Overflow)?;
             sum = sum.checked_add(part).ok_or(PriceError::Overflow)?;
         }
         // The sum counts 1e-15 credits; times a multiplier in millionths it counts 1e-21: a nano is 1e12 of those.
         let exact = sum.checked_mul(multiplier_millionths(multiplier)?).ok_or(PriceError::Overflow)?;
-        let nano = round_half_even(exact, 1_000_000_000_000);
-        i64::try_from(nano).map(Credits::from_nano).map_err(|_| PriceError::Overflow)
+        Credits::rounded_half_even(exact, 1_000_000_000_000).ok_or(PriceError::Overflow)
     }
 
     /// The most that a call can cost: every prompt token at the dearest prompt class, every generated one likewise.
     pub fn worst_case(&self, input: u64, output: u64, multiplier: Decimal) -> Result<Credits, PriceError> {
-        let dearest_input = [self.cache_read, self.cache_write, self.cache_write_1h, self.image_input, self.audio_input]
+        let dearest_input =
+            [self.cache_read, self.cache_write, self.cache_write_1h, self.image_input, self.audio_input]
+                .into_iter()
+                .fold(self.input, Decimal::max);
+        let dearest_output = [self.reasoning, self.image_output, self.audio_output]
             .into_iter()
-            .fold(self.input, Decimal::max);
-        let dearest_output =
-            [self.reasoning, self.image_output, self.audio_output].into_iter().fold(self.output, Decimal::max);
-        let list = PriceList { per_call: Some(self.per_call), ..PriceList::plain(dearest_input, dearest_output) };
+            .fold(self.output, Decimal::max);
+        let list =
+            PriceList { per_call: Some(self.per_call), ..PriceList::plain(dearest_input, dearest_output) };
         list.resolve().charge(&Tokens { input, output, ..Tokens::default() }, multiplier)
     }
 }
@@ -360,17 +380,6 @@ fn scaled(value: Decimal, decimals: u32) -> Option<i128> {
     value.mantissa().checked_mul(10_i128.pow(missing))
 }
 
-/// Division that rounds a tie to the even neighbour. `value` is not negative.
-fn round_half_even(value: i128, divisor: i128) -> i128 {
-    let (quotient, rest) = (value / divisor, value % divisor);
-    let up = match (rest * 2).cmp(&divisor) {
-        std::cmp::Ordering::Less => false,
-        std::cmp::Ordering::Equal => quotient % 2 == 1,
-        std::cmp::Ordering::Greater => true,
-    };
-    quotient + i128::from(up)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,13 +406,18 @@ mod tests {
         let tokens = |input| Tokens { input, ..Tokens::default() };
         let half_nano = list("0.0005", "0").resolve(); // one token is half a nano
         for (count, nano) in [(1, 0), (2, 1), (3, 2), (4, 2), (5, 2), (7, 4)] {
-            assert_eq!(half_nano.charge(&tokens(count), Decimal::ONE).unwrap().nano(), nano, "{count} tokens");
+            assert_eq!(
+                half_nano.charge(&tokens(count), Decimal::ONE).unwrap().nano(),
+                nano,
+                "{count} tokens"
+            );
         }
     }
 
     #[test]
     fn tiers_are_by_request_and_above_means_above() {
-        let prices = Prices { base: list("1", "2"), tiers: vec![Tier { above_input: 200_000, list: list("2", "4") }] };
+        let prices =
+            Prices { base: list("1", "2"), tiers: vec![Tier { above_input: 200_000, list: list("2", "4") }] };
         prices.validate().unwrap();
         assert_eq!(prices.unit_prices(200_000).input, dec("1"));
         assert_eq!(prices.unit_prices(200_001).output, dec("4"));
@@ -424,13 +438,115 @@ mod tests {
         let unordered = Prices { base: list("1", "1"), tiers: vec![tier(5), tier(5)] };
         assert_eq!(unordered.validate(), Err(PriceError::TierOrder(5)));
         let all = Tokens { input: u64::MAX, output: u64::MAX, ..Tokens::default() };
-        assert_eq!(list("1000000000", "1").resolve().charge(&all, Decimal::ONE_THOUSAND), Err(PriceError::Overflow));
+        assert_eq!(
+            list("1000000000", "1").resolve().charge(&all, Decimal::ONE_THOUSAND),
+            Err(PriceError::Overflow)
+        );
         assert_eq!(list("1", "1").resolve().charge(&all, dec("1000.1")), Err(PriceError::Multiplier));
     }
 
     #[test]
+    fn absent_classes_cost_what_their_plain_class_does() {
+        let resolved = list("3", "15").resolve();
+        for (class, price) in resolved.classes() {
+            let expected = match class {
+                "output" | "reasoning" | "image_output" | "audio_output" => dec("15"),
+                "per_call" => Decimal::ZERO,
+                _ => dec("3"),
+            };
+            assert_eq!(price, expected, "{class}");
+        }
+        let written = PriceList { cache_write: Some(dec("3.75")), ..list("3", "15") }.resolve();
+        assert_eq!(written.cache_write_1h, dec("3.75"));
+    }
+
+    #[test]
+    fn each_class_is_charged_at_its_own_price() {
+        // A million tokens of one class cost its price, and nothing else.
+        let prices = UnitPrices {
+            input: dec("1"),
+            cache_read: dec("2"),
+            cache_write: dec("3"),
+            cache_write_1h: dec("4"),
+            output: dec("5"),
+            reasoning: dec("6"),
+            image_input: dec("7"),
+            image_output: dec("8"),
+            audio_input: dec("9"),
+            audio_output: dec("10"),
+            per_call: dec("0.25"),
+        };
+        for (class, price) in prices.classes() {
+            let tokens = match class {
+                "per_call" => serde_json::json!({}),
+                class => serde_json::json!({ class: 1_000_000 }),
+            };
+            let tokens: Tokens = serde_json::from_value(tokens).unwrap();
+            let expected = if class == "per_call" { price } else { price + dec("0.25") };
+            let charge = prices.charge(&tokens, Decimal::ONE).unwrap();
+            assert_eq!(charge.to_string(), expected.normalize().to_string(), "{class}");
+        }
+    }
+
+    #[test]
+    fn a_call_of_no_tokens_costs_its_call_and_a_free_model_nothing() {
+        let per_call = PriceList { per_call: Some(dec("0.0000000015")), ..list("0", "0") };
+        assert_eq!(
+            nano_per_million("per_call", dec("0.0000000015")),
+            Err(PriceError::TooPrecise { class: "per_call" }),
+            "half a nano per call cannot be a price"
+        );
+        assert!(per_call.resolve().charge(&Tokens::default(), Decimal::ONE).is_err());
+        let free = list("0", "0").resolve();
+        let tokens = Tokens { input: u64::MAX, output: u64::MAX, ..Tokens::default() };
+        assert_eq!(free.charge(&tokens, Decimal::ONE), Ok(Credits::ZERO));
+        assert_eq!(list("3", "15").resolve().charge(&tokens, Decimal::ZERO), Ok(Credits::ZERO));
+    }
+
+    #[test]
+    fn a_multiplier_has_six_decimals_and_stays_between_nothing_and_a_thousand() {
+        let prices = list("1", "1").resolve();
+        let tokens = Tokens { input: 1_000_000, ..Tokens::default() };
+        for (multiplier, charge) in
+            [("0.000001", "0.000001"), ("1000", "1000"), ("1.0000000", "1"), ("-0", "0")]
+        {
+            assert_eq!(prices.charge(&tokens, dec(multiplier)).unwrap().to_string(), charge);
+        }
+        for multiplier in ["0.0000001", "1000.000001", "-0.000001", "-1"] {
+            assert_eq!(prices.charge(&tokens, dec(multiplier)), Err(PriceError::Multiplier), "{multiplier}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_class_is_refused_wherever_it_stands() {
+        let read = |json: &str| serde_json::from_str::<Prices>(json);
+        let tier = r#"{"input":"1","output":"2","tiers":[{"above_input":5,"input":"2","output":"4"}]}"#;
+        assert_eq!(read(tier).unwrap().tiers[0].above_input, 5);
+        for json in [
+            r#"{"input":"1","output":"2","cache_raed":"0.1"}"#,
+            r#"{"input":"1","output":"2","tiers":[{"above_input":5,"input":"2","output":"4","cache_raed":"0.1"}]}"#,
+            r#"{"input":"1"}"#,
+            r#"{"input":1,"output":2}"#,
+            r#"{"input":"1e3x","output":"2"}"#,
+            r#"{"input":"1","output":"2","tiers":[{"above_input":-5,"input":"2","output":"4"}]}"#,
+        ] {
+            assert!(read(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_tier_is_checked_like_the_base() {
+        let tiers = vec![Tier { above_input: 0, list: list("1", "1") }];
+        assert_eq!(Prices { base: list("1", "1"), tiers }.validate(), Err(PriceError::TierOrder(0)));
+        let tiers = vec![Tier { above_input: 5, list: list("1", "-1") }];
+        let refused = Prices { base: list("1", "1"), tiers }.validate();
+        assert_eq!(refused, Err(PriceError::Negative { class: "output" }));
+    }
+
+    #[test]
     fn the_worst_case_covers_every_class() {
-        let prices = PriceList { cache_write: Some(dec("7")), reasoning: Some(dec("30")), ..list("3", "15") }.resolve();
+        let prices = PriceList { cache_write: Some(dec("7")), reasoning: Some(dec("30")), ..list("3", "15") }
+            .resolve();
         let worst = prices.worst_case(100, 10, Decimal::ONE).unwrap();
         for tokens in [
             Tokens { cache_write: 100, reasoning: 10, ..Tokens::default() },

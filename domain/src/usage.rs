@@ -4,7 +4,8 @@
 //! per lease, so that a lost record does not lose money.
 
 use crate::{
-    AccountId, Credits, KeyId, Label, LeaseId, Moment, PriceVersionId, RequestId, Tokens, UnitPrices, price::PriceError,
+    AccountId, Credits, KeyId, Label, LeaseId, Moment, PriceVersionId, RequestId, Tokens, UnitPrices,
+    price::PriceError,
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -134,5 +135,47 @@ impl UsageRecord {
     /// What the account paid: the charge without the part that the operator bears.
     pub fn paid(&self) -> Credits {
         self.usage.charge.checked_sub(self.uncovered).unwrap_or(Credits::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{credits, dec, usage_record};
+
+    #[test]
+    fn a_charge_is_derived_again_from_the_record_alone() {
+        let record = usage_record();
+        let kept: UsageRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        assert_eq!(kept, record);
+        assert_eq!(kept.usage.derived_charge(), Ok(credits("0.00885")));
+        let dearer = Usage { multiplier: dec("1.5"), ..kept.usage };
+        assert_eq!(dearer.derived_charge(), Ok(credits("0.013275")));
+    }
+
+    #[test]
+    fn what_is_not_covered_is_not_paid() {
+        let record = UsageRecord { uncovered: credits("0.00885"), ..usage_record() };
+        assert_eq!(record.paid(), Credits::ZERO);
+        let record = UsageRecord { uncovered: credits("0.000000001"), ..usage_record() };
+        assert_eq!(record.paid(), credits("0.008849999"));
+        assert_eq!(usage_record().paid(), credits("0.00885"));
+    }
+
+    #[test]
+    fn a_record_with_prices_as_numbers_is_refused() {
+        let mut json = serde_json::to_value(usage_record()).unwrap();
+        json["usage"]["multiplier"] = serde_json::json!(1.5);
+        assert!(serde_json::from_value::<UsageRecord>(json).is_err(), "a number may have been a float");
+    }
+
+    #[test]
+    fn a_record_with_a_class_that_we_do_not_know_is_refused() {
+        let mut json = serde_json::to_value(usage_record()).unwrap();
+        json["usage"]["tokens"]["video_input"] = serde_json::json!(7);
+        assert!(
+            serde_json::from_value::<UsageRecord>(json).is_err(),
+            "its tokens would be lost without a word"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! What can have happened to an account.
 
 use crate::{
-    AdjustmentId, ChannelName, Credits, EpochId, GrantId, KeyId, Label, LeaseId, Moment, Money, OrderId, Reason,
+    AdjustmentId, ChannelName, Credits, EpochId, GrantId, KeyId, Label, LeaseId, Moment, Money, OrderId,
+    Reason,
 };
 use serde::{Deserialize, Serialize};
 

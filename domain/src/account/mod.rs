@@ -12,6 +12,8 @@ pub mod decide;
 pub mod error;
 pub mod event;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 pub use command::{Amend, Budget, Command};
 pub use decide::{Decision, decide};

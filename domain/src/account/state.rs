@@ -5,8 +5,8 @@
 
 use super::event::{AccountEvent, CloseReason, GrantSource, Scope};
 use crate::{
-    AdjustmentId, ChannelName, Credits, EpochId, GrantId, IdempotencyKey, KeyId, Label, LeaseId, Moment, Money, OrderId,
-    Reason, Recorded,
+    AdjustmentId, ChannelName, Credits, EpochId, GrantId, IdempotencyKey, KeyId, Label, LeaseId, Moment,
+    Money, OrderId, Reason, Recorded,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +16,12 @@ use std::collections::{BTreeMap, VecDeque};
 /// Bounded because an account opens a lease for every burst of calls. A repeat comes within seconds of the first, from
 /// the node that made the lease's id, so some hundreds are ample.
 pub const CLOSED_LEASES_REMEMBERED: usize = 256;
+
+/// How many periods of one kind (days, months) are remembered per key with a budget.
+///
+/// More than the current one, because a call may outlive its day and nodes' clocks differ around midnight: a period whose
+/// use was forgotten too early could be spent twice.
+pub const PERIODS_REMEMBERED: usize = 3;
 
 /// A wallet as of its last event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +46,8 @@ pub struct Account {
     pub leases: BTreeMap<LeaseId, OpenLease>,
     /// The last closed leases, oldest first, with the sequence of their close.
     pub closed_leases: VecDeque<(LeaseId, u64)>,
-    /// What keys with a budget have spent in their current period.
-    pub budgets: BTreeMap<KeyId, BudgetUse>,
+    /// What keys with a budget have spent of it, by period: of leases that are closed.
+    pub budgets: BTreeMap<KeyId, BTreeMap<Label, Credits>>,
 }
 
 /// A top-up order.
@@ -96,15 +102,6 @@ pub struct OpenLease {
     pub granted: u64,
 }
 
-/// What a key with a budget has spent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BudgetUse {
-    /// The period, as in [`Scope::Key`].
-    pub period: Label,
-    /// Spent of closed leases of that period.
-    pub spent: Credits,
-}
-
 /// What an idempotency key stood for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyed {
@@ -132,6 +129,8 @@ pub enum Request {
         source: GrantSource,
         /// How much.
         credits: Credits,
+        /// What is said about it.
+        reason: Option<Reason>,
     },
     /// Correct by this much.
     Adjustment {
@@ -145,20 +144,28 @@ pub enum Request {
 impl Account {
     /// What may be spent, leased or taken out now. Below zero only after a payment was taken back.
     ///
-    /// The sums cannot overflow: `decide` refuses credits that would.
+    /// The difference fits, for `decide` refuses what would not. A log that says otherwise shows as a debt, which blocks
+    /// the account, never as credits or as nothing.
     pub fn available(&self) -> Credits {
-        let leased = self.leases.values().map(|lease| lease.credits);
-        Credits::checked_sum(leased)
-            .and_then(|leased| {
-                self.credits_in.checked_sub(self.credits_out)?.checked_sub(self.spent_of_closed)?.checked_sub(leased)
-            })
-            .unwrap_or(Credits::ZERO)
+        let leased: i128 = self.leases.values().map(|lease| i128::from(lease.credits.nano())).sum();
+        let taken = i128::from(self.credits_out.nano()) + i128::from(self.spent_of_closed.nano()) + leased;
+        let nano = i128::from(self.credits_in.nano()) - taken;
+        Credits::from_nano(i64::try_from(nano).unwrap_or(i64::MIN))
     }
 
-    /// What a key has used of its budget in a period: spent, or still out in leases.
+    /// What a key has used of its budget in a period: spent, or still out in leases. Of a period so old that it was
+    /// forgotten: everything.
     pub fn budget_used(&self, key: KeyId, period: &Label) -> Credits {
-        let spent = self.budgets.get(&key).filter(|it| it.period == *period).map_or(Credits::ZERO, |it| it.spent);
-        let leased = self.leases.values().filter(|lease| lease.scope.is_of(key, period)).map(|lease| lease.credits);
+        let spent = match self.budgets.get(&key) {
+            None => Credits::ZERO,
+            Some(periods) => match periods.get(period) {
+                Some(spent) => *spent,
+                None if is_forgotten(periods, period) => return Credits::from_nano(i64::MAX),
+                None => Credits::ZERO,
+            },
+        };
+        let leased =
+            self.leases.values().filter(|lease| lease.scope.is_of(key, period)).map(|lease| lease.credits);
         Credits::checked_sum(leased.chain([spent])).unwrap_or(Credits::from_nano(i64::MAX))
     }
 
@@ -238,21 +245,27 @@ impl Account {
         }
     }
 
-    /// Periods are written so that a later one sorts after an earlier one of the same kind; a lease of an earlier
-    /// period that closes late no longer counts against the current one.
     fn count_budget(&mut self, scope: Scope, spent: Credits) {
         let Scope::Key { key, period } = scope else { return };
-        let used = self
-            .budgets
-            .entry(key)
-            .or_insert_with(|| BudgetUse { period: period.clone(), spent: Credits::ZERO });
-        let same_kind = used.period.as_str().len() == period.as_str().len();
-        if used.period == period {
-            add(&mut used.spent, spent);
-        } else if !same_kind || used.period < period {
-            *used = BudgetUse { period, spent };
+        let periods = self.budgets.entry(key).or_default();
+        let kind = period.as_str().len();
+        add(periods.entry(period).or_default(), spent);
+        while of_kind(periods, kind).count() > PERIODS_REMEMBERED {
+            let Some(oldest) = of_kind(periods, kind).next().cloned() else { return };
+            periods.remove(&oldest);
         }
     }
+}
+
+/// The periods of one kind, oldest first: those of a kind are written equally long, the later ones sorting after.
+fn of_kind(periods: &BTreeMap<Label, Credits>, kind: usize) -> impl Iterator<Item = &Label> {
+    periods.keys().filter(move |period| period.as_str().len() == kind)
+}
+
+/// Older than all that is remembered of its kind, where no more is?
+fn is_forgotten(periods: &BTreeMap<Label, Credits>, period: &Label) -> bool {
+    let kind = period.as_str().len();
+    of_kind(periods, kind).count() >= PERIODS_REMEMBERED && of_kind(periods, kind).all(|known| period < known)
 }
 
 impl Scope {
@@ -269,8 +282,12 @@ impl Request {
     /// What the caller had asked that led to this event.
     fn of_event(event: &AccountEvent) -> Option<Self> {
         match event {
-            AccountEvent::TopUpInitiated(it) => Some(Self::TopUp { channel: it.channel.clone(), pay: it.pay }),
-            AccountEvent::CreditGranted(it) => Some(Self::Grant { source: it.source, credits: it.credits }),
+            AccountEvent::TopUpInitiated(it) => {
+                Some(Self::TopUp { channel: it.channel.clone(), pay: it.pay })
+            }
+            AccountEvent::CreditGranted(it) => {
+                Some(Self::Grant { source: it.source, credits: it.credits, reason: it.reason.clone() })
+            }
             AccountEvent::AdjustmentPosted(it) => {
                 Some(Self::Adjustment { credits: it.credits, reason: it.reason.clone() })
             }

@@ -110,7 +110,10 @@ fn size(
     }
     let budget_left = match (scope, budget) {
         (Scope::Key { key, period }, Some(Budget { limit })) => {
-            let left = limit.checked_sub(account.budget_used(*key, period)).unwrap_or(Credits::ZERO).max(Credits::ZERO);
+            let left = limit
+                .checked_sub(account.budget_used(*key, period))
+                .unwrap_or(Credits::ZERO)
+                .max(Credits::ZERO);
             if at_least > left {
                 return Err(Refusal::BudgetSpent { left, wanted: at_least });
             }

@@ -32,10 +32,16 @@ pub const MOST_CREDITS_IN: Credits = Credits::from_nano(i64::MAX / 4);
 /// Decides one command.
 ///
 /// With a key seen before, the same request is "already applied" and another one is [`Refusal::KeyReused`].
-pub fn decide(account: &Account, command: &Command, key: Option<&IdempotencyKey>) -> Result<Decision, Refusal> {
+pub fn decide(
+    account: &Account,
+    command: &Command,
+    key: Option<&IdempotencyKey>,
+) -> Result<Decision, Refusal> {
     if let Some(seen) = key.and_then(|key| account.keys.get(key)) {
         return match command.request() {
-            Some(request) if request == seen.request => Ok(Decision::AlreadyApplied { sequence: seen.sequence }),
+            Some(request) if request == seen.request => {
+                Ok(Decision::AlreadyApplied { sequence: seen.sequence })
+            }
             _ => Err(Refusal::KeyReused),
         };
     }
@@ -67,8 +73,12 @@ impl Command {
     /// What the caller asks, without the ids that the gateway added. `None`: this command takes no idempotency key.
     fn request(&self) -> Option<Request> {
         match self {
-            Self::InitiateTopUp { channel, pay, .. } => Some(Request::TopUp { channel: channel.clone(), pay: *pay }),
-            Self::GrantCredit { source, credits, .. } => Some(Request::Grant { source: *source, credits: *credits }),
+            Self::InitiateTopUp { channel, pay, .. } => {
+                Some(Request::TopUp { channel: channel.clone(), pay: *pay })
+            }
+            Self::GrantCredit { source, credits, reason, .. } => {
+                Some(Request::Grant { source: *source, credits: *credits, reason: reason.clone() })
+            }
             Self::PostAdjustment { credits, reason, .. } => {
                 Some(Request::Adjustment { credits: *credits, reason: reason.clone() })
             }

@@ -29,7 +29,13 @@ pub(super) fn initiate(
     }
     check_room(account, credits)?;
     let channel = channel.clone();
-    Ok(Decision::Append(AccountEvent::TopUpInitiated(TopUpInitiated { order, channel, pay, credits, expires_at })))
+    Ok(Decision::Append(AccountEvent::TopUpInitiated(TopUpInitiated {
+        order,
+        channel,
+        pay,
+        credits,
+        expires_at,
+    })))
 }
 
 /// The channel must be the order's and the sum exactly what was asked. A closed order still credits: the payer paid.
@@ -67,7 +73,9 @@ pub(super) fn complete(
 
 pub(super) fn close(account: &Account, order: OrderId, reason: CloseReason) -> Result<Decision, Refusal> {
     match &account.orders.get(&order).ok_or(Refusal::UnknownOrder(order))?.status {
-        OrderStatus::Pending => Ok(Decision::Append(AccountEvent::TopUpClosed(TopUpClosed { order, reason }))),
+        OrderStatus::Pending => {
+            Ok(Decision::Append(AccountEvent::TopUpClosed(TopUpClosed { order, reason })))
+        }
         OrderStatus::Closed { sequence, .. } => Ok(Decision::AlreadyApplied { sequence: *sequence }),
         OrderStatus::Completed { .. } => Err(Refusal::OrderPaid(order)),
     }

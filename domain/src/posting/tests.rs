@@ -1,0 +1,167 @@
+//! The journal, line by line: `book unit amount`, as an accountant would read it.
+
+use super::*;
+use crate::event::{
+    AdjustmentPosted, CloseReason, Closer, CreditGranted, LeaseAmended, LeaseClosed, LeaseGranted,
+    PaymentSuspended, Scope, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+};
+use crate::samples::{channel, credits, label, lease_id, money, reason, usage_record, uuid};
+use crate::{AdjustmentId, BatchId, EpochId, GrantId, Moment, OrderId};
+
+const ANN: &str = "liability:credits:616e6e00-0000-0000-0000-000000000000";
+
+fn lines(event: &Event) -> Vec<String> {
+    postings(event).iter().map(|line| format!("{} {} {}", line.book, line.unit, line.amount)).collect()
+}
+
+fn of_ann(event: AccountEvent) -> Vec<String> {
+    lines(&Event::Account(AccountId::from_uuid(uuid("ann")), event))
+}
+
+fn reported(records: Vec<UsageRecord>) -> Vec<String> {
+    let batch = BatchId::from_uuid(uuid("batch"));
+    lines(&Event::Node(
+        EpochId::from_uuid(uuid("epoch")),
+        NodeEvent::UsageReported(UsageReported { batch, records }),
+    ))
+}
+
+#[test]
+fn a_top_up_brings_money_in_and_owes_credits() {
+    let completed = TopUpCompleted {
+        order: OrderId::from_uuid(uuid("order")),
+        channel: channel("epay"),
+        provider_txn: label("tx"),
+        paid: money("50.00 CNY"),
+        credits: credits("7"),
+    };
+    assert_eq!(
+        of_ann(AccountEvent::TopUpCompleted(completed)),
+        [
+            "asset:clearing:epay CNY 5000".to_owned(),
+            "fx:CNY CNY -5000".to_owned(),
+            "fx:CNY credits 7000000000".to_owned(),
+            format!("{ANN} credits -7000000000"),
+        ]
+    );
+}
+
+#[test]
+fn a_gift_is_an_expense_and_a_balance_brought_along_is_not() {
+    for (source, book) in [
+        (GrantSource::Signup, "expense:promotions"),
+        (GrantSource::Redemption, "expense:promotions"),
+        (GrantSource::Referral, "expense:promotions"),
+        (GrantSource::Promotion, "expense:promotions"),
+        (GrantSource::Admin, "expense:promotions"),
+        (GrantSource::Import, "equity:opening"),
+    ] {
+        let grant = GrantId::from_uuid(uuid("gift"));
+        let granted = CreditGranted { grant, source, credits: credits("1"), reason: None };
+        assert_eq!(
+            of_ann(AccountEvent::CreditGranted(granted)),
+            [format!("{book} credits 1000000000"), format!("{ANN} credits -1000000000"),]
+        );
+    }
+}
+
+#[test]
+fn a_correction_is_booked_in_its_direction() {
+    for (amount, goodwill, owed) in
+        [("2", 2_000_000_000, -2_000_000_000), ("-2", -2_000_000_000, 2_000_000_000)]
+    {
+        let adjustment = AdjustmentId::from_uuid(uuid("slip"));
+        let posted = AdjustmentPosted { adjustment, credits: credits(amount), reason: reason("a slip") };
+        assert_eq!(
+            of_ann(AccountEvent::AdjustmentPosted(posted)),
+            [format!("expense:goodwill credits {goodwill}"), format!("{ANN} credits {owed}"),]
+        );
+    }
+}
+
+#[test]
+fn promises_and_leases_move_no_money() {
+    let (order, lease) = (OrderId::from_uuid(uuid("order")), lease_id("lease"));
+    let quiet = [
+        AccountEvent::TopUpInitiated(TopUpInitiated {
+            order,
+            channel: channel("epay"),
+            pay: money("50.00 CNY"),
+            credits: credits("7"),
+            expires_at: Moment::from_micros(0),
+        }),
+        AccountEvent::TopUpClosed(TopUpClosed { order, reason: CloseReason::Failed }),
+        AccountEvent::LeaseGranted(LeaseGranted {
+            lease,
+            epoch: EpochId::from_uuid(uuid("epoch")),
+            scope: Scope::Account,
+            credits: credits("7"),
+            ttl_ms: 1,
+        }),
+        AccountEvent::LeaseAmended(LeaseAmended { lease, credits: credits("7"), ttl_ms: 1 }),
+        AccountEvent::LeaseClosed(LeaseClosed { lease, spent: credits("7"), count: 1, by: Closer::Holder }),
+    ];
+    for event in quiet {
+        assert_eq!(of_ann(event.clone()), [""; 0], "{event:?}");
+    }
+}
+
+#[test]
+fn usage_turns_what_is_owed_into_revenue_and_books_its_cost() {
+    assert_eq!(
+        reported(vec![usage_record()]),
+        [
+            format!("{ANN} credits 8850000"),
+            "revenue:usage:claude credits -8850000".to_owned(),
+            "expense:provider:antinomy credits 5000000".to_owned(),
+            "payable:provider:antinomy credits -5000000".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn what_nobody_covers_is_the_operators_loss_and_not_the_owners_debt() {
+    let record = UsageRecord { uncovered: credits("0.00885"), ..usage_record() };
+    assert_eq!(
+        reported(vec![record])[..2],
+        [
+            "expense:metering_loss credits 8850000".to_owned(),
+            "revenue:usage:claude credits -8850000".to_owned(),
+        ]
+    );
+    let record = UsageRecord { uncovered: credits("0.00005"), ..usage_record() };
+    assert_eq!(
+        reported(vec![record])[..4],
+        [
+            format!("{ANN} credits 8800000"),
+            "revenue:usage:claude credits -8800000".to_owned(),
+            "expense:metering_loss credits 50000".to_owned(),
+            "revenue:usage:claude credits -50000".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn a_free_call_leaves_only_its_cost_and_every_record_of_a_batch_is_booked() {
+    let mut free = usage_record();
+    free.usage.charge = Credits::ZERO;
+    assert_eq!(
+        reported(vec![free.clone()]),
+        ["expense:provider:antinomy credits 5000000", "payable:provider:antinomy credits -5000000",]
+    );
+    assert_eq!(reported(vec![free.clone(), free]).len(), 4);
+    assert_eq!(reported(Vec::new()), [""; 0]);
+}
+
+#[test]
+fn a_payment_that_matches_nothing_waits_in_suspense() {
+    let suspended = PaymentSuspended {
+        order: label("0123"),
+        provider_txn: label("tx"),
+        paid: money("0.05 USD"),
+        reason: reason("no such order"),
+        inbox: 1,
+    };
+    let event = Event::Suspense(channel("stripe"), SuspenseEvent::PaymentSuspended(suspended));
+    assert_eq!(lines(&event), ["asset:clearing:stripe USD 5", "suspense:stripe USD -5"]);
+}

@@ -1,0 +1,179 @@
+//! The books: the lines of any event sum to zero per unit.
+
+use super::fixed;
+use crate::event::{
+    AccountEvent, AdjustmentPosted, CloseReason, Closer, CreditGranted, Event, GrantSource, LeaseAmended,
+    LeaseClosed, LeaseGranted, NodeEvent, PaymentSuspended, Scope, SuspenseEvent, TopUpClosed,
+    TopUpCompleted, TopUpInitiated, UsageReported,
+};
+use crate::samples::{channel, label, reason, usage_record, uuid};
+use crate::{
+    Account, AccountId, Actor, ActorKind, AdjustmentId, BatchId, Credits, EpochId, EventId, GrantId, KeyId,
+    LeaseId, Moment, Money, OrderId, Recorded, UsageRecord, postings,
+};
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Any amount at all: a fold must bear what a damaged log says.
+fn amount() -> impl Strategy<Value = Credits> {
+    prop_oneof![
+        6 => -1_000_i64..1_000_000_000_000,
+        1 => any::<i64>(),
+        1 => select(vec![i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX]),
+    ]
+    .prop_map(Credits::from_nano)
+}
+
+fn money() -> impl Strategy<Value = Money> {
+    (select(vec!["CNY", "USD", "JPY"]), amount())
+        .prop_map(|(code, amount)| Money { currency: code.parse().unwrap(), minor: amount.nano() })
+}
+
+/// One of a few ids, so that they meet again.
+fn id<T: std::fmt::Debug>(wrap: fn(Uuid) -> T) -> impl Strategy<Value = T> {
+    (0_u128..4).prop_map(move |n| wrap(Uuid::from_u128(n)))
+}
+
+fn scope() -> impl Strategy<Value = Scope> {
+    let period = select(vec![
+        "total",
+        "2026-11",
+        "2026-11-21",
+        "2026-11-22",
+        "2026-11-23",
+        "2026-11-24",
+        "2026-11-25",
+    ]);
+    prop_oneof![
+        Just(Scope::Account),
+        (id(KeyId::from_uuid), period).prop_map(|(key, period)| Scope::Key { key, period: label(period) }),
+    ]
+}
+
+fn account_event() -> impl Strategy<Value = AccountEvent> {
+    let channels = || select(vec!["sandbox", "epay"]).prop_map(channel);
+    let order = || id(OrderId::from_uuid);
+    let lease = || id(LeaseId::from_uuid);
+    let initiated = (order(), channels(), money(), amount(), any::<i64>()).prop_map(
+        |(order, channel, pay, credits, at)| {
+            let expires_at = Moment::from_micros(at);
+            AccountEvent::TopUpInitiated(TopUpInitiated { order, channel, pay, credits, expires_at })
+        },
+    );
+    let completed = (order(), channels(), money(), amount()).prop_map(|(order, channel, paid, credits)| {
+        AccountEvent::TopUpCompleted(TopUpCompleted {
+            order,
+            channel,
+            provider_txn: label("tx"),
+            paid,
+            credits,
+        })
+    });
+    let closed_order =
+        (order(), select(vec![CloseReason::Failed, CloseReason::Cancelled, CloseReason::Expired]))
+            .prop_map(|(order, reason)| AccountEvent::TopUpClosed(TopUpClosed { order, reason }));
+    let sources = vec![
+        GrantSource::Signup,
+        GrantSource::Redemption,
+        GrantSource::Referral,
+        GrantSource::Promotion,
+        GrantSource::Import,
+        GrantSource::Admin,
+    ];
+    let granted = (id(GrantId::from_uuid), select(sources), amount()).prop_map(|(grant, source, credits)| {
+        AccountEvent::CreditGranted(CreditGranted { grant, source, credits, reason: None })
+    });
+    let adjusted = (id(AdjustmentId::from_uuid), amount()).prop_map(|(adjustment, credits)| {
+        AccountEvent::AdjustmentPosted(AdjustmentPosted { adjustment, credits, reason: reason("a slip") })
+    });
+    let leased = (lease(), id(EpochId::from_uuid), scope(), amount(), any::<u64>()).prop_map(
+        |(lease, epoch, scope, credits, ttl_ms)| {
+            AccountEvent::LeaseGranted(LeaseGranted { lease, epoch, scope, credits, ttl_ms })
+        },
+    );
+    let amended = (lease(), amount(), any::<u64>()).prop_map(|(lease, credits, ttl_ms)| {
+        AccountEvent::LeaseAmended(LeaseAmended { lease, credits, ttl_ms })
+    });
+    let closed = (lease(), amount(), any::<u64>(), select(vec![Closer::Holder, Closer::Sweeper])).prop_map(
+        |(lease, spent, count, by)| AccountEvent::LeaseClosed(LeaseClosed { lease, spent, count, by }),
+    );
+    prop_oneof![initiated, completed, closed_order, granted, adjusted, leased, amended, closed]
+}
+
+fn record() -> impl Strategy<Value = UsageRecord> {
+    (amount(), amount(), amount(), id(AccountId::from_uuid), select(vec!["claude", "gemini"])).prop_map(
+        |(charge, uncovered, cost, account, model)| {
+            let mut record = UsageRecord { account, uncovered, ..usage_record() };
+            (record.usage.charge, record.usage.cost, record.usage.model) = (charge, cost, label(model));
+            record
+        },
+    )
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (id(AccountId::from_uuid), account_event()).prop_map(|(account, event)| Event::Account(account, event)),
+        2 => proptest::collection::vec(record(), 0..5).prop_map(|records| {
+            let batch = BatchId::from_uuid(uuid("batch"));
+            Event::Node(EpochId::from_uuid(uuid("epoch")), NodeEvent::UsageReported(UsageReported { batch, records }))
+        }),
+        1 => money().prop_map(|paid| {
+            let suspended = PaymentSuspended {
+                order: label("what the channel wrote"),
+                provider_txn: label("tx"),
+                paid,
+                reason: reason("no such order"),
+                inbox: 1,
+            };
+            Event::Suspense(channel("epay"), SuspenseEvent::PaymentSuspended(suspended))
+        }),
+    ]
+}
+
+pub(super) fn recorded(version: u64, event: AccountEvent) -> Recorded<AccountEvent> {
+    Recorded {
+        sequence: version * 10,
+        id: EventId::from_uuid(Uuid::from_u128(version.into())),
+        version,
+        at: Moment::from_micros(0),
+        actor: Actor { kind: ActorKind::System, id: label("test") },
+        key: None,
+        event,
+    }
+}
+
+proptest! {
+    #![proptest_config(fixed(1_000))]
+
+    #[test]
+    fn the_lines_of_any_event_sum_to_zero_per_unit(event in event()) {
+        let mut sums = BTreeMap::new();
+        for line in postings(&event) {
+            prop_assert_ne!(line.amount, 0, "an empty line");
+            *sums.entry(line.unit).or_insert(0_i128) += i128::from(line.amount);
+        }
+        prop_assert!(sums.values().all(|sum| *sum == 0), "{:?} of {:?}", sums, event);
+    }
+}
+
+proptest! {
+    #![proptest_config(fixed(200))]
+
+    #[test]
+    fn no_event_is_too_strange_to_fold(events in proptest::collection::vec(account_event(), 0..40)) {
+        let mut account = Account::default();
+        for (event, version) in events.into_iter().zip(1..) {
+            account = account.evolve(&recorded(version, event));
+            // Nor to look at afterwards.
+            account.available();
+            for key in account.budgets.keys() {
+                account.budget_used(*key, &label("2026-11-22"));
+            }
+            prop_assert_eq!(account.version, version);
+        }
+        let json = serde_json::to_string(&account).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Account>(&json).unwrap(), account);
+    }
+}
