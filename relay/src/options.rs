@@ -72,12 +72,17 @@ impl Default for RelayOptions {
 ///
 /// It follows no redirects (a redirected call would carry the provider's key and the prompt to an address that no
 /// operator entered) and sets no time limit of its own but for connecting: the relay's limits know what phase a call
-/// is in. A default TLS provider must have been installed before.
+/// is in. `resolver` decides which addresses a provider's name may stand for, anew at every connection: a name that was
+/// fit when an operator entered it can be pointed inward later. A default TLS provider must have been installed before.
 ///
 /// # Errors
 /// When the TLS set-up is unusable.
-pub fn provider_client(options: &RelayOptions) -> Result<reqwest::Client, reqwest::Error> {
+pub fn provider_client(
+    options: &RelayOptions,
+    resolver: impl reqwest::dns::Resolve + 'static,
+) -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
+        .dns_resolver(resolver)
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .connect_timeout(options.connect_timeout)

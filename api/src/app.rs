@@ -1,0 +1,58 @@
+//! What every handler can reach.
+
+use crate::{
+    config::Config,
+    directory::{Directory, password::Passwords},
+    http::limit::Limits,
+    payments::Channels,
+};
+use arc_swap::ArcSwap;
+use ledger::{Audit, Inbox, Ledger};
+use projections::{Database, ProjectorHandle};
+use relay::Catalogue;
+use std::{ops::Deref, sync::Arc};
+
+/// The parts of a running gateway, as the state of every handler. Cloning it clones one pointer.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub struct Parts {
+    /// Decides and appends.
+    pub ledger: Ledger,
+    /// Raw payment callbacks.
+    pub inbox: Inbox,
+    /// Admin and security acts. Handlers record theirs through [`Directory`], which cannot lose one.
+    pub audit: Audit,
+    /// The tables: projections for reading, plain ones behind [`Directory`].
+    pub db: Database,
+    /// How far the projections are; `?after=` waits on it.
+    pub projector: ProjectorHandle,
+    /// People, keys, providers, models, prices.
+    pub directory: Directory,
+    /// Ways to pay.
+    pub channels: Channels,
+    /// What the operator configured.
+    pub config: Arc<Config>,
+    /// The snapshot that the relay reads; the directory swaps it.
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// Hashes and checks passwords, a few at a time.
+    pub passwords: Passwords,
+    /// Failed logins and registrations, by login and by address.
+    pub limits: Limits,
+}
+
+impl App {
+    /// Wraps the parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,228 @@
+//! The command line.
+//!
+//! Claims: every command says in one line what went wrong, and ends with a status that a script can use.
+
+use crate::config::Config;
+use crate::serve::{self, Foundation};
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use domain::{AccountId, Event, NodeEvent, RequestId, UsageRecord};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A self-hosted LLM API gateway with a prepaid wallet.
+#[derive(Parser)]
+#[command(name = "nexusroute", version)]
+struct Cli {
+    /// The configuration file; otherwise NEXUSROUTE_CONFIG, or nexusroute.toml in this folder.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the gateway (the default).
+    Serve,
+    /// Look at the log.
+    #[command(subcommand)]
+    Ledger(LedgerVerb),
+    /// Look after operators.
+    #[command(subcommand)]
+    Admin(AdminVerb),
+    /// Print every option, its variable, its default and what it does.
+    Config,
+}
+
+#[derive(Subcommand)]
+enum LedgerVerb {
+    /// Print events, one JSON object a line.
+    Tail {
+        /// Only this account's decisions.
+        #[arg(long)]
+        account: Option<AccountId>,
+        /// Begin behind this position.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// Go on as new events come.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Show what a call's charge was made of.
+    Explain {
+        /// The request's id, as in `x-request-id`.
+        request: RequestId,
+    },
+}
+
+#[derive(Subcommand)]
+enum AdminVerb {
+    /// Make an operator; prints a one-time password unless NEXUSROUTE_ADMIN_PASSWORD is set.
+    Create {
+        /// Name to log in with.
+        username: String,
+        /// E-mail address.
+        email: String,
+    },
+    /// Give a user a new one-time password, and end their sessions.
+    ResetPassword {
+        /// Username or e-mail address.
+        login: String,
+    },
+}
+
+/// Runs the command line to its end.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Some(Verb::Config) => print(&Config::documentation()),
+        verb => work(verb.as_ref(), cli.config.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The last words of the process: there may be no log to write them to.
+            writeln!(std::io::stderr(), "nexusroute: {error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    // One TLS provider for everything, chosen before anything can choose another.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        bail!("a TLS provider was installed before ours");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match verb {
+            None | Some(Verb::Serve) => serve::serve(config).await,
+            Some(Verb::Ledger(LedgerVerb::Tail { account, after, follow })) => {
+                tail(&config, *account, *after, *follow).await
+            }
+            Some(Verb::Ledger(LedgerVerb::Explain { request })) => explain(&config, *request).await,
+            Some(Verb::Admin(AdminVerb::Create { username, email })) => create_admin(config, username, email).await,
+            Some(Verb::Admin(AdminVerb::ResetPassword { login })) => reset_password(config, login).await,
+            Some(Verb::Config) => Ok(()),
+        }
+    })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n").or_else(|_| out.flush())?;
+    Ok(())
+}
+
+/// Prints events up to the log's present end, or for ever.
+async fn tail(config: &Config, account: Option<AccountId>, after: u64, follow: bool) -> anyhow::Result<()> {
+    let log = serve::log_of(config).await?;
+    let filter = account.map(|account| ledger::Subject::Account(account).to_string());
+    let end = match account {
+        Some(account) => {
+            log.log().last_on(&ledger::Subject::Account(account)).await?.map_or(0, |logged| logged.recorded.sequence)
+        }
+        None => log.log().identity().await?.last_sequence,
+    };
+    let mut position = after;
+    if follow || position < end {
+        let mut tail = log.log().tail(after, filter.as_deref()).await?;
+        while follow || position < end {
+            for logged in tail.next_batch(500).await? {
+                position = logged.recorded.sequence;
+                let line = format!(r#"{{"sequence":{position},"event":{}}}"#, String::from_utf8(logged.json()?)?);
+                if print(&line).is_err() {
+                    return Ok(()); // whoever read has gone away
+                }
+            }
+        }
+    }
+    log.end().await;
+    Ok(())
+}
+
+/// Finds a call's usage record by the projection, reads it from the log, and derives its charge again.
+async fn explain(config: &Config, request: RequestId) -> anyhow::Result<()> {
+    let db = serve::open_database(config).await?;
+    let row = projections::usage::find(&db, request)
+        .await?
+        .with_context(|| format!("no call {request} is known; a call made a moment ago may not be projected yet"))?;
+    let log = serve::log_of(config).await?;
+    let logged = log.log().at(row.event_seq).await?;
+    log.end().await;
+    let recorded = logged.with_context(|| format!("event {} is gone from the log", row.event_seq))?.recorded;
+    let Event::Node(epoch, NodeEvent::UsageReported(report)) = &recorded.event else {
+        bail!("event {} is no usage report", row.event_seq);
+    };
+    let record = report
+        .records
+        .iter()
+        .find(|record| record.usage.request == request)
+        .with_context(|| format!("event {} does not hold call {request}", row.event_seq))?;
+    print(&format!("event {} (node {epoch}, version {}), at {}", recorded.sequence, recorded.version, recorded.at))?;
+    print(&arithmetic(record)?)
+}
+
+/// A usage record's charge, line by line.
+fn arithmetic(record: &UsageRecord) -> anyhow::Result<String> {
+    use std::fmt::Write;
+    let usage = &record.usage;
+    let mut text = format!(
+        "call {} of account {}\nmodel {} by {} ({}), {}, outcome {}\nprice version {}, tokens counted by {}\n\n",
+        usage.request,
+        record.account,
+        usage.model,
+        usage.provider,
+        usage.upstream_model,
+        usage.endpoint,
+        word(&usage.outcome)?,
+        usage.price_version,
+        word(&usage.usage_source)?,
+    );
+    for (class, count, price) in usage.unit_prices.lines(&usage.tokens) {
+        let part = rust_decimal::Decimal::from(count) * price / rust_decimal::Decimal::from(1_000_000);
+        writeln!(text, "{class:>15}  {count} × {price} ÷ 1,000,000 = {}", part.normalize())?;
+    }
+    writeln!(text, "{:>15}  {}", "per call", usage.unit_prices.per_call)?;
+    writeln!(text, "{:>15}  × {}", "multiplier", usage.multiplier)?;
+    let derived = usage.derived_charge()?;
+    writeln!(text, "{:>15}  {} credits (rounded half to even to 0.000000001)", "charge", derived)?;
+    if derived != usage.charge {
+        writeln!(text, "{:>15}  {} credits, by the metering policy for this outcome", "charged", usage.charge)?;
+    }
+    writeln!(text, "{:>15}  {} credits", "paid", record.paid())?;
+    if record.uncovered.is_positive() {
+        writeln!(text, "{:>15}  {} credits, the operator's loss", "uncovered", record.uncovered)?;
+    }
+    write!(text, "{:>15}  {}, record {}, {} spent of it so far", "lease", record.lease, record.n, record.spent)?;
+    Ok(text)
+}
+
+/// A unit variant's word, as in JSON.
+fn word(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().to_owned())
+}
+
+async fn create_admin(config: Config, username: &str, email: &str) -> anyhow::Result<()> {
+    let foundation = Foundation::open(&config).await?;
+    let (password, was_given) = match &config.admin_password {
+        Some(password) => (password.clone(), true),
+        None => (serve::one_time_password(), false),
+    };
+    foundation.create_admin(username, email, &password).await?;
+    match was_given {
+        true => print(&format!("operator {username} is made, with the password of NEXUSROUTE_ADMIN_PASSWORD")),
+        false => print(&format!("operator {username} is made; one-time password: {password}")),
+    }
+}
+
+async fn reset_password(config: Config, login: &str) -> anyhow::Result<()> {
+    let foundation = Foundation::open(&config).await?;
+    let password = serve::one_time_password();
+    foundation.reset_password(login, &password).await?;
+    print(&format!("new one-time password of {login}: {password}"))
+}

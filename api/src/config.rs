@@ -1,0 +1,507 @@
+//! Configuration: one TOML file, environment variables over it, read once at start.
+//!
+//! Claims: every option is in [`OPTIONS`] with its default and a sentence, from which the documentation is made; an unknown
+//! key or variable is refused, for a typo in the name of a safety option must not go unnoticed.
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One option, as documented.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionHelp {
+    /// Its key in the file: `topup.min`.
+    pub key: &'static str,
+    /// How the variable's text is read.
+    kind: Kind,
+    /// Its default, as one would write it; empty: none.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Bool,
+    Integer,
+    /// Comma-separated in a variable.
+    List,
+    /// `name=value` pairs, comma-separated in a variable.
+    Pairs,
+}
+
+macro_rules! options {
+    ($($key:literal $kind:ident $default:literal $help:literal)*) => {
+        /// Every option.
+        pub const OPTIONS: &[OptionHelp] = &[$(OptionHelp { key: $key, kind: Kind::$kind, default: $default, help: $help }),*];
+    };
+}
+
+options! {
+    "listen" Text "127.0.0.1:3000" "Address and port to serve on."
+    "public_url" Text "http://<listen>" "How browsers and payment channels reach this gateway. `https` makes the session cookie Secure."
+    "data_dir" Text "./data" "Folder of everything the embedded default keeps: the SQLite file, the log, keys."
+    "production" Bool "false" "Refuses what is only fit for development: the sandbox channel, a public_url without https."
+    "admin_password" Text "" "Password of the user `admin` at the first start. Empty: a random one is printed once."
+    "master_key" Text "" "32 bytes in hexadecimal that seal provider keys in the database. Empty: made at the first start and kept in `data_dir/master.key`."
+    "database_url" Text "" "`postgres://…` or `mysql://…`. Empty: SQLite in `data_dir`."
+    "nats_url" List "" "Addresses of NATS servers (`nats://host:4222`). Empty: a supervised nats-server on loopback."
+    "nats_token" Text "" "Token for `nats_url`, where the servers ask for one."
+    "nats_replicas" Integer "1" "Copies of each event: 1 on one server, 3 in a cluster."
+    "nats_sync" Text "unknown" "The servers' `sync_interval`, as you configured it; only shown. The supervised server runs with `always`."
+    "nats_server" Text "" "Path of the nats-server binary to supervise. Empty: `.deps/bin/nats-server`, then PATH."
+    "inbox_days" Integer "400" "How long raw payment callbacks are kept."
+    "time_zone" Text "+00:00" "The operator's offset from UTC, by which billing days begin."
+    "log_level" Text "info" "What is logged: `error`, `warn`, `info`, `debug`, or directives such as `info,relay=debug`."
+    "log_format" Text "text" "`text` or `json`."
+    "drain_seconds" Integer "30" "How long a stop waits for calls in flight, and as long again for the log."
+    "allow_private_providers" Bool "false" "Lets providers live on loopback and private addresses, and speak plain http there."
+    "trusted_proxies" List "" "Networks (CIDR) of reverse proxies whose `X-Forwarded-For` is believed."
+    "sandbox" Bool "true" "The development payment channel. Never there in production mode."
+    "topup.presets" List "50,100,150,200,300,500,1000" "Amounts offered."
+    "topup.min" Text "1" "The least amount of a top-up."
+    "topup.max" Text "100000" "The greatest amount of a top-up."
+    "topup.currency" Text "CNY" "The currency of a top-up that names none."
+    "topup.rates" Pairs "CNY=7.2,USD=1" "Currencies taken, with the units of each that buy one credit."
+    "relay.max_body_bytes" Integer "33554432" "The largest request body of a model call."
+    "relay.first_byte_seconds" Integer "300" "How long a provider may take to begin its answer; an answer that is not streamed begins when it is complete."
+    "relay.idle_seconds" Integer "120" "How long a provider may pause within an answer."
+    "relay.call_seconds" Integer "540" "The longest a call may take."
+}
+
+/// What the operator set, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The folder of the embedded default's files.
+    pub data_dir: PathBuf,
+    /// How browsers reach this gateway, without a trailing slash.
+    pub public_url: String,
+    /// Refuses what is only fit for development.
+    pub production: bool,
+    /// The first admin's password.
+    pub admin_password: Option<String>,
+    /// The key that seals provider keys, in hexadecimal.
+    pub master_key: Option<String>,
+    /// The database; absent: SQLite in the data folder.
+    pub database_url: Option<String>,
+    /// The NATS servers; absent: a supervised child.
+    pub nats_url: Option<Vec<String>>,
+    /// The NATS servers' token.
+    pub nats_token: Option<String>,
+    /// Copies of each event.
+    pub nats_replicas: usize,
+    /// The servers' sync interval as stated by the operator.
+    pub nats_sync: Option<String>,
+    /// The nats-server binary.
+    pub nats_server: Option<PathBuf>,
+    /// How long raw callbacks are kept.
+    pub inbox_days: u32,
+    /// The operator's time zone, as minutes east of UTC.
+    pub time_zone_offset_minutes: i32,
+    /// Log directives.
+    pub log_level: String,
+    /// Log lines as JSON.
+    pub log_json: bool,
+    /// How long a stop waits.
+    pub drain: Duration,
+    /// Providers on private addresses are allowed.
+    pub allow_private_providers: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// The development channel.
+    pub sandbox_enabled: bool,
+    /// Top-ups.
+    pub topup: TopUpConfig,
+    /// Model calls.
+    pub relay: RelayConfig,
+}
+
+/// Options of top-ups.
+#[derive(Clone, Debug)]
+pub struct TopUpConfig {
+    /// Amounts offered.
+    pub presets: Vec<u32>,
+    /// The least amount.
+    pub min: String,
+    /// The greatest amount.
+    pub max: String,
+    /// The usual currency.
+    pub currency: String,
+    /// Units of a currency per credit.
+    pub rates: BTreeMap<String, Decimal>,
+}
+
+/// Options of model calls.
+#[derive(Clone, Copy, Debug)]
+pub struct RelayConfig {
+    /// The largest request body.
+    pub max_body_bytes: usize,
+    /// How long a provider may take to begin.
+    pub first_byte: Duration,
+    /// How long a provider may pause.
+    pub idle: Duration,
+    /// The longest a call may take.
+    pub call: Duration,
+}
+
+/// Why the configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file or a variable is not as it must be.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// The environment's prefix.
+const PREFIX: &str = "NEXUSROUTE_";
+/// The variable that names the file.
+const FILE_VARIABLE: &str = "NEXUSROUTE_CONFIG";
+
+impl OptionHelp {
+    /// The variable that sets it: `NEXUSROUTE_TOPUP_MIN`.
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.key.replace('.', "_").to_uppercase())
+    }
+}
+
+/// The file's shape, with defaults filled in before it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    listen: SocketAddr,
+    public_url: Option<String>,
+    data_dir: PathBuf,
+    production: bool,
+    admin_password: Option<String>,
+    master_key: Option<String>,
+    database_url: Option<String>,
+    nats_url: Option<Vec<String>>,
+    nats_token: Option<String>,
+    nats_replicas: usize,
+    nats_sync: Option<String>,
+    nats_server: Option<PathBuf>,
+    inbox_days: u32,
+    time_zone: String,
+    log_level: String,
+    log_format: LogFormat,
+    drain_seconds: u64,
+    allow_private_providers: bool,
+    trusted_proxies: Vec<ipnet::IpNet>,
+    sandbox: bool,
+    topup: RawTopUp,
+    relay: RawRelay,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTopUp {
+    presets: Vec<Number>,
+    min: Number,
+    max: Number,
+    currency: String,
+    rates: BTreeMap<String, Number>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRelay {
+    max_body_bytes: usize,
+    first_byte_seconds: u64,
+    idle_seconds: u64,
+    call_seconds: u64,
+}
+
+/// A number that may be written with or without quotes; a float is refused, for it is not the number that was written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Text(String),
+    Integer(i64),
+}
+
+impl Number {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Integer(number) => number.to_string(),
+        }
+    }
+
+    fn decimal(&self, key: &str) -> Result<Decimal, ConfigError> {
+        let text = self.text();
+        text.parse().map_err(|_| ConfigError::Wrong(format!("{key}: {text:?} is not a decimal number")))
+    }
+}
+
+impl Config {
+    /// Reads the file that `NEXUSROUTE_CONFIG` or `file` names (or `nexusroute.toml` here, if there is one), then the
+    /// environment.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let named = file.map(Path::to_owned).or_else(|| std::env::var_os(FILE_VARIABLE).map(PathBuf::from));
+        let usual = PathBuf::from("nexusroute.toml");
+        let path = named.or_else(|| usual.exists().then_some(usual));
+        let text = match path {
+            Some(path) => std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?,
+            None => String::new(),
+        };
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::from_parts(&text, variables)
+    }
+
+    /// From a file's text and an environment.
+    pub fn from_parts(
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let file: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Wrong(error.to_string()))?;
+        let mut table = defaults();
+        merge(&mut table, file);
+        for (name, value) in variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX) && name != FILE_VARIABLE) {
+            let option = OPTIONS
+                .iter()
+                .find(|option| option.variable() == name)
+                .ok_or_else(|| ConfigError::Wrong(format!("the variable {name} is unknown")))?;
+            set(&mut table, option.key, read_value(&name, option.kind, &value)?);
+        }
+        let raw: Raw = table.try_into().map_err(|error: toml::de::Error| ConfigError::Wrong(error.to_string()))?;
+        Self::check(raw)
+    }
+
+    fn check(raw: Raw) -> Result<Self, ConfigError> {
+        let wrong = |text: String| Err(ConfigError::Wrong(text));
+        let present = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let public_url = present(raw.public_url).unwrap_or_else(|| format!("http://{}", raw.listen));
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        if !public_url.starts_with("http://") && !public_url.starts_with("https://") {
+            return wrong(format!("public_url: {public_url:?} must begin with https:// or http://"));
+        }
+        if raw.production && !public_url.starts_with("https://") {
+            return wrong("public_url must begin with https:// in production mode".into());
+        }
+        if !matches!(raw.nats_replicas, 1 | 3 | 5) {
+            return wrong(format!("nats_replicas is {}; it must be 1, 3 or 5", raw.nats_replicas));
+        }
+        let mut rates = BTreeMap::new();
+        for (currency, rate) in &raw.topup.rates {
+            let rate = rate.decimal("topup.rates")?;
+            if let Err(error) = domain::Currency::try_new(currency) {
+                return wrong(format!("topup.rates: {error}"));
+            }
+            if rate <= Decimal::ZERO {
+                return wrong(format!("topup.rates: the rate of {currency} must be above zero"));
+            }
+            rates.insert(currency.clone(), rate);
+        }
+        if !rates.contains_key(&raw.topup.currency) {
+            return wrong(format!("topup.currency: there is no rate for {}", raw.topup.currency));
+        }
+        let (min, max) = (raw.topup.min.decimal("topup.min")?, raw.topup.max.decimal("topup.max")?);
+        if min <= Decimal::ZERO || max < min {
+            return wrong(format!("topup.min is {min} and topup.max is {max}; they must be above zero and in order"));
+        }
+        let preset = |number: &Number| {
+            let text = number.text();
+            text.parse().map_err(|_| ConfigError::Wrong(format!("topup.presets: {text:?} is not a whole number")))
+        };
+        Ok(Self {
+            listen: raw.listen,
+            data_dir: raw.data_dir,
+            public_url,
+            production: raw.production,
+            admin_password: present(raw.admin_password),
+            master_key: present(raw.master_key),
+            database_url: present(raw.database_url),
+            nats_url: raw.nats_url.filter(|servers| !servers.is_empty()),
+            nats_token: present(raw.nats_token),
+            nats_replicas: raw.nats_replicas,
+            nats_sync: present(raw.nats_sync),
+            nats_server: raw.nats_server.filter(|path| !path.as_os_str().is_empty()),
+            inbox_days: raw.inbox_days,
+            time_zone_offset_minutes: offset_minutes(&raw.time_zone)?,
+            log_level: raw.log_level,
+            log_json: raw.log_format == LogFormat::Json,
+            drain: Duration::from_secs(raw.drain_seconds),
+            allow_private_providers: raw.allow_private_providers,
+            trusted_proxies: raw.trusted_proxies,
+            sandbox_enabled: raw.sandbox && !raw.production,
+            topup: TopUpConfig {
+                presets: raw.topup.presets.iter().map(preset).collect::<Result<_, _>>()?,
+                min: min.to_string(),
+                max: max.to_string(),
+                currency: raw.topup.currency,
+                rates,
+            },
+            relay: RelayConfig {
+                max_body_bytes: raw.relay.max_body_bytes,
+                first_byte: Duration::from_secs(raw.relay.first_byte_seconds),
+                idle: Duration::from_secs(raw.relay.idle_seconds),
+                call: Duration::from_secs(raw.relay.call_seconds),
+            },
+        })
+    }
+
+    /// The table of `docs/configuration.md`.
+    pub fn documentation() -> String {
+        use std::fmt::Write;
+        let mut text = String::from("| key | variable | default | what it does |\n|---|---|---|---|\n");
+        for option in OPTIONS {
+            let default = if option.default.is_empty() { "—".to_owned() } else { format!("`{}`", option.default) };
+            // Writing to a String cannot fail.
+            writeln!(text, "| `{}` | `{}` | {default} | {} |", option.key, option.variable(), option.help).ok();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+impl Default for Config {
+    fn default() -> Self {
+        Self::from_parts("", []).unwrap()
+    }
+}
+
+/// The defaults of [`OPTIONS`] as a table.
+fn defaults() -> toml::Table {
+    let mut table = toml::Table::new();
+    for option in OPTIONS.iter().filter(|option| option.key != "public_url") {
+        // The defaults are ours and a test reads them all.
+        if let Ok(value) = read_value(option.key, option.kind, option.default) {
+            set(&mut table, option.key, value);
+        }
+    }
+    table
+}
+
+fn read_value(name: &str, kind: Kind, text: &str) -> Result<toml::Value, ConfigError> {
+    let wrong = |what: &str| ConfigError::Wrong(format!("{name}: {text:?} is not {what}"));
+    let items = || text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    Ok(match kind {
+        Kind::Text => text.into(),
+        Kind::Bool => text.parse::<bool>().map_err(|_| wrong("true or false"))?.into(),
+        Kind::Integer => text.parse::<i64>().map_err(|_| wrong("a whole number"))?.into(),
+        Kind::List => toml::Value::Array(items().map(Into::into).collect()),
+        Kind::Pairs => {
+            let mut pairs = toml::Table::new();
+            for item in items() {
+                let (name, value) = item.split_once('=').ok_or_else(|| wrong("a list of name=value"))?;
+                pairs.insert(name.trim().into(), value.trim().into());
+            }
+            pairs.into()
+        }
+    })
+}
+
+fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.into(), value);
+        }
+        Some((section, rest)) => {
+            let inner = table.entry(section).or_insert_with(|| toml::Table::new().into());
+            if let toml::Value::Table(inner) = inner {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Lays the file over the defaults. A table of pairs (`topup.rates`) is replaced as a whole.
+fn merge(table: &mut toml::Table, file: toml::Table) {
+    for (key, value) in file {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if key != "rates" => merge(inner, value),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+/// `+08:00` as minutes east of UTC.
+fn offset_minutes(text: &str) -> Result<i32, ConfigError> {
+    let offset: chrono::FixedOffset = text
+        .parse()
+        .map_err(|_| ConfigError::Wrong(format!("time_zone: {text:?} is not an offset such as +08:00")))?;
+    Ok(offset.local_minus_utc() / 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_parts(text, variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+    }
+
+    #[test]
+    fn the_defaults_are_those_that_are_documented() {
+        let config = read("", &[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
+        assert_eq!(config.public_url, "http://127.0.0.1:3000");
+        assert_eq!(config.topup.presets, [50, 100, 150, 200, 300, 500, 1000]);
+        assert_eq!(config.topup.rates["CNY"].to_string(), "7.2");
+        assert!(config.nats_url.is_none() && config.database_url.is_none() && config.admin_password.is_none());
+        for option in OPTIONS {
+            read_value(option.key, option.kind, option.default).unwrap();
+        }
+    }
+
+    #[test]
+    fn variables_stand_over_the_file_and_the_file_over_the_defaults() {
+        let file = "listen = \"127.0.0.1:4000\"\ntime_zone = \"+08:00\"\n[topup]\nmin = 5\n[topup.rates]\nCNY = \"7.0\"\n";
+        let config = read(file, &[("NEXUSROUTE_LISTEN", "127.0.0.1:5000"), ("NEXUSROUTE_TOPUP_MAX", "80")]).unwrap();
+        assert_eq!(config.listen.port(), 5000);
+        assert_eq!((config.topup.min.as_str(), config.topup.max.as_str()), ("5", "80"));
+        assert_eq!(config.topup.rates.len(), 1);
+        assert_eq!(config.time_zone_offset_minutes, 480);
+        let config = read("", &[("NEXUSROUTE_NATS_URL", "nats://a:1, nats://b:2"), ("HOME", "x")]).unwrap();
+        assert_eq!(config.nats_url.unwrap(), ["nats://a:1", "nats://b:2"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (file, variables, named) in [
+            ("listn = 1", &[][..], "listn"),
+            ("[topup]\nmini = 1", &[], "mini"),
+            ("", &[("NEXUSROUTE_LISTN", "x")], "NEXUSROUTE_LISTN"),
+            ("", &[("NEXUSROUTE_PRODUCTION", "yes")], "NEXUSROUTE_PRODUCTION"),
+            ("production = true", &[], "public_url"),
+            ("nats_replicas = 2", &[], "nats_replicas"),
+            ("time_zone = \"Mars\"", &[], "time_zone"),
+            ("[topup.rates]\nCNY = 7.2", &[], "rates"),
+            ("[topup.rates]\nUSD = 1", &[], "topup.currency"),
+            ("[topup]\nmin = 0", &[], "topup.min"),
+        ] {
+            let error = read(file, variables).unwrap_err().to_string();
+            assert!(error.contains(named), "{file:?} {variables:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(text.contains(&Config::documentation()), "run `nexusroute config` and put its table into docs/configuration.md");
+    }
+}

@@ -1,0 +1,187 @@
+//! The catalogue from the tables: what the relay needs to admit, route and price a call.
+//!
+//! Claims: one row that cannot be used (a key sealed under another master key, a damaged price) takes out itself, with
+//! an error in the log, and never the whole gateway; a damaged price is no price, not an older one.
+
+use super::{
+    Directory, DirectoryError, Status,
+    key::BudgetPeriod,
+    model::{PriceVersion, price},
+    provider::ApiFormat,
+};
+use domain::{KeyId, Label, Moment, Prices};
+use projections::Row;
+use relay::{
+    Catalogue, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, Route,
+    catalogue::{BudgetPeriod as RelayPeriod, KeyBudget},
+};
+use rust_decimal::Decimal;
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+impl Directory {
+    /// The catalogue as of a moment, and the next moment at which it changes by itself (a price begins).
+    pub(super) async fn load_catalogue(
+        &self,
+        at: Moment,
+    ) -> Result<(Catalogue, Option<Moment>), DirectoryError> {
+        let keys = self.load_keys().await?;
+        let mut prices = self.load_prices(at).await?;
+        let mut routes = self.load_routes().await?;
+        let mut models = BTreeMap::new();
+        for row in self.models().await?.into_iter().filter(|row| row.status == Status::Active) {
+            let Ok(name) = Label::try_new(row.name.as_str()) else {
+                tracing::error!(model = row.name, "a model's name cannot be used; the model is left out");
+                continue;
+            };
+            let model = Model {
+                name,
+                created: row.created_at,
+                price: prices.remove(&row.name).flatten(),
+                max_output_tokens: row.max_output_tokens,
+                routes: routes.remove(&row.name).unwrap_or_default(),
+            };
+            models.insert(row.name, Arc::new(model));
+        }
+        let next = "SELECT MIN(effective_from) AS due FROM price_versions WHERE effective_from > ?";
+        let due = self.0.db.fetch_one(next, &[at.into()]).await?.opt_moment("due")?;
+        Ok((Catalogue { keys, models }, due))
+    }
+
+    async fn load_keys(&self) -> Result<HashMap<[u8; 32], Arc<KeyGrant>>, DirectoryError> {
+        let multipliers: HashMap<String, Decimal> =
+            self.groups().await?.into_iter().map(|group| (group.name, group.multiplier)).collect();
+        let sql = "SELECT k.id, k.user_id, k.hash, k.status, k.expires_at, k.models, k.ip_allow, k.budget_credits, \
+                   k.budget_period, u.status AS owner_status, u.group_name \
+                   FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.status <> 'deleted'";
+        let mut keys = HashMap::new();
+        for row in self.0.db.fetch_all(sql, &[]).await? {
+            match grant(&row, &multipliers) {
+                Ok((hash, grant)) => drop(keys.insert(hash, Arc::new(grant))),
+                Err(error) => tracing::error!(key = row.text("id")?, %error, "a key cannot be used"),
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The price in force of every model. `None`: it is damaged.
+    async fn load_prices(&self, at: Moment) -> Result<HashMap<String, Option<Priced>>, DirectoryError> {
+        let sql = "SELECT id, model, prices, effective_from, author, created_at FROM price_versions \
+                   WHERE effective_from <= ? ORDER BY model, effective_from DESC, created_at DESC, id DESC";
+        let mut prices = HashMap::new();
+        for row in self.0.db.fetch_all(sql, &[at.into()]).await? {
+            let Entry::Vacant(first) = prices.entry(row.text("model")?) else { continue };
+            let version =
+                price(&row).inspect_err(|error| tracing::error!(%error, "a price cannot be used")).ok();
+            first.insert(version.map(|PriceVersion { id, prices, .. }| Priced { version: id, prices }));
+        }
+        Ok(prices)
+    }
+
+    /// Who serves each model, best first.
+    async fn load_routes(&self) -> Result<HashMap<String, Vec<Route>>, DirectoryError> {
+        let sql = "SELECT p.id, p.name, p.base_url, p.api_key_sealed, p.api_format, p.priority, p.weight, \
+                   m.model_name, m.upstream_name, m.cost \
+                   FROM provider_models m JOIN providers p ON p.id = m.provider_id WHERE p.status = 'active' \
+                   ORDER BY p.priority DESC, p.name";
+        let mut routes: HashMap<String, Vec<Route>> = HashMap::new();
+        for row in self.0.db.fetch_all(sql, &[]).await? {
+            match self.route(&row) {
+                Ok(Some(route)) => routes.entry(row.text("model_name")?).or_default().push(route),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(provider = row.text("name")?, %error, "a provider cannot be used");
+                }
+            }
+        }
+        Ok(routes)
+    }
+
+    fn route(&self, row: &Row) -> Result<Option<Route>, DirectoryError> {
+        let format = match row.parsed::<ApiFormat>("api_format")? {
+            ApiFormat::OpenAi => ProviderFormat::OpenAi,
+            // Refused at the door; a row of a newer version may hold one.
+            ApiFormat::Claude | ApiFormat::Gemini | ApiFormat::Custom => return Ok(None),
+        };
+        let id: Uuid = row.parsed("id")?;
+        Ok(Some(Route {
+            provider: row.parsed("name")?,
+            format,
+            base_url: row.text("base_url")?,
+            api_key: self.0.sealer.open(&row.text("api_key_sealed")?, &id.to_string())?,
+            upstream_model: row.parsed("upstream_name")?,
+            cost: row.opt_json::<Prices>("cost")?,
+            priority: row
+                .int("priority")?
+                .try_into()
+                .map_err(|_| super::corrupt("priority", "out of range"))?,
+            weight: row.int("weight")?.try_into().map_err(|_| super::corrupt("weight", "out of range"))?,
+        }))
+    }
+}
+
+fn grant(row: &Row, multipliers: &HashMap<String, Decimal>) -> Result<([u8; 32], KeyGrant), DirectoryError> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(row.text("hash")?, &mut hash).map_err(|error| super::corrupt("hash", error))?;
+    let group = row.text("group_name")?;
+    let multiplier =
+        multipliers.get(&group).ok_or_else(|| super::corrupt("group", "there is no such group"))?;
+    let owner: Status = row.parsed("owner_status")?;
+    let status = match (owner, row.parsed("status")?) {
+        (Status::Disabled, _) => KeyStatus::OwnerDisabled,
+        (Status::Active, super::key::KeyStatus::Disabled) => KeyStatus::Disabled,
+        (Status::Active, super::key::KeyStatus::Active) => KeyStatus::Active,
+    };
+    let grant = KeyGrant {
+        key: row.parsed::<KeyId>("id")?,
+        account: row.parsed("user_id")?,
+        status,
+        expires_at: row.opt_moment("expires_at")?,
+        models: row.opt_json("models")?,
+        ip_allow: super::key::networks(row)?,
+        budget: budget(row)?,
+        multiplier: *multiplier,
+    };
+    Ok((hash, grant))
+}
+
+/// A key's budget. Half a budget is damage: such a key must not spend without one.
+fn budget(row: &Row) -> Result<Option<KeyBudget>, DirectoryError> {
+    let period = row.opt_parsed::<BudgetPeriod>("budget_period")?.map(|period| match period {
+        BudgetPeriod::Total => RelayPeriod::Total,
+        BudgetPeriod::Day => RelayPeriod::Day,
+        BudgetPeriod::Month => RelayPeriod::Month,
+    });
+    match (row.opt_credits("budget_credits")?, period) {
+        (Some(credits), Some(period)) => Ok(Some(KeyBudget { credits, period })),
+        (None, None) => Ok(None),
+        (_, _) => Err(super::corrupt("budget", "credits and period go together")),
+    }
+}
+
+/// How a model stands, offered or not.
+#[derive(Clone, Debug, Default)]
+pub struct Offering {
+    /// The prices in force.
+    pub prices: Option<Prices>,
+    /// The names of the active providers that serve it, best first.
+    pub providers: Vec<String>,
+}
+
+impl Directory {
+    /// Prices in force and active providers of every model that has any, also of those not offered.
+    pub async fn offers(&self) -> Result<HashMap<String, Offering>, DirectoryError> {
+        let mut offers: HashMap<String, Offering> = HashMap::new();
+        for (model, price) in self.load_prices(super::now()).await? {
+            offers.entry(model).or_default().prices = price.map(|it| it.prices);
+        }
+        for (model, routes) in self.load_routes().await? {
+            offers.entry(model).or_default().providers =
+                routes.into_iter().map(|route| route.provider.to_string()).collect();
+        }
+        Ok(offers)
+    }
+}

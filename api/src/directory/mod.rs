@@ -1,0 +1,337 @@
+//! The directory: the plain tables of people, sessions, keys, groups, providers, models and prices.
+//!
+//! For: typed reads and writes of those tables, and the catalogue that the relay reads ([`catalogue`]).
+//! May not touch: balances, projections' tables, HTTP.
+//! Claims: a change, the act that tells of it and the raised revision are one transaction; after a change the catalogue
+//! of this process is new before the caller has its answer, and that of any other process about a second later; a
+//! price version is never changed.
+
+pub mod address;
+pub mod catalogue;
+pub mod group;
+pub mod key;
+pub mod model;
+pub mod password;
+pub mod provider;
+pub mod session;
+pub mod user;
+
+use crate::secrets::{SealError, Sealer};
+use arc_swap::ArcSwap;
+use chrono::Utc;
+use domain::{Actor, Moment};
+use ledger::{Act, Audit};
+use projections::{Database, DatabaseError, Tx, Value};
+use relay::Catalogue;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Why the directory could not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// No such thing; the text names its kind: "key".
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// A name that must be unique is not.
+    #[error("{0} is taken")]
+    Taken(&'static str),
+    /// Nobody could administer the gateway any more.
+    #[error("this is the last active admin; make another one first")]
+    LastAdmin,
+    /// A list is full.
+    #[error("there may be at most {max} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        max: i64,
+    },
+    /// Too many passwords wait to be checked.
+    #[error("too many people are logging in at this moment")]
+    Busy,
+    /// The database failed.
+    #[error("the directory's tables cannot be used")]
+    Database(#[from] DatabaseError),
+    /// A row does not hold what it must.
+    #[error("{what} does not hold what it must: {fault}")]
+    Corrupt {
+        /// Which row and column.
+        what: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// A provider's key could not be sealed or opened.
+    #[error("a provider's key cannot be used")]
+    Seal(#[from] SealError),
+    /// Hashing a password failed.
+    #[error("a password could not be hashed: {0}")]
+    Password(String),
+}
+
+/// The directory. Cloning it clones one pointer.
+#[derive(Clone)]
+pub struct Directory(Arc<Inner>);
+
+struct Inner {
+    db: Database,
+    sealer: Sealer,
+    catalogue: Arc<ArcSwap<Catalogue>>,
+    /// The revision that the catalogue was built from, and the next moment at which it changes by itself.
+    seen: AtomicI64,
+    due: AtomicI64,
+    /// Two reloads at once could swap the older result in last.
+    reloading: Mutex<()>,
+    writer: String,
+    wake: Notify,
+}
+
+/// A change under way.
+struct Change {
+    tx: Tx,
+    acts: Vec<Act>,
+    /// The revision that it makes; `None`: no call depends on what is changed.
+    revision: Option<i64>,
+}
+
+/// The wall clock, in the ledger's microseconds.
+pub fn now() -> Moment {
+    Utc::now().into()
+}
+
+/// An act, to be recorded with the change that it tells of.
+pub fn act(
+    actor: Actor,
+    verb: &str,
+    subject: impl Into<String>,
+    before: Option<serde_json::Value>,
+    after: Option<serde_json::Value>,
+) -> Act {
+    Act { at: now(), actor, act: verb.to_owned(), subject: subject.into(), before, after }
+}
+
+impl Directory {
+    /// How often the other processes' changes are looked for.
+    const WATCH: Duration = Duration::from_secs(1);
+    /// An act that its own writer has not published for this long is published by whoever sees it.
+    const OVERDUE_MS: i64 = 60_000;
+
+    /// Opens the directory on a migrated database and loads the catalogue.
+    pub async fn open(db: Database, sealer: Sealer) -> Result<Self, DirectoryError> {
+        let directory = Self(Arc::new(Inner {
+            db,
+            sealer,
+            catalogue: Arc::default(),
+            seen: AtomicI64::new(0),
+            due: AtomicI64::new(i64::MAX),
+            reloading: Mutex::new(()),
+            writer: Uuid::new_v4().to_string(),
+            wake: Notify::new(),
+        }));
+        directory.reload().await?;
+        Ok(directory)
+    }
+
+    /// The snapshot that the relay reads; swapped whole at every change.
+    pub fn catalogue_handle(&self) -> Arc<ArcSwap<Catalogue>> {
+        Arc::clone(&self.0.catalogue)
+    }
+
+    /// Builds the catalogue anew and swaps it in.
+    pub async fn reload(&self) -> Result<(), DirectoryError> {
+        self.reload_to(i64::MAX).await
+    }
+
+    /// Builds the catalogue anew unless it holds this revision already: of a crowd of changes that wait here, the next
+    /// one reads for all.
+    async fn reload_to(&self, wanted: i64) -> Result<(), DirectoryError> {
+        let _one_at_a_time = self.0.reloading.lock().await;
+        if self.0.seen.load(Ordering::Relaxed) >= wanted {
+            return Ok(());
+        }
+        // The revision is read first: a change that lands while the tables are read is seen at the next look.
+        let revision = self.revision().await?;
+        let (catalogue, due) = self.load_catalogue(now()).await?;
+        self.0.catalogue.store(Arc::new(catalogue));
+        self.0.due.store(due.map_or(i64::MAX, Moment::micros), Ordering::Relaxed);
+        self.0.seen.store(revision, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps the catalogue fresh and publishes acts, until told to stop. Run it as a task of its own.
+    pub async fn keep_fresh(self, audit: Audit, stop: CancellationToken) {
+        let mut next_purge = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.0.wake.notified() => {}
+                () = tokio::time::sleep(Self::WATCH) => {}
+            }
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(%error, "the catalogue could not be refreshed; calls go on with the last one");
+            }
+            self.publish_acts(&audit).await;
+            if tokio::time::Instant::now() >= next_purge {
+                next_purge += Duration::from_secs(3600);
+                if let Err(error) = self.purge_sessions().await {
+                    tracing::warn!(%error, "ended sessions could not be deleted; they stay unusable");
+                }
+            }
+        }
+        self.publish_acts(&audit).await;
+    }
+
+    /// Reloads if someone changed something, or a price begins.
+    pub async fn refresh(&self) -> Result<(), DirectoryError> {
+        let changed = self.revision().await? != self.0.seen.load(Ordering::Relaxed);
+        if changed || now().micros() >= self.0.due.load(Ordering::Relaxed) {
+            self.reload().await?;
+        }
+        Ok(())
+    }
+
+    async fn revision(&self) -> Result<i64, DirectoryError> {
+        let row = self.0.db.fetch_one("SELECT revision FROM directory_revision WHERE id = 1", &[]).await?;
+        Ok(row.int("revision")?)
+    }
+
+    /// Starts a change of what calls depend on. Raising the revision first makes such changes wait for each other.
+    async fn change(&self) -> Result<Change, DirectoryError> {
+        let mut tx = self.0.db.begin().await?;
+        tx.execute("UPDATE directory_revision SET revision = revision + 1 WHERE id = 1", &[]).await?;
+        let row = tx.fetch_one("SELECT revision FROM directory_revision WHERE id = 1", &[]).await?;
+        Ok(Change { revision: Some(row.int("revision")?), tx, acts: Vec::new() })
+    }
+
+    /// Starts a change that the catalogue does not show.
+    async fn change_aside(&self) -> Result<Change, DirectoryError> {
+        Ok(Change { tx: self.0.db.begin().await?, acts: Vec::new(), revision: None })
+    }
+
+    /// Commits a change with its acts; the catalogue is new when this returns.
+    async fn finish(&self, mut change: Change) -> Result<(), DirectoryError> {
+        let told = !change.acts.is_empty();
+        for act in &change.acts {
+            let json = serde_json::to_string(act).map_err(|error| corrupt("an act", error))?;
+            let values: [Value; 4] = [
+                Uuid::now_v7().to_string().into(),
+                self.0.writer.as_str().into(),
+                json.into(),
+                act.at.into(),
+            ];
+            let insert = "INSERT INTO audit_outbox (id, writer, act, created_at) VALUES (?, ?, ?, ?)";
+            change.tx.execute(insert, &values).await?;
+        }
+        change.tx.commit().await?;
+        if told {
+            self.0.wake.notify_one();
+        }
+        let Some(revision) = change.revision else { return Ok(()) };
+        // The change is made; a catalogue that cannot be read now is read at the next look.
+        if let Err(error) = self.reload_to(revision).await {
+            tracing::warn!(%error, "the catalogue could not be reloaded after a change");
+        }
+        Ok(())
+    }
+
+    /// Publishes the acts that wait, oldest first. An act may be published twice after a crash, never zero times.
+    async fn publish_acts(&self, audit: &Audit) {
+        if let Err(error) = self.try_publish_acts(audit).await {
+            tracing::warn!(%error, "acts wait to be published to AUDIT");
+        }
+    }
+
+    async fn try_publish_acts(&self, audit: &Audit) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let overdue = now().plus_ms(-Self::OVERDUE_MS);
+        let waiting =
+            "SELECT id, act FROM audit_outbox WHERE writer = ? OR created_at < ? ORDER BY id LIMIT 100";
+        for row in self.0.db.fetch_all(waiting, &[self.0.writer.as_str().into(), overdue.into()]).await? {
+            let act: Act = serde_json::from_str(&row.text("act")?)?;
+            audit.record(&act).await?;
+            self.0.db.execute("DELETE FROM audit_outbox WHERE id = ?", &[row.text("id")?.into()]).await?;
+        }
+        Ok(())
+    }
+
+    /// A setting of the gateway, if it was ever set.
+    pub async fn setting(&self, name: &str) -> Result<Option<String>, DirectoryError> {
+        let row =
+            self.0.db.fetch_optional("SELECT value FROM settings WHERE name = ?", &[name.into()]).await?;
+        row.map(|row| Ok(row.text("value")?)).transpose()
+    }
+
+    /// Sets a setting of the gateway.
+    pub async fn set_setting(&self, name: &str, value: &str) -> Result<(), DirectoryError> {
+        let mut change = self.change_aside().await?;
+        change.tx.execute("DELETE FROM settings WHERE name = ?", &[name.into()]).await?;
+        let values = [name.into(), value.into()];
+        change.tx.execute("INSERT INTO settings (name, value) VALUES (?, ?)", &values).await?;
+        self.finish(change).await
+    }
+}
+
+/// Names the row and column that does not hold what it must.
+fn corrupt(what: impl Into<String>, fault: impl std::fmt::Display) -> DirectoryError {
+    DirectoryError::Corrupt { what: what.into(), fault: fault.to_string() }
+}
+
+/// A unique violation is the caller's; anything else is ours.
+fn taken(what: &'static str) -> impl FnOnce(DatabaseError) -> DirectoryError {
+    move |error| if error.is_unique_violation() { DirectoryError::Taken(what) } else { error.into() }
+}
+
+/// Words that are stored as text and read back strictly.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// As stored and as written in JSON.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    other => Err(format!("{other:?} is not one of {:?}", [$($word),+])),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    )*};
+}
+pub(crate) use words;
+
+words! {
+    /// Is it in use?
+    Status {
+        /// Yes.
+        Active = "active",
+        /// Switched off.
+        Disabled = "disabled",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Passwords: Argon2id, off the async threads, a few at a time.
+//!
+//! Claims: checking the password of someone who does not exist takes the same work as a wrong one; a crowd of logins
+//! waits or is turned away, and never takes all memory (19 MiB each) or all threads.
+
+use super::DirectoryError;
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+
+/// The shortest password, in characters.
+pub const MIN_CHARS: usize = 8;
+/// The longest password, in characters.
+pub const MAX_CHARS: usize = 256;
+
+/// 8 to 256 characters, whatever they are.
+pub fn check_password(password: &str) -> Result<(), &'static str> {
+    if (MIN_CHARS..=MAX_CHARS).contains(&password.chars().count()) {
+        Ok(())
+    } else {
+        Err("must be 8 to 256 characters long")
+    }
+}
+
+/// Hashes and checks passwords.
+#[derive(Clone)]
+pub struct Passwords {
+    at_once: Arc<Semaphore>,
+    nobody: Arc<OnceLock<String>>,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        Self { at_once: Arc::new(Semaphore::new(threads)), nobody: Arc::default() }
+    }
+}
+
+impl Passwords {
+    /// How long one waits for a turn before being sent away.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// The PHC string of a new password, with a random salt.
+    pub async fn hash(&self, password: String) -> Result<String, DirectoryError> {
+        self.run(move || hash(&password)).await?
+    }
+
+    /// Is this the password? `None`: there is no such user, which takes as long to find out.
+    pub async fn verify(&self, hash_of: Option<String>, password: String) -> Result<bool, DirectoryError> {
+        let nobody = Arc::clone(&self.nobody);
+        self.run(move || {
+            let exists = hash_of.is_some();
+            let stored = match hash_of {
+                Some(stored) => stored,
+                None => match nobody.get() {
+                    Some(stored) => stored.clone(),
+                    None => {
+                        let made = hash("nobody's password")?;
+                        nobody.get_or_init(|| made).clone()
+                    }
+                },
+            };
+            let parsed =
+                PasswordHash::new(&stored).map_err(|error| DirectoryError::Password(error.to_string()))?;
+            Ok(Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok() && exists)
+        })
+        .await?
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, DirectoryError> + Send + 'static,
+    ) -> Result<Result<T, DirectoryError>, DirectoryError> {
+        let turn = tokio::time::timeout(Self::PATIENCE, Arc::clone(&self.at_once).acquire_owned());
+        let turn = turn.await.map_err(|_| DirectoryError::Busy)?.map_err(|_| DirectoryError::Busy)?;
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn; // kept until the work is done, even if the caller has left
+            work()
+        })
+        .await
+        .map_err(|error| DirectoryError::Password(error.to_string()))
+    }
+}
+
+/// Argon2id, version 19, 19 MiB, 2 passes: OWASP's first choice.
+fn hash(password: &str) -> Result<String, DirectoryError> {
+    Argon2::default()
+        .hash_password(password.as_bytes())
+        .map(|hash| hash.to_string())
+        .map_err(|error| DirectoryError::Password(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_is_hashed_with_its_own_salt_and_only_it_fits() {
+        let passwords = Passwords::default();
+        let first = passwords.hash("correct horse".into()).await.unwrap();
+        let second = passwords.hash("correct horse".into()).await.unwrap();
+        assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{first}");
+        assert_ne!(first, second);
+        assert!(passwords.verify(Some(first.clone()), "correct horse".into()).await.unwrap());
+        assert!(!passwords.verify(Some(first), "correct horsf".into()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn nobody_has_no_password_that_fits() {
+        let passwords = Passwords::default();
+        for guess in ["", "nobody's password"] {
+            assert!(!passwords.verify(None, guess.into()).await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_hash_is_an_error_and_not_a_wrong_password() {
+        assert!(Passwords::default().verify(Some("$argon2id$".into()), "x".into()).await.is_err());
+    }
+
+    #[test]
+    fn length_is_counted_in_characters() {
+        assert!(check_password("1234567").is_err());
+        assert!(check_password("12345678").is_ok());
+        assert!(check_password(&"密".repeat(256)).is_ok());
+        assert!(check_password(&"密".repeat(257)).is_err());
+    }
+}

@@ -1,0 +1,337 @@
+//! Providers: upstream LLM APIs, and the models that each serves.
+//!
+//! Claims: a provider's key is sealed before it is stored, and no read returns it but the catalogue's.
+
+use super::{Directory, DirectoryError, Status, act, corrupt, now, taken, words};
+use domain::{Actor, Moment, Prices};
+use projections::{Row, Tx, Value};
+use relay::Secret;
+use serde_json::json;
+use uuid::Uuid;
+
+words! {
+    /// How a provider speaks.
+    ApiFormat {
+        /// As OpenAI does.
+        OpenAi = "openai",
+        /// As Anthropic does.
+        Claude = "claude",
+        /// As Google does.
+        Gemini = "gemini",
+        /// By a mapping that the operator writes.
+        Custom = "custom",
+    }
+}
+
+/// A provider, without its key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Provider {
+    /// Its id.
+    pub id: Uuid,
+    /// When it was added.
+    pub created_at: Moment,
+    /// When it last changed.
+    pub updated_at: Moment,
+    /// What the operator says of it.
+    pub terms: ProviderTerms,
+}
+
+/// What the operator says of a provider; all of it can be changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderTerms {
+    /// Its name; usage records carry it.
+    pub name: String,
+    /// Where it is, without a trailing slash.
+    pub base_url: String,
+    /// How it speaks.
+    pub api_format: ApiFormat,
+    /// Is it in use?
+    pub status: Status,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Share among equals.
+    pub weight: u32,
+    /// Further options, a JSON object.
+    pub config: serde_json::Value,
+}
+
+/// A model that a provider serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderModel {
+    /// The name callers use.
+    pub model_name: String,
+    /// The name there.
+    pub upstream_name: String,
+    /// What the provider takes for it; `None`: unknown.
+    pub cost: Option<Prices>,
+    /// When it was added.
+    pub created_at: Moment,
+}
+
+/// A model to be offered by a provider.
+#[derive(Clone, Debug)]
+pub struct NewProviderModel {
+    /// The name callers use.
+    pub model_name: String,
+    /// The name there.
+    pub upstream_name: String,
+    /// How the console names it; `None`: its name.
+    pub display_name: Option<String>,
+    /// What the provider takes for it.
+    pub cost: Option<Prices>,
+}
+
+/// A provider that is known beforehand: the operator adds a key and prices.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    /// What to name it by.
+    pub preset: &'static str,
+    /// The provider's name.
+    pub name: &'static str,
+    /// Where it is.
+    pub base_url: &'static str,
+    /// How it speaks.
+    pub api_format: ApiFormat,
+    /// The models it serves.
+    pub models: &'static [&'static str],
+}
+
+/// The built-in presets.
+pub const PRESETS: &[Preset] = &[Preset {
+    preset: "antinomy",
+    name: "Antinomy AI",
+    base_url: "https://antinomy.ai/api/v1",
+    api_format: ApiFormat::OpenAi,
+    models: &[
+        "anthropic/claude-opus-4",
+        "anthropic/claude-sonnet-4",
+        "anthropic/claude-3.7-sonnet",
+        "anthropic/claude-3.5-sonnet",
+        "anthropic/claude-3.7-sonnet:thinking",
+        "google/gemini-2.5-pro-preview",
+        "x-ai/grok-3-beta",
+    ],
+}];
+
+const COLUMNS: &str = "id, name, base_url, api_format, status, priority, weight, config, created_at, updated_at, api_key_sealed";
+
+fn provider(row: &Row) -> Result<Provider, DirectoryError> {
+    let name = row.text("name")?;
+    let wrong = |column: &str| corrupt(format!("{column} of provider {name}"), "out of range");
+    Ok(Provider {
+        id: row.parsed("id")?,
+        created_at: row.moment("created_at")?,
+        updated_at: row.moment("updated_at")?,
+        terms: ProviderTerms {
+            base_url: row.text("base_url")?,
+            api_format: row.parsed("api_format")?,
+            status: row.parsed("status")?,
+            priority: row.int("priority")?.try_into().map_err(|_| wrong("priority"))?,
+            weight: row.int("weight")?.try_into().map_err(|_| wrong("weight"))?,
+            config: row.json("config")?,
+            name,
+        },
+    })
+}
+
+fn columns(terms: &ProviderTerms) -> [Value; 7] {
+    [
+        terms.name.as_str().into(),
+        terms.base_url.as_str().into(),
+        terms.api_format.as_str().into(),
+        terms.status.as_str().into(),
+        i64::from(terms.priority).into(),
+        i64::from(terms.weight).into(),
+        terms.config.to_string().into(),
+    ]
+}
+
+fn told(terms: &ProviderTerms) -> serde_json::Value {
+    // Not the config: an operator may put a header with a secret there.
+    json!({
+        "name": terms.name, "base_url": terms.base_url, "api_format": terms.api_format, "status": terms.status,
+        "priority": terms.priority, "weight": terms.weight,
+    })
+}
+
+impl Directory {
+    /// Adds a provider with its key and the models it serves.
+    pub async fn create_provider(
+        &self,
+        terms: ProviderTerms,
+        api_key: &Secret,
+        models: Vec<NewProviderModel>,
+        actor: Actor,
+    ) -> Result<Provider, DirectoryError> {
+        let at = now();
+        let made = Provider { id: Uuid::now_v7(), created_at: at, updated_at: at, terms };
+        let mut values: Vec<Value> = columns(&made.terms).into();
+        values.extend([
+            made.id.to_string().into(),
+            self.0.sealer.seal(api_key, &made.id.to_string())?.into(),
+            at.into(),
+            at.into(),
+        ]);
+        let mut change = self.change().await?;
+        let insert = "INSERT INTO providers (name, base_url, api_format, status, priority, weight, config, id, \
+                      api_key_sealed, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        change.tx.execute(insert, &values).await.map_err(taken("that provider's name"))?;
+        for model in &models {
+            add_model(&mut change.tx, made.id, model, at).await?;
+        }
+        let mut after = told(&made.terms);
+        after["models"] = json!(models.iter().map(|model| &model.model_name).collect::<Vec<_>>());
+        change.acts.push(act(actor, "provider.create", made.id.to_string(), None, Some(after)));
+        self.finish(change).await?;
+        Ok(made)
+    }
+
+    /// All providers, by name.
+    pub async fn providers(&self) -> Result<Vec<Provider>, DirectoryError> {
+        let sql = format!("SELECT {COLUMNS} FROM providers ORDER BY name");
+        self.0.db.fetch_all(&sql, &[]).await?.iter().map(provider).collect()
+    }
+
+    /// One provider.
+    pub async fn provider(&self, id: Uuid) -> Result<Provider, DirectoryError> {
+        self.provider_with_key(id).await.map(|(provider, _)| provider)
+    }
+
+    /// One provider and its sealed key.
+    async fn provider_with_key(&self, id: Uuid) -> Result<(Provider, String), DirectoryError> {
+        let sql = format!("SELECT {COLUMNS} FROM providers WHERE id = ?");
+        let row = self.0.db.fetch_optional(&sql, &[id.to_string().into()]).await?;
+        let row = row.ok_or(DirectoryError::NotFound("provider"))?;
+        Ok((provider(&row)?, row.text("api_key_sealed")?))
+    }
+
+    /// One provider with its key, for the one who calls it.
+    pub async fn open_provider(&self, id: Uuid) -> Result<(Provider, Secret), DirectoryError> {
+        let (provider, sealed) = self.provider_with_key(id).await?;
+        let secret = self.0.sealer.open(&sealed, &id.to_string())?;
+        Ok((provider, secret))
+    }
+
+    /// Changes a provider: `edit` gets the present terms.
+    pub async fn change_provider(
+        &self,
+        id: Uuid,
+        edit: impl FnOnce(&mut ProviderTerms),
+        api_key: Option<&Secret>,
+        actor: Actor,
+    ) -> Result<Provider, DirectoryError> {
+        let mut change = self.change().await?;
+        let sql = format!("SELECT {COLUMNS} FROM providers WHERE id = ?");
+        let row = change.tx.fetch_optional(&sql, &[id.to_string().into()]).await?;
+        let row = row.ok_or(DirectoryError::NotFound("provider"))?;
+        let before = provider(&row)?;
+        let mut after = Provider { updated_at: now(), ..before.clone() };
+        edit(&mut after.terms);
+        let sealed = match api_key {
+            Some(secret) => self.0.sealer.seal(secret, &id.to_string())?,
+            None => row.text("api_key_sealed")?,
+        };
+        let mut values: Vec<Value> = columns(&after.terms).into();
+        values.extend([sealed.into(), after.updated_at.into(), id.to_string().into()]);
+        let update = "UPDATE providers SET name = ?, base_url = ?, api_format = ?, status = ?, priority = ?, \
+                      weight = ?, config = ?, api_key_sealed = ?, updated_at = ? WHERE id = ?";
+        change.tx.execute(update, &values).await.map_err(taken("that provider's name"))?;
+        let mut is = told(&after.terms);
+        is["api_key_changed"] = json!(api_key.is_some());
+        is["config_changed"] = json!(before.terms.config != after.terms.config);
+        change.acts.push(act(actor, "provider.change", id.to_string(), Some(told(&before.terms)), Some(is)));
+        self.finish(change).await?;
+        Ok(after)
+    }
+
+    /// Removes a provider and what it serves. Usage records keep its name.
+    pub async fn delete_provider(&self, id: Uuid, actor: Actor) -> Result<(), DirectoryError> {
+        let before = self.provider(id).await?;
+        let mut change = self.change().await?;
+        let id: Value = id.to_string().into();
+        let sql = "DELETE FROM provider_models WHERE provider_id = ?";
+        change.tx.execute(sql, std::slice::from_ref(&id)).await?;
+        if change.tx.execute("DELETE FROM providers WHERE id = ?", &[id]).await? == 0 {
+            return Err(DirectoryError::NotFound("provider"));
+        }
+        let subject = before.id.to_string();
+        change.acts.push(act(actor, "provider.delete", subject, Some(told(&before.terms)), None));
+        self.finish(change).await
+    }
+
+    /// What a provider serves, by name.
+    pub async fn provider_models(&self, id: Uuid) -> Result<Vec<ProviderModel>, DirectoryError> {
+        self.provider(id).await?;
+        let sql = "SELECT model_name, upstream_name, cost, created_at FROM provider_models \
+                   WHERE provider_id = ? ORDER BY model_name";
+        let rows = self.0.db.fetch_all(sql, &[id.to_string().into()]).await?;
+        let model = |row: &Row| {
+            Ok(ProviderModel {
+                model_name: row.text("model_name")?,
+                upstream_name: row.text("upstream_name")?,
+                cost: row.opt_json("cost")?,
+                created_at: row.moment("created_at")?,
+            })
+        };
+        rows.iter().map(model).collect()
+    }
+
+    /// Lets a provider serve a model, or states anew how; a model that is new gets its row in `models`.
+    pub async fn put_provider_model(
+        &self,
+        id: Uuid,
+        model: NewProviderModel,
+        actor: Actor,
+    ) -> Result<ProviderModel, DirectoryError> {
+        self.provider(id).await?;
+        let at = now();
+        let mut change = self.change().await?;
+        let delete = "DELETE FROM provider_models WHERE provider_id = ? AND model_name = ?";
+        change.tx.execute(delete, &[id.to_string().into(), model.model_name.as_str().into()]).await?;
+        add_model(&mut change.tx, id, &model, at).await?;
+        let after =
+            json!({"model": model.model_name, "upstream_name": model.upstream_name, "cost": model.cost});
+        change.acts.push(act(actor, "provider.put_model", id.to_string(), None, Some(after)));
+        self.finish(change).await?;
+        let NewProviderModel { model_name, upstream_name, cost, .. } = model;
+        Ok(ProviderModel { model_name, upstream_name, cost, created_at: at })
+    }
+
+    /// Stops a provider from serving a model.
+    pub async fn delete_provider_model(
+        &self,
+        id: Uuid,
+        model: &str,
+        actor: Actor,
+    ) -> Result<(), DirectoryError> {
+        let mut change = self.change().await?;
+        let delete = "DELETE FROM provider_models WHERE provider_id = ? AND model_name = ?";
+        if change.tx.execute(delete, &[id.to_string().into(), model.into()]).await? == 0 {
+            return Err(DirectoryError::NotFound("model at this provider"));
+        }
+        let before = json!({ "model": model });
+        change.acts.push(act(actor, "provider.delete_model", id.to_string(), Some(before), None));
+        self.finish(change).await
+    }
+}
+
+async fn add_model(
+    tx: &mut Tx,
+    id: Uuid,
+    model: &NewProviderModel,
+    at: Moment,
+) -> Result<(), DirectoryError> {
+    let cost =
+        model.cost.as_ref().map(serde_json::to_string).transpose().map_err(|error| corrupt("cost", error))?;
+    let values: [Value; 5] = [
+        id.to_string().into(),
+        model.model_name.as_str().into(),
+        model.upstream_name.as_str().into(),
+        cost.into(),
+        at.into(),
+    ];
+    let insert = "INSERT INTO provider_models (provider_id, model_name, upstream_name, cost, created_at) \
+                  VALUES (?, ?, ?, ?, ?)";
+    tx.execute(insert, &values).await?;
+    super::model::ensure(tx, &model.model_name, model.display_name.as_deref(), at).await
+}

@@ -1,0 +1,318 @@
+//! Users: who may log in, what they may do, which price group they are in.
+//!
+//! A user's id is the id of their account on the ledger, which knows nothing else of them.
+//! Claims: names and e-mails are unique whatever their case; there is always an active admin once there was one.
+
+use super::{Directory, DirectoryError, Status, act, now, taken, words};
+use domain::{AccountId, Actor, Moment};
+use projections::{Row, Value};
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+words! {
+    /// What a user may do.
+    Role {
+        /// Use their own account.
+        User = "user",
+        /// Operate the gateway.
+        Admin = "admin",
+    }
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct User {
+    /// The user's id, also that of the account.
+    #[schema(value_type = Uuid)]
+    pub id: AccountId,
+    /// The name, as written at registration.
+    pub username: String,
+    /// The e-mail address.
+    pub email: String,
+    /// What they may do.
+    pub role: Role,
+    /// May they log in, and may their keys be used?
+    pub status: Status,
+    /// Was the address proven?
+    pub email_verified: bool,
+    /// The price group.
+    pub group: String,
+    /// When they registered.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Moment,
+    /// When they last logged in.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_login_at: Option<Moment>,
+}
+
+/// A user to be.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// The name; see [`check_username`].
+    pub username: String,
+    /// The address; see [`check_email`].
+    pub email: String,
+    /// The password's hash.
+    pub password_hash: String,
+    /// What they may do.
+    pub role: Role,
+    /// Was the address proven?
+    pub email_verified: bool,
+}
+
+/// What an admin changes about a user; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    /// The status.
+    pub status: Option<Status>,
+    /// The group.
+    pub group: Option<String>,
+    /// The role.
+    pub role: Option<Role>,
+}
+
+/// Which users are listed.
+#[derive(Clone, Debug, Default)]
+pub struct UserFilter {
+    /// A part of the name or the address, whatever its case.
+    pub q: Option<String>,
+    /// The status.
+    pub status: Option<Status>,
+    /// Only users before this one.
+    pub before: Option<Uuid>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// 3 to 32 letters, digits, `_` and `-`.
+pub fn check_username(name: &str) -> Result<(), &'static str> {
+    let fits = (3..=32).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if fits { Ok(()) } else { Err("must be 3 to 32 letters, digits, \"_\" or \"-\"") }
+}
+
+/// One `@`, something on both sides, a dot in the domain, no spaces. The proof is the mail that arrives.
+pub fn check_email(email: &str) -> Result<(), &'static str> {
+    let fault = Err("must be an e-mail address such as ann@example.org");
+    let Some((local, domain)) = email.split_once('@') else { return fault };
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '@' | '<' | '>' | ',' | ';' | '"');
+    let domain_fits = domain.split('.').count() >= 2 && domain.split('.').all(|label| !label.is_empty());
+    let fits = !local.is_empty() && local.len() <= 64 && email.len() <= 254 && domain_fits;
+    if fits && !local.chars().chain(domain.chars()).any(odd) { Ok(()) } else { fault }
+}
+
+fn fold(text: &str) -> String {
+    text.to_lowercase()
+}
+
+const COLUMNS: &str =
+    "id, username, email, role, status, email_verified, group_name, created_at, last_login_at, password_hash";
+
+fn user(row: &Row) -> Result<User, DirectoryError> {
+    Ok(User {
+        id: row.parsed("id")?,
+        username: row.text("username")?,
+        email: row.text("email")?,
+        role: row.parsed("role")?,
+        status: row.parsed("status")?,
+        email_verified: row.truth("email_verified")?,
+        group: row.text("group_name")?,
+        created_at: row.moment("created_at")?,
+        last_login_at: row.opt_moment("last_login_at")?,
+    })
+}
+
+impl Directory {
+    /// Makes a user in the group `default`. Taken names and addresses are one answer, so that it says less about who
+    /// is here.
+    pub async fn create_user(&self, new: NewUser, actor: Option<Actor>) -> Result<User, DirectoryError> {
+        let made = User {
+            id: AccountId::from_uuid(Uuid::now_v7()),
+            username: new.username,
+            email: new.email,
+            role: new.role,
+            status: Status::Active,
+            email_verified: new.email_verified,
+            group: super::group::DEFAULT.to_owned(),
+            created_at: now(),
+            last_login_at: None,
+        };
+        let values: [Value; 11] = [
+            made.id.into(),
+            made.username.as_str().into(),
+            fold(&made.username).into(),
+            made.email.as_str().into(),
+            fold(&made.email).into(),
+            new.password_hash.into(),
+            made.role.as_str().into(),
+            made.status.as_str().into(),
+            made.email_verified.into(),
+            made.group.as_str().into(),
+            made.created_at.into(),
+        ];
+        let mut change = self.change_aside().await?;
+        let insert = "INSERT INTO users (id, username, username_folded, email, email_folded, password_hash, role, \
+                      status, email_verified, group_name, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        change.tx.execute(insert, &values).await.map_err(taken("that username or e-mail address"))?;
+        if let Some(actor) = actor {
+            let after = json!({"username": made.username, "role": made.role});
+            change.acts.push(act(actor, "user.create", made.id.to_string(), None, Some(after)));
+        }
+        self.finish(change).await?;
+        Ok(made)
+    }
+
+    /// A user by id.
+    pub async fn user(&self, id: AccountId) -> Result<Option<User>, DirectoryError> {
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE id = ?");
+        self.0.db.fetch_optional(&sql, &[id.into()]).await?.as_ref().map(user).transpose()
+    }
+
+    /// A user and the hash of their password, by name or address, whatever its case.
+    pub async fn credentials(&self, login: &str) -> Result<Option<(User, String)>, DirectoryError> {
+        // Only an address holds "@", so a name can never be mistaken for another's address.
+        let column = if login.contains('@') { "email_folded" } else { "username_folded" };
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE {column} = ?");
+        let row = self.0.db.fetch_optional(&sql, &[fold(login).into()]).await?;
+        row.as_ref().map(|row| Ok((user(row)?, row.text("password_hash")?))).transpose()
+    }
+
+    /// Users, newest first.
+    pub async fn users(&self, filter: &UserFilter) -> Result<Vec<User>, DirectoryError> {
+        let mut sql = format!("SELECT {COLUMNS} FROM users WHERE 1 = 1");
+        let mut values: Vec<Value> = Vec::new();
+        if let Some(q) = &filter.q {
+            // "!" escapes: a backslash means different things to the three databases.
+            let escaped = fold(q).replace('!', "!!").replace('%', "!%").replace('_', "!_");
+            sql.push_str(" AND (username_folded LIKE ? ESCAPE '!' OR email_folded LIKE ? ESCAPE '!')");
+            values.extend([format!("%{escaped}%").into(), format!("%{escaped}%").into()]);
+        }
+        if let Some(status) = filter.status {
+            sql.push_str(" AND status = ?");
+            values.push(status.as_str().into());
+        }
+        if let Some(before) = filter.before {
+            sql.push_str(" AND id < ?");
+            values.push(before.to_string().into());
+        }
+        sql.push_str(" ORDER BY id DESC LIMIT ?");
+        values.push(i64::from(filter.limit).into());
+        self.0.db.fetch_all(&sql, &values).await?.iter().map(user).collect()
+    }
+
+    /// Changes what an admin may change. Disabling a user ends their sessions and stops their keys.
+    pub async fn change_user(
+        &self,
+        id: AccountId,
+        wanted: UserChange,
+        actor: Actor,
+    ) -> Result<User, DirectoryError> {
+        let mut change = self.change().await?;
+        let sql = format!("SELECT {COLUMNS} FROM users WHERE id = ?");
+        let row =
+            change.tx.fetch_optional(&sql, &[id.into()]).await?.ok_or(DirectoryError::NotFound("user"))?;
+        let before = user(&row)?;
+        let after = User {
+            status: wanted.status.unwrap_or(before.status),
+            group: wanted.group.unwrap_or_else(|| before.group.clone()),
+            role: wanted.role.unwrap_or(before.role),
+            ..before.clone()
+        };
+        if after == before {
+            return Ok(before); // the transaction rolls back as it is dropped
+        }
+        let group = "SELECT name FROM user_groups WHERE name = ?";
+        if change.tx.fetch_optional(group, &[after.group.as_str().into()]).await?.is_none() {
+            return Err(DirectoryError::NotFound("group"));
+        }
+        let values: [Value; 4] = [
+            after.status.as_str().into(),
+            after.group.as_str().into(),
+            after.role.as_str().into(),
+            id.into(),
+        ];
+        let update = "UPDATE users SET status = ?, group_name = ?, role = ? WHERE id = ?";
+        change.tx.execute(update, &values).await?;
+        let admins = "SELECT COUNT(*) AS n FROM users WHERE role = 'admin' AND status = 'active'";
+        if before.role == Role::Admin && change.tx.fetch_one(admins, &[]).await?.int("n")? == 0 {
+            return Err(DirectoryError::LastAdmin);
+        }
+        if after.status == Status::Disabled {
+            change.tx.execute("DELETE FROM sessions WHERE user_id = ?", &[id.into()]).await?;
+        }
+        let told = |it: &User| json!({"status": it.status, "group": it.group, "role": it.role});
+        change.acts.push(act(actor, "user.change", id.to_string(), Some(told(&before)), Some(told(&after))));
+        self.finish(change).await?;
+        Ok(after)
+    }
+
+    /// Changes one's own name or address. A new address is not proven.
+    pub async fn rename_user(
+        &self,
+        id: AccountId,
+        username: Option<String>,
+        email: Option<String>,
+        actor: Actor,
+    ) -> Result<User, DirectoryError> {
+        let before = self.user(id).await?.ok_or(DirectoryError::NotFound("user"))?;
+        let email_verified = before.email_verified && email.as_ref().is_none_or(|it| *it == before.email);
+        let username_changed = username.as_ref().is_some_and(|it| *it != before.username);
+        let email_changed = email.as_ref().is_some_and(|it| *it != before.email);
+        let after = User {
+            username: username.unwrap_or_else(|| before.username.clone()),
+            email: email.unwrap_or_else(|| before.email.clone()),
+            email_verified,
+            ..before
+        };
+        let mut change = self.change_aside().await?;
+        let values: [Value; 6] = [
+            after.username.as_str().into(),
+            fold(&after.username).into(),
+            after.email.as_str().into(),
+            fold(&after.email).into(),
+            email_verified.into(),
+            id.into(),
+        ];
+        let update = "UPDATE users SET username = ?, username_folded = ?, email = ?, email_folded = ?, \
+                      email_verified = ? WHERE id = ?";
+        change.tx.execute(update, &values).await.map_err(taken("that username or e-mail address"))?;
+        // Which of the two, not what: a person's data is erased in one place only.
+        let told = json!({"username_changed": username_changed, "email_changed": email_changed});
+        change.acts.push(act(actor, "user.rename", id.to_string(), None, Some(told)));
+        self.finish(change).await?;
+        Ok(after)
+    }
+
+    /// The hash of a user's password.
+    pub async fn password_hash(&self, id: AccountId) -> Result<Option<String>, DirectoryError> {
+        let row =
+            self.0.db.fetch_optional("SELECT password_hash FROM users WHERE id = ?", &[id.into()]).await?;
+        row.map(|row| Ok(row.text("password_hash")?)).transpose()
+    }
+
+    /// Sets a user's password and ends their sessions, except one.
+    pub async fn set_password(
+        &self,
+        id: AccountId,
+        password_hash: String,
+        keep_session: Option<&str>,
+        actor: Actor,
+    ) -> Result<(), DirectoryError> {
+        let mut change = self.change_aside().await?;
+        let update = "UPDATE users SET password_hash = ? WHERE id = ?";
+        if change.tx.execute(update, &[password_hash.into(), id.into()]).await? == 0 {
+            return Err(DirectoryError::NotFound("user"));
+        }
+        let end = "DELETE FROM sessions WHERE user_id = ? AND id <> ?";
+        change.tx.execute(end, &[id.into(), keep_session.unwrap_or_default().into()]).await?;
+        change.acts.push(act(actor, "user.set_password", id.to_string(), None, None));
+        self.finish(change).await
+    }
+
+    /// Is there an admin, active or not?
+    pub async fn has_admin(&self) -> Result<bool, DirectoryError> {
+        let row = self.0.db.fetch_one("SELECT COUNT(*) AS n FROM users WHERE role = 'admin'", &[]).await?;
+        Ok(row.int("n")? > 0)
+    }
+}

@@ -1,0 +1,31 @@
+//! What operators do: providers, models, prices, users, groups. All of it needs the role admin, and all writes are acts
+//! on AUDIT.
+
+pub mod groups;
+pub mod models;
+pub mod prices;
+pub mod providers;
+pub mod users;
+
+use crate::{app::App, problem::Problem};
+use domain::Label;
+use utoipa_axum::router::OpenApiRouter;
+
+/// The routes of these rooms.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(providers::routes())
+        .merge(models::routes())
+        .merge(prices::routes())
+        .merge(users::routes())
+        .merge(groups::routes())
+}
+
+/// A name that goes on the log: 1 to 200 bytes without control characters or spaces around it.
+fn checked_label(field: &str, text: String) -> Result<String, Problem> {
+    if text.trim() != text {
+        return Err(Problem::invalid(field, "must not begin or end with a space"));
+    }
+    let label = Label::try_new(text).map_err(|error| Problem::invalid(field, error))?;
+    Ok(label.into())
+}

@@ -1,0 +1,464 @@
+//! Providers, their models, and trying one out.
+
+use super::checked_label;
+use crate::{
+    app::App,
+    body::{Json, Path, Query},
+    directory::{
+        Status,
+        address::{Guard, check_base_url},
+        provider::{ApiFormat, NewProviderModel, PRESETS, Preset, Provider, ProviderModel, ProviderTerms},
+    },
+    http::prices::PriceTable,
+    problem::Problem,
+    session::Admin,
+};
+use axum::{extract::State, http::StatusCode};
+use domain::Moment;
+use relay::Secret;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+/// How long a provider may take to answer a test.
+const TEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// The routes of this room.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(presets))
+        .routes(routes!(show, change, delete))
+        .routes(routes!(list_models, put_model, delete_model))
+        .routes(routes!(test))
+}
+
+/// A provider. Its key is never shown.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProviderView {
+    /// Its id.
+    id: Uuid,
+    /// Its name.
+    name: String,
+    /// Where it is.
+    base_url: String,
+    /// How it speaks.
+    api_format: ApiFormat,
+    /// Is it in use?
+    status: Status,
+    /// Higher goes first.
+    priority: i32,
+    /// Share among equals.
+    weight: u32,
+    /// Further options.
+    #[schema(value_type = Object)]
+    config: serde_json::Value,
+    /// When it was added.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Moment,
+    /// When it last changed.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Moment,
+}
+
+impl From<Provider> for ProviderView {
+    fn from(provider: Provider) -> Self {
+        let terms = provider.terms;
+        Self {
+            id: provider.id,
+            name: terms.name,
+            base_url: terms.base_url,
+            api_format: terms.api_format,
+            status: terms.status,
+            priority: terms.priority,
+            weight: terms.weight,
+            config: terms.config,
+            created_at: provider.created_at,
+            updated_at: provider.updated_at,
+        }
+    }
+}
+
+/// All providers.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Providers {
+    /// By name.
+    items: Vec<ProviderView>,
+}
+
+/// All providers.
+#[utoipa::path(get, path = "/api/admin/providers", tag = "admin: providers",
+    responses((status = 200, body = Providers)))]
+async fn list(State(app): State<App>, _: Admin) -> Result<Json<Providers>, Problem> {
+    let items = app.directory.providers().await?.into_iter().map(ProviderView::from).collect();
+    Ok(Json(Providers { items }))
+}
+
+/// A provider known beforehand.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct PresetView {
+    /// What to name it by.
+    preset: &'static str,
+    /// The provider's name.
+    name: &'static str,
+    /// Where it is.
+    base_url: &'static str,
+    /// How it speaks.
+    api_format: ApiFormat,
+    /// The models it serves.
+    models: &'static [&'static str],
+}
+
+/// The presets.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Presets {
+    /// All of them.
+    items: Vec<PresetView>,
+}
+
+/// Providers known beforehand: adding one takes only a key.
+#[utoipa::path(get, path = "/api/admin/providers/presets", tag = "admin: providers",
+    responses((status = 200, body = Presets)))]
+async fn presets(_: Admin) -> Json<Presets> {
+    let view = |it: &Preset| PresetView {
+        preset: it.preset,
+        name: it.name,
+        base_url: it.base_url,
+        api_format: it.api_format,
+        models: it.models,
+    };
+    Json(Presets { items: PRESETS.iter().map(view).collect() })
+}
+
+/// A provider to be. With a preset only the key is needed, and the preset's models come along.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateProvider {
+    /// One of the presets, such as `antinomy`.
+    preset: Option<String>,
+    /// Its name, unique. Needed without a preset.
+    name: Option<String>,
+    /// Where it is, such as `https://antinomy.ai/api/v1`. Needed without a preset.
+    base_url: Option<String>,
+    /// Its key.
+    api_key: String,
+    /// How it speaks; only `openai` is supported yet. Needed without a preset.
+    api_format: Option<ApiFormat>,
+    /// Is it in use? Else: active.
+    status: Option<Status>,
+    /// Higher goes first. Else: 0.
+    priority: Option<i32>,
+    /// Share among equals, 1 to 1000. Else: 1.
+    weight: Option<u32>,
+    /// Further options.
+    #[schema(value_type = Option<Object>)]
+    config: Option<serde_json::Value>,
+}
+
+/// Adds a provider.
+#[utoipa::path(post, path = "/api/admin/providers", tag = "admin: providers", request_body = CreateProvider,
+    responses((status = 201, body = ProviderView)))]
+async fn create(
+    State(app): State<App>,
+    admin: Admin,
+    Json(body): Json<CreateProvider>,
+) -> Result<(StatusCode, Json<ProviderView>), Problem> {
+    let preset = match &body.preset {
+        None => None,
+        Some(name) => {
+            let found = PRESETS.iter().find(|it| it.preset == name);
+            Some(found.ok_or_else(|| Problem::invalid("preset", format!("there is no preset {name:?}")))?)
+        }
+    };
+    let needed = |field| move || Problem::invalid(field, "is needed without a preset");
+    let name = body.name.or(preset.map(|it| it.name.to_owned())).ok_or_else(needed("name"))?;
+    let base_url =
+        body.base_url.or(preset.map(|it| it.base_url.to_owned())).ok_or_else(needed("base_url"))?;
+    let api_format = body.api_format.or(preset.map(|it| it.api_format)).ok_or_else(needed("api_format"))?;
+    let terms = ProviderTerms {
+        name: checked_label("name", name)?,
+        base_url: checked_url(&app, &base_url).await?,
+        api_format: checked_format(api_format)?,
+        status: body.status.unwrap_or(Status::Active),
+        priority: body.priority.unwrap_or(0),
+        weight: checked_weight(body.weight.unwrap_or(1))?,
+        config: checked_config(body.config.unwrap_or_else(|| serde_json::json!({})))?,
+    };
+    let api_key = checked_key(body.api_key)?;
+    let model = |name: &&str| NewProviderModel {
+        model_name: (*name).to_owned(),
+        upstream_name: (*name).to_owned(),
+        display_name: None,
+        cost: None,
+    };
+    let models = preset.map_or(Vec::new(), |it| it.models.iter().map(model).collect());
+    let made = app.directory.create_provider(terms, &api_key, models, admin.actor()).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// One provider.
+#[utoipa::path(get, path = "/api/admin/providers/{id}", tag = "admin: providers", params(("id" = Uuid, Path)),
+    responses((status = 200, body = ProviderView)))]
+async fn show(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<ProviderView>, Problem> {
+    Ok(Json(app.directory.provider(id).await?.into()))
+}
+
+/// What is changed about a provider; an absent field stays.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeProvider {
+    /// Its name.
+    name: Option<String>,
+    /// Where it is.
+    base_url: Option<String>,
+    /// A new key.
+    api_key: Option<String>,
+    /// How it speaks; only `openai` is supported yet.
+    api_format: Option<ApiFormat>,
+    /// Is it in use?
+    status: Option<Status>,
+    /// Higher goes first.
+    priority: Option<i32>,
+    /// Share among equals, 1 to 1000.
+    weight: Option<u32>,
+    /// Further options.
+    #[schema(value_type = Option<Object>)]
+    config: Option<serde_json::Value>,
+}
+
+/// Changes a provider; calls see it at once.
+#[utoipa::path(patch, path = "/api/admin/providers/{id}", tag = "admin: providers", params(("id" = Uuid, Path)),
+    request_body = ChangeProvider, responses((status = 200, body = ProviderView)))]
+async fn change(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+    Json(body): Json<ChangeProvider>,
+) -> Result<Json<ProviderView>, Problem> {
+    let name = body.name.map(|name| checked_label("name", name)).transpose()?;
+    let base_url = match &body.base_url {
+        Some(url) => Some(checked_url(&app, url).await?),
+        None => None,
+    };
+    let api_format = body.api_format.map(checked_format).transpose()?;
+    let weight = body.weight.map(checked_weight).transpose()?;
+    let config = body.config.map(checked_config).transpose()?;
+    let api_key = body.api_key.map(checked_key).transpose()?;
+    let edit = |terms: &mut ProviderTerms| {
+        let was = terms.clone();
+        *terms = ProviderTerms {
+            name: name.unwrap_or(was.name),
+            base_url: base_url.unwrap_or(was.base_url),
+            api_format: api_format.unwrap_or(was.api_format),
+            status: body.status.unwrap_or(was.status),
+            priority: body.priority.unwrap_or(was.priority),
+            weight: weight.unwrap_or(was.weight),
+            config: config.unwrap_or(was.config),
+        };
+    };
+    Ok(Json(app.directory.change_provider(id, edit, api_key.as_ref(), admin.actor()).await?.into()))
+}
+
+/// Removes a provider and what it serves; usage keeps its name.
+#[utoipa::path(delete, path = "/api/admin/providers/{id}", tag = "admin: providers", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Removed")))]
+async fn delete(State(app): State<App>, admin: Admin, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
+    app.directory.delete_provider(id, admin.actor()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A model that a provider serves.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProviderModelView {
+    /// The name callers use.
+    model_name: String,
+    /// The name there.
+    upstream_name: String,
+    /// What the provider takes, in credits per one million tokens; null: unknown.
+    cost: Option<PriceTable>,
+    /// When it was added.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Moment,
+}
+
+impl From<ProviderModel> for ProviderModelView {
+    fn from(model: ProviderModel) -> Self {
+        let cost = model.cost.as_ref().map(PriceTable::from);
+        let ProviderModel { model_name, upstream_name, created_at, .. } = model;
+        Self { model_name, upstream_name, cost, created_at }
+    }
+}
+
+/// What a provider serves.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProviderModels {
+    /// By name.
+    items: Vec<ProviderModelView>,
+}
+
+/// What a provider serves.
+#[utoipa::path(get, path = "/api/admin/providers/{id}/models", tag = "admin: providers",
+    params(("id" = Uuid, Path)), responses((status = 200, body = ProviderModels)))]
+async fn list_models(
+    State(app): State<App>,
+    _: Admin,
+    Path(id): Path<Uuid>,
+) -> Result<Json<ProviderModels>, Problem> {
+    let items = app.directory.provider_models(id).await?.into_iter().map(ProviderModelView::from).collect();
+    Ok(Json(ProviderModels { items }))
+}
+
+/// A model for a provider to serve.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutProviderModel {
+    /// The name callers use.
+    model_name: String,
+    /// The name there; absent: the same.
+    upstream_name: Option<String>,
+    /// The name to show; absent: as it was, or the same.
+    display_name: Option<String>,
+    /// What the provider takes, in credits per one million tokens; absent: unknown.
+    cost: Option<PriceTable>,
+}
+
+/// Lets a provider serve a model, or states anew how. Callers need a price for it, too.
+#[utoipa::path(post, path = "/api/admin/providers/{id}/models", tag = "admin: providers",
+    params(("id" = Uuid, Path)), request_body = PutProviderModel,
+    responses((status = 201, body = ProviderModelView)))]
+async fn put_model(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+    Json(body): Json<PutProviderModel>,
+) -> Result<(StatusCode, Json<ProviderModelView>), Problem> {
+    let model_name = checked_label("model_name", body.model_name)?;
+    let upstream_name = body.upstream_name.unwrap_or_else(|| model_name.clone());
+    let model = NewProviderModel {
+        upstream_name: checked_label("upstream_name", upstream_name)?,
+        display_name: body.display_name.map(|name| checked_label("display_name", name)).transpose()?,
+        cost: body.cost.map(|cost| cost.checked("cost")).transpose()?,
+        model_name,
+    };
+    let made = app.directory.put_provider_model(id, model, admin.actor()).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// Which model. In the query, because names hold slashes.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WhichModel {
+    /// The model's name.
+    pub(super) model: String,
+}
+
+/// Stops a provider from serving a model.
+#[utoipa::path(delete, path = "/api/admin/providers/{id}/models", tag = "admin: providers",
+    params(("id" = Uuid, Path), WhichModel), responses((status = 204, description = "It no longer serves it")))]
+async fn delete_model(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+    Query(which): Query<WhichModel>,
+) -> Result<StatusCode, Problem> {
+    app.directory.delete_provider_model(id, &which.model, admin.actor()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How a provider answered.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct TestResult {
+    /// Did it answer with success?
+    ok: bool,
+    /// Its HTTP status; null: it did not answer.
+    status: Option<u16>,
+    /// How long it took, in milliseconds.
+    latency_ms: u64,
+    /// What went wrong.
+    error: Option<String>,
+}
+
+/// Tries a provider: asks for its list of models, with its key, for ten seconds at most.
+#[utoipa::path(post, path = "/api/admin/providers/{id}/test", tag = "admin: providers",
+    params(("id" = Uuid, Path)), responses((status = 200, body = TestResult)))]
+async fn test(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<TestResult>, Problem> {
+    let (provider, api_key) = app.directory.open_provider(id).await?;
+    let allow_private = app.config.allow_private_providers;
+    // The rule may have become stricter since the URL was set, and what its host resolves to another.
+    let base_url = checked_url(&app, &provider.terms.base_url).await?;
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(Guard { allow_private })
+        .timeout(TEST_LIMIT)
+        .build()
+        .map_err(|error| Problem::internal(&error))?;
+    let started = Instant::now();
+    let answer = client.get(format!("{base_url}/models")).bearer_auth(api_key.expose()).send().await;
+    let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(Json(match answer {
+        Ok(answer) => {
+            let status = answer.status();
+            let error = (!status.is_success()).then(|| match status.as_u16() {
+                401 | 403 => format!("the provider refuses the key: {status}"),
+                404 => format!("there is nothing at {base_url}/models: {status}"),
+                _ => format!("the provider answered {status}"),
+            });
+            TestResult { ok: status.is_success(), status: Some(status.as_u16()), latency_ms, error }
+        }
+        Err(error) => TestResult { ok: false, status: None, latency_ms, error: Some(fault(&error)) },
+    }))
+}
+
+/// Why a call failed, down to the first cause: "connection refused" says more than "error sending request".
+fn fault(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {} s", TEST_LIMIT.as_secs());
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+async fn checked_url(app: &App, url: &str) -> Result<String, Problem> {
+    let checked = check_base_url(url, app.config.allow_private_providers).await;
+    checked.map_err(|fault| Problem::invalid("base_url", fault))
+}
+
+fn checked_format(format: ApiFormat) -> Result<ApiFormat, Problem> {
+    match format {
+        ApiFormat::OpenAi => Ok(format),
+        ApiFormat::Claude | ApiFormat::Gemini | ApiFormat::Custom => {
+            Err(Problem::unsupported(format!("api_format: {format} is not supported yet: openai only")))
+        }
+    }
+}
+
+fn checked_weight(weight: u32) -> Result<u32, Problem> {
+    if (1..=1000).contains(&weight) {
+        Ok(weight)
+    } else {
+        Err(Problem::invalid("weight", "must be 1 to 1000"))
+    }
+}
+
+fn checked_config(config: serde_json::Value) -> Result<serde_json::Value, Problem> {
+    if !config.is_object() {
+        return Err(Problem::invalid("config", "must be an object"));
+    }
+    if config.to_string().len() > 16 * 1024 {
+        return Err(Problem::invalid("config", "must not be longer than 16 KiB"));
+    }
+    Ok(config)
+}
+
+/// A key travels in a header: visible ASCII.
+fn checked_key(key: String) -> Result<Secret, Problem> {
+    if (1..=4096).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(Secret::new(key));
+    }
+    Err(Problem::invalid("api_key", "must be 1 to 4096 visible ASCII characters"))
+}

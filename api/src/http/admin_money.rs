@@ -1,0 +1,488 @@
+//! What operators do to credits and see of money: grants, adjustments, orders, the log's events.
+//!
+//! May not touch: balances. There is no "set balance"; a correction is a difference with a reason.
+//! Claims: every act is an event that names the admin, and a record in AUDIT; a repeated `Idempotency-Key` is the same
+//! act.
+
+use crate::app::App;
+use crate::body::{Idempotency, Json, Page, Path, Query};
+use crate::directory::{act, words};
+use crate::http::billing::event_json;
+use crate::http::reading::{Position, page_of, paging, parameter, reached};
+use crate::http::topup::{TopUpStatus, TopUpView};
+use crate::problem::Problem;
+use crate::session::Admin;
+use axum::extract::State;
+use axum::http::StatusCode;
+use domain::account::event::GrantSource;
+use domain::{
+    AccountEvent, AccountId, AdjustmentId, ChannelName, Command, Credits, Event, GrantId, IdempotencyKey,
+    Moment, Reason,
+};
+use ledger::{LedgerError, Logged, Receipt, Subject};
+use projections::top_ups;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::time::Duration;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+/// The routes of this room.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(post_adjustment))
+        .routes(routes!(post_grant))
+        .routes(routes!(list_orders))
+        .routes(routes!(list_events))
+}
+
+words! {
+    /// Where a grant comes from.
+    GrantFrom {
+        /// A welcome gift.
+        Signup = "signup",
+        /// A redemption code.
+        Redemption = "redemption",
+        /// A reward for bringing someone.
+        Referral = "referral",
+        /// A campaign.
+        Promotion = "promotion",
+        /// A balance brought from another system.
+        Import = "import",
+        /// An operator's gift.
+        Admin = "admin",
+    }
+}
+
+impl From<GrantFrom> for GrantSource {
+    fn from(source: GrantFrom) -> Self {
+        match source {
+            GrantFrom::Signup => Self::Signup,
+            GrantFrom::Redemption => Self::Redemption,
+            GrantFrom::Referral => Self::Referral,
+            GrantFrom::Promotion => Self::Promotion,
+            GrantFrom::Import => Self::Import,
+            GrantFrom::Admin => Self::Admin,
+        }
+    }
+}
+
+/// A correction of a balance by a difference.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PostAdjustment {
+    /// The difference, a decimal string: `"5"`, `"-0.25"`.
+    #[schema(example = "-0.25")]
+    credits: String,
+    /// Why; the account's owner sees it.
+    reason: String,
+}
+
+/// A gift of credits.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PostGrant {
+    /// How much, a decimal string above zero.
+    #[schema(example = "5")]
+    credits: String,
+    /// Where it comes from; `admin` where absent.
+    source: Option<GrantFrom>,
+    /// A sentence about it; the account's owner sees it.
+    reason: Option<String>,
+}
+
+/// An act on an account, as it stands on the log.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct PostedView {
+    /// The adjustment's or grant's id; of the first answer where the key was repeated.
+    #[schema(value_type = Uuid)]
+    id: Uuid,
+    /// The account.
+    #[schema(value_type = Uuid)]
+    user_id: AccountId,
+    /// The credits, a decimal string.
+    credits: String,
+    /// Where a grant comes from.
+    source: Option<GrantFrom>,
+    /// Why.
+    reason: Option<String>,
+    /// When it was decided.
+    #[schema(value_type = String, format = DateTime)]
+    at: Moment,
+    /// Where it stands on the log.
+    event_seq: u64,
+}
+
+/// Corrects a user's balance by a difference. Downwards it takes only what is available.
+#[utoipa::path(
+    post,
+    path = "/api/admin/users/{id}/adjustments",
+    tag = "admin: money",
+    params(
+        ("id" = Uuid, Path, description = "The user"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body: the same act"),
+    ),
+    request_body = PostAdjustment,
+    responses((status = 201, body = PostedView, headers(("X-Ledger-Position" = u64, description = "Where it stands on the log"))))
+)]
+async fn post_adjustment(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+    Idempotency(key): Idempotency,
+    Json(body): Json<PostAdjustment>,
+) -> Result<(StatusCode, Position, Json<PostedView>), Problem> {
+    let command = Command::PostAdjustment {
+        adjustment: AdjustmentId::from_uuid(Uuid::now_v7()),
+        credits: credits(&body.credits)?,
+        reason: reason(body.reason)?,
+    };
+    execute(&app, &admin, AccountId::from_uuid(id), "adjustment.post", command, key).await
+}
+
+/// Gives a user credits that nobody paid for.
+#[utoipa::path(
+    post,
+    path = "/api/admin/users/{id}/grants",
+    tag = "admin: money",
+    params(
+        ("id" = Uuid, Path, description = "The user"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body: the same act"),
+    ),
+    request_body = PostGrant,
+    responses((status = 201, body = PostedView, headers(("X-Ledger-Position" = u64, description = "Where it stands on the log"))))
+)]
+async fn post_grant(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+    Idempotency(key): Idempotency,
+    Json(body): Json<PostGrant>,
+) -> Result<(StatusCode, Position, Json<PostedView>), Problem> {
+    let command = Command::GrantCredit {
+        grant: GrantId::from_uuid(Uuid::now_v7()),
+        source: body.source.unwrap_or(GrantFrom::Admin).into(),
+        credits: credits(&body.credits)?,
+        reason: body.reason.map(reason).transpose()?,
+    };
+    execute(&app, &admin, AccountId::from_uuid(id), "grant.post", command, key).await
+}
+
+fn credits(text: &str) -> Result<Credits, Problem> {
+    // Longer than any amount the ledger can hold; a problem need not quote it all.
+    if text.len() > 40 {
+        return Err(Problem::invalid("credits", "an amount has at most 40 characters"));
+    }
+    text.parse().map_err(|error| Problem::invalid("credits", error))
+}
+
+fn reason(text: String) -> Result<Reason, Problem> {
+    Reason::try_new(text).map_err(|error| Problem::invalid("reason", error))
+}
+
+async fn execute(
+    app: &App,
+    admin: &Admin,
+    account: AccountId,
+    verb: &str,
+    command: Command,
+    key: Option<IdempotencyKey>,
+) -> Result<(StatusCode, Position, Json<PostedView>), Problem> {
+    // The ledger would open an account for any id, so a mistyped one is caught here.
+    if app.directory.user(account).await?.is_none() {
+        return Err(Problem::not_found("no such user"));
+    }
+    let receipt = app.ledger.execute(account, command, admin.actor(), key).await?;
+    let view = posted(&receipt).ok_or_else(|| Problem::internal(&Foreign))?;
+    // The event itself names the admin and the reason. AUDIT is the place to look for acts of all kinds, so this is told
+    // there too; but what is on the ledger has happened, and must not be answered as if it had not.
+    let after = serde_json::json!({
+        "id": view.id, "credits": view.credits, "reason": view.reason, "event_seq": view.event_seq,
+    });
+    let told = act(admin.actor(), verb, account.to_string(), None, Some(after));
+    if let Err(error) = app.audit.record(&told).await {
+        tracing::error!(%account, event_seq = view.event_seq, "an admin's act is on LEDGER but not in AUDIT: {error}");
+    }
+    Ok((StatusCode::CREATED, Position(view.event_seq), Json(view)))
+}
+
+fn posted(receipt: &Receipt) -> Option<PostedView> {
+    let (id, credits, source, reason) = match &receipt.recorded.event {
+        AccountEvent::AdjustmentPosted(it) => {
+            (it.adjustment.uuid(), it.credits, None, Some(it.reason.to_string()))
+        }
+        AccountEvent::CreditGranted(it) => {
+            let source = match it.source {
+                GrantSource::Signup => GrantFrom::Signup,
+                GrantSource::Redemption => GrantFrom::Redemption,
+                GrantSource::Referral => GrantFrom::Referral,
+                GrantSource::Promotion => GrantFrom::Promotion,
+                GrantSource::Import => GrantFrom::Import,
+                GrantSource::Admin => GrantFrom::Admin,
+            };
+            (it.grant.uuid(), it.credits, Some(source), it.reason.as_ref().map(ToString::to_string))
+        }
+        AccountEvent::TopUpInitiated(_)
+        | AccountEvent::TopUpCompleted(_)
+        | AccountEvent::TopUpClosed(_)
+        | AccountEvent::LeaseGranted(_)
+        | AccountEvent::LeaseAmended(_)
+        | AccountEvent::LeaseClosed(_) => return None,
+    };
+    Some(PostedView {
+        id,
+        user_id: receipt.account,
+        credits: credits.to_string(),
+        source,
+        reason,
+        at: receipt.recorded.at,
+        event_seq: receipt.recorded.sequence,
+    })
+}
+
+/// The ledger answered with another kind of event. Cannot happen: it compares what a key stood for.
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger answered an admin's act with an event of another kind")]
+struct Foreign;
+
+/// Which orders are wanted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct OrdersQuery {
+    /// Only this user's.
+    user: Option<Uuid>,
+    /// Only those that got this far.
+    status: Option<TopUpStatus>,
+    /// How many at most: 1 to 100, else 20.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Wait until everything up to this position is in the answer.
+    after: Option<u64>,
+}
+
+/// An order and whose it is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct AdminTopUpView {
+    /// Whose.
+    #[schema(value_type = Uuid)]
+    user_id: AccountId,
+    /// The order.
+    #[serde(flatten)]
+    order: TopUpView,
+}
+
+/// Everybody's orders, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/admin/orders",
+    tag = "admin: money",
+    params(OrdersQuery),
+    responses((status = 200, body = Page<AdminTopUpView>))
+)]
+async fn list_orders(
+    State(app): State<App>,
+    _: Admin,
+    Query(query): Query<OrdersQuery>,
+) -> Result<Json<Page<AdminTopUpView>>, Problem> {
+    let paging = paging(query.limit, query.cursor.as_deref())?;
+    reached(&app, query.after).await?;
+    let (account, status) = (query.user.map(AccountId::from_uuid), query.status.map(Into::into));
+    let page = top_ups::list(&app.db, account, status, &paging).await?;
+    let view = |order: top_ups::TopUpOrder| AdminTopUpView { user_id: order.account, order: order.into() };
+    Ok(Json(page_of(page, view)))
+}
+
+/// Which events are wanted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct EventsQuery {
+    /// Only decisions about this account.
+    account: Option<Uuid>,
+    /// Only payments in suspense at this channel; not together with `account`.
+    suspense: Option<String>,
+    /// Only events behind this position.
+    after: Option<u64>,
+    /// How many at most: 1 to 100, else 20.
+    limit: Option<u32>,
+}
+
+/// Events of the log, oldest first.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Events {
+    /// The events.
+    items: Vec<EventView>,
+    /// `after` of the next ones; null where there are none yet.
+    next_after: Option<u64>,
+    /// The position that was looked up to: the end of the log, or of what was asked for.
+    end: u64,
+}
+
+/// An event as it stands on the log.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct EventView {
+    /// Its position.
+    sequence: u64,
+    /// Where it stands.
+    #[schema(example = "ledger.account.0197…")]
+    subject: String,
+    /// As it is stored.
+    #[schema(value_type = Object)]
+    event: Box<RawValue>,
+    /// SHA-256 of its stored bytes: the `prev` of the next event of its subject.
+    hash: String,
+    /// When the log stored it.
+    #[schema(value_type = String, format = DateTime)]
+    stored_at: Moment,
+}
+
+/// How long the log may take to hand out a page.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The raw events of the log, oldest first, as they are stored.
+#[utoipa::path(
+    get,
+    path = "/api/admin/ledger/events",
+    tag = "admin: money",
+    params(EventsQuery),
+    responses((status = 200, body = Events))
+)]
+async fn list_events(
+    State(app): State<App>,
+    _: Admin,
+    Query(query): Query<EventsQuery>,
+) -> Result<Json<Events>, Problem> {
+    let limit = crate::body::page_limit(query.limit)? as usize;
+    let subject = match (query.account, query.suspense) {
+        (None, None) => None,
+        (Some(account), None) => Some(Subject::Account(AccountId::from_uuid(account))),
+        (None, Some(channel)) => {
+            Some(Subject::Suspense(parameter("suspense", ChannelName::try_new(channel))?))
+        }
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad_request("invalid_query", "suspense: not together with account"));
+        }
+    };
+    let reading = read_events(&app, subject, query.after.unwrap_or(0), limit);
+    let (logged, end) = tokio::time::timeout(READ_PATIENCE, reading)
+        .await
+        .map_err(|_| LedgerError::Unavailable("LEDGER could not be read in time".to_owned()))??;
+    let next_after = logged.last().map(|it| it.recorded.sequence).filter(|last| *last < end);
+    let items = logged.iter().map(event_view).collect::<Result<_, _>>()?;
+    Ok(Json(Events { items, next_after, end }))
+}
+
+/// The events behind a position, and where they end now. A tail waits at its end for more, so the end is asked first.
+async fn read_events(
+    app: &App,
+    subject: Option<Subject>,
+    after: u64,
+    limit: usize,
+) -> Result<(Vec<Logged>, u64), LedgerError> {
+    let log = app.ledger.log();
+    let end = match &subject {
+        Some(subject) => log.last_on(subject).await?.map_or(0, |logged| logged.recorded.sequence),
+        None => log.identity().await?.last_sequence,
+    };
+    let mut events = Vec::new();
+    let mut position = after;
+    if position < end {
+        let mut tail = log.tail(after, subject.map(|it| it.to_string()).as_deref()).await?;
+        while position < end && events.len() < limit {
+            for logged in tail.next_batch(limit - events.len()).await? {
+                position = logged.recorded.sequence;
+                events.push(logged);
+            }
+        }
+    }
+    Ok((events, end))
+}
+
+fn event_view(logged: &Logged) -> Result<EventView, Problem> {
+    let subject = match &logged.recorded.event {
+        Event::Account(account, _) => Subject::Account(*account),
+        Event::Node(epoch, _) => Subject::Node(*epoch),
+        Event::Suspense(channel, _) => Subject::Suspense(channel.clone()),
+    };
+    Ok(EventView {
+        sequence: logged.recorded.sequence,
+        subject: subject.to_string(),
+        event: event_json(logged)?,
+        hash: hex::encode(logged.hash),
+        stored_at: logged.stored_at,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::user::Role;
+    use crate::http::tests::gateway;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn credits_are_read_exactly_or_refused_by_field() {
+        for (text, nano) in [("5", 5_000_000_000), ("+0.000000001", 1), ("-0.25", -250_000_000)] {
+            assert_eq!(credits(text).unwrap().nano(), nano);
+        }
+        for text in ["", "five", "1e3", "0.0000000001", "99999999999", &"9".repeat(41)] {
+            let problem = credits(text).unwrap_err();
+            assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
+            assert!(problem.detail.starts_with("credits: "), "{}", problem.detail);
+        }
+        assert!(reason(String::new()).unwrap_err().detail.starts_with("reason: "));
+        assert!(reason("a\0b".to_owned()).unwrap_err().detail.starts_with("reason: "));
+    }
+
+    #[tokio::test]
+    async fn an_operators_act_is_an_event_that_names_them() {
+        let gateway = gateway().await;
+        let (user, admin) =
+            (gateway.token("ann", Role::User).await, gateway.token("root", Role::Admin).await);
+        let ann = gateway.call("GET", "/api/user/self", Some(&user), None).await.body;
+        let ann = ann["id"].as_str().unwrap();
+        let grants = format!("/api/admin/users/{ann}/grants");
+        let adjustments = format!("/api/admin/users/{ann}/adjustments");
+        let post = |path: String, token: String, body: Value| {
+            let gateway = &gateway;
+            async move { gateway.call("POST", &path, Some(&token), Some(body)).await }
+        };
+        let gift = json!({ "credits": "5", "source": "promotion", "reason": "hello" });
+        assert_eq!(post(grants.clone(), user.clone(), gift.clone()).await.status, 403);
+        let granted = post(grants, admin.clone(), gift).await;
+        assert_eq!(
+            (granted.status.as_u16(), &granted.headers["x-ledger-position"]),
+            (201, &"1".parse().unwrap())
+        );
+        let oops = json!({ "credits": "-0.000000001", "reason": "one too many" });
+        assert_eq!(post(adjustments.clone(), admin.clone(), oops).await.status, 201);
+        for (body, status) in [
+            (json!({ "credits": "0", "reason": "nothing" }), 422),
+            (json!({ "credits": "-6", "reason": "too much" }), 402),
+            (json!({ "credits": "9000000000", "reason": "far too much" }), 422),
+            (json!({ "credits": "1" }), 422),
+            (json!({ "credits": "1", "reason": "" }), 422),
+            (json!({ "credits": 1, "reason": "a number" }), 422),
+        ] {
+            let answer = post(adjustments.clone(), admin.clone(), body.clone()).await;
+            assert_eq!(answer.status.as_u16(), status, "{body}: {}", answer.body);
+        }
+        let nobody = format!("/api/admin/users/{}/grants", Uuid::new_v4());
+        assert_eq!(post(nobody, admin.clone(), json!({ "credits": "5" })).await.status, 404);
+
+        let balance = gateway.call("GET", "/api/user/balance?after=2", Some(&user), None).await.body;
+        assert_eq!(balance["total"], "4.999999999");
+        let events = format!("/api/admin/ledger/events?account={ann}");
+        let events = gateway.call("GET", &events, Some(&admin), None).await.body;
+        assert_eq!(events["items"].as_array().map(Vec::len), Some(2), "refusals leave nothing");
+        assert_eq!(events["items"][0]["event"]["actor"]["kind"], "admin");
+        assert_eq!(events["items"][1]["event"]["prev"], events["items"][0]["hash"]);
+        let stats = gateway.call("GET", "/api/user/billing/stats?by=month", Some(&user), None).await.body;
+        assert_eq!(
+            (&stats["total"]["granted"], &stats["total"]["adjusted"]),
+            (&json!("5"), &json!("-0.000000001"))
+        );
+    }
+}

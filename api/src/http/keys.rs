@@ -1,0 +1,301 @@
+//! A user's API keys.
+
+use crate::{
+    app::App,
+    body::{Json, Page, PageQuery, Path, Query, nullable},
+    directory::{
+        key::{BudgetPeriod, Key, KeyStatus, KeyTerms},
+        now,
+    },
+    problem::Problem,
+    session::Caller,
+};
+use axum::{extract::State, http::StatusCode};
+use domain::{Credits, KeyId, Moment};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+/// The routes of this room.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, change, delete))
+        .routes(routes!(rotate))
+}
+
+/// A key, without its secret.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct KeyView {
+    /// Its id.
+    #[schema(value_type = Uuid)]
+    id: KeyId,
+    /// What its owner calls it.
+    name: String,
+    /// The secret's beginning and end, to recognise it by.
+    prefix: String,
+    /// May it be used?
+    status: KeyStatus,
+    /// When it ends; null: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Moment>,
+    /// The models it may call; null: all.
+    models: Option<Vec<String>>,
+    /// The networks it may be used from; empty: all.
+    ip_allow: Vec<String>,
+    /// Its spending limit; null: none but the balance.
+    budget: Option<Budget>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Moment,
+    /// When its terms or secret last changed.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Moment,
+}
+
+/// A key with its secret.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct SecretKeyView {
+    #[serde(flatten)]
+    key: KeyView,
+    /// The whole key. It is shown this once.
+    secret: String,
+}
+
+/// A spending limit.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Credits per period.
+    #[schema(value_type = String, example = "10")]
+    credits: Credits,
+    /// Which period; days and months are UTC.
+    period: BudgetPeriod,
+}
+
+impl From<Key> for KeyView {
+    fn from(key: Key) -> Self {
+        let terms = key.terms;
+        Self {
+            id: key.id,
+            name: terms.name,
+            prefix: key.prefix,
+            status: terms.status,
+            expires_at: terms.expires_at,
+            models: terms.models,
+            ip_allow: terms.ip_allow.iter().map(ToString::to_string).collect(),
+            budget: terms.budget.map(|(credits, period)| Budget { credits, period }),
+            created_at: key.created_at,
+            updated_at: key.updated_at,
+        }
+    }
+}
+
+/// A key to be.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateKey {
+    /// 1 to 100 characters.
+    name: String,
+    /// When it ends; absent: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Moment>,
+    /// The models it may call; absent: all.
+    models: Option<Vec<String>>,
+    /// The addresses or networks (`192.0.2.0/24`) it may be used from; absent: all.
+    ip_allow: Option<Vec<String>>,
+    /// Its spending limit.
+    budget: Option<Budget>,
+    /// Requests per minute. Not supported yet.
+    rpm: Option<u64>,
+    /// Tokens per minute. Not supported yet.
+    tpm: Option<u64>,
+}
+
+/// What is changed about a key; an absent field stays, null clears.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeKey {
+    /// 1 to 100 characters.
+    name: Option<String>,
+    /// May it be used?
+    status: Option<KeyStatus>,
+    /// When it ends; null: never.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Option<Moment>>,
+    /// The models it may call; null: all.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Vec<String>>)]
+    models: Option<Option<Vec<String>>>,
+    /// The networks it may be used from; null or empty: all.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Vec<String>>)]
+    ip_allow: Option<Option<Vec<String>>>,
+    /// Its spending limit; null: none.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Budget>)]
+    budget: Option<Option<Budget>>,
+    /// Requests per minute. Not supported yet.
+    rpm: Option<u64>,
+    /// Tokens per minute. Not supported yet.
+    tpm: Option<u64>,
+}
+
+/// My keys, newest first.
+#[utoipa::path(get, path = "/api/user/keys", tag = "keys", params(PageQuery),
+    responses((status = 200, body = Page<KeyView>)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<KeyView>>, Problem> {
+    let limit = page.limit()?;
+    let keys = app.directory.keys(caller.user, page.before()?, limit + 1).await?;
+    Ok(Json(Page::of(keys, limit, |key| key.id.to_string()).map(KeyView::from)))
+}
+
+/// Makes a key.
+#[utoipa::path(post, path = "/api/user/keys", tag = "keys", request_body = CreateKey,
+    responses((status = 201, description = "The key; its secret is shown this once", body = SecretKeyView)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Json(body): Json<CreateKey>,
+) -> Result<(StatusCode, Json<SecretKeyView>), Problem> {
+    refuse_rates(body.rpm, body.tpm)?;
+    let terms = KeyTerms {
+        name: checked_name(body.name)?,
+        status: KeyStatus::Active,
+        expires_at: body.expires_at.map(checked_end).transpose()?,
+        models: checked_models(&app, body.models).await?,
+        ip_allow: checked_networks(body.ip_allow)?,
+        budget: body.budget.map(checked_budget).transpose()?,
+    };
+    let (key, secret) = app.directory.create_key(caller.user, terms, caller.actor()).await?;
+    Ok((StatusCode::CREATED, Json(SecretKeyView { key: key.into(), secret: secret.expose().to_owned() })))
+}
+
+/// One of my keys.
+#[utoipa::path(get, path = "/api/user/keys/{id}", tag = "keys", params(("id" = Uuid, Path)),
+    responses((status = 200, body = KeyView)))]
+async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<Json<KeyView>, Problem> {
+    Ok(Json(app.directory.key(caller.user, KeyId::from_uuid(id)).await?.into()))
+}
+
+/// Changes a key; calls see it at once.
+#[utoipa::path(patch, path = "/api/user/keys/{id}", tag = "keys", params(("id" = Uuid, Path)),
+    request_body = ChangeKey, responses((status = 200, body = KeyView)))]
+async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+    Json(body): Json<ChangeKey>,
+) -> Result<Json<KeyView>, Problem> {
+    refuse_rates(body.rpm, body.tpm)?;
+    let name = body.name.map(checked_name).transpose()?;
+    let expires_at = body.expires_at.map(|end| end.map(checked_end).transpose()).transpose()?;
+    let models = match body.models {
+        Some(models) => Some(checked_models(&app, models).await?),
+        None => None,
+    };
+    let ip_allow = body.ip_allow.map(checked_networks).transpose()?;
+    let budget = body.budget.map(|budget| budget.map(checked_budget).transpose()).transpose()?;
+    let edit = |terms: &mut KeyTerms| {
+        let KeyTerms { name: was, status, expires_at: end, models: may, ip_allow: from, budget: limit } =
+            terms;
+        name.into_iter().for_each(|it| *was = it);
+        body.status.into_iter().for_each(|it| *status = it);
+        expires_at.into_iter().for_each(|it| *end = it);
+        models.into_iter().for_each(|it| *may = it);
+        ip_allow.into_iter().for_each(|it| *from = it);
+        budget.into_iter().for_each(|it| *limit = it);
+    };
+    let key = app.directory.change_key(caller.user, KeyId::from_uuid(id), edit, caller.actor()).await?;
+    Ok(Json(key.into()))
+}
+
+/// Deletes a key; it stops working at once. Its usage stays.
+#[utoipa::path(delete, path = "/api/user/keys/{id}", tag = "keys", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Deleted")))]
+async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
+    app.directory.delete_key(caller.user, KeyId::from_uuid(id), caller.actor()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Gives a key a new secret; the old one stops working at once.
+#[utoipa::path(post, path = "/api/user/keys/{id}/rotate", tag = "keys", params(("id" = Uuid, Path)),
+    responses((status = 200, description = "The key; its new secret is shown this once", body = SecretKeyView)))]
+async fn rotate(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+) -> Result<Json<SecretKeyView>, Problem> {
+    let (key, secret) = app.directory.rotate_key(caller.user, KeyId::from_uuid(id), caller.actor()).await?;
+    Ok(Json(SecretKeyView { key: key.into(), secret: secret.expose().to_owned() }))
+}
+
+fn refuse_rates(rpm: Option<u64>, tpm: Option<u64>) -> Result<(), Problem> {
+    match (rpm, tpm) {
+        (None, None) => Ok(()),
+        (Some(_), _) => Err(Problem::unsupported("rpm: rate limits of a key are not supported yet")),
+        (None, Some(_)) => Err(Problem::unsupported("tpm: rate limits of a key are not supported yet")),
+    }
+}
+
+fn checked_name(name: String) -> Result<String, Problem> {
+    if (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
+        return Ok(name);
+    }
+    Err(Problem::invalid("name", "must be 1 to 100 characters, none of them a control character"))
+}
+
+fn checked_end(end: Moment) -> Result<Moment, Problem> {
+    if end > now() { Ok(end) } else { Err(Problem::invalid("expires_at", "lies in the past")) }
+}
+
+async fn checked_models(app: &App, models: Option<Vec<String>>) -> Result<Option<Vec<String>>, Problem> {
+    let Some(mut models) = models else { return Ok(None) };
+    if models.is_empty() {
+        return Err(Problem::invalid("models", "must name a model; leave it out to allow all"));
+    }
+    let known = app.directory.models().await?;
+    for name in &models {
+        if !known.iter().any(|model| model.name == *name) {
+            return Err(Problem::invalid("models", format!("there is no model {name:?}")));
+        }
+    }
+    models.sort();
+    models.dedup();
+    Ok(Some(models))
+}
+
+fn checked_networks(networks: Option<Vec<String>>) -> Result<Vec<IpNet>, Problem> {
+    let networks = networks.unwrap_or_default();
+    if networks.len() > 100 {
+        return Err(Problem::invalid("ip_allow", "must not have more than 100 entries"));
+    }
+    let network = |text: String| {
+        let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        parsed.map(|net| net.trunc()).map_err(|_| {
+            Problem::invalid(
+                "ip_allow",
+                format!("{text:?} is neither an address nor a network such as 192.0.2.0/24"),
+            )
+        })
+    };
+    networks.into_iter().map(network).collect()
+}
+
+fn checked_budget(budget: Budget) -> Result<(Credits, BudgetPeriod), Problem> {
+    if budget.credits.is_positive() {
+        return Ok((budget.credits, budget.period));
+    }
+    Err(Problem::invalid("budget.credits", "must be above zero"))
+}

@@ -1,0 +1,148 @@
+//! Limits on guessing: how often a login may fail, and how often an address may try.
+//!
+//! In this process's memory; several processes multiply the limits by their number.
+//! Claims: a try is counted before its (slow) check, so that a crowd of parallel guesses is no way around; a lock on a
+//! login from one address does not lock its owner out elsewhere; memory is bounded.
+
+use crate::problem::Problem;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How many tries in how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// What is counted.
+    pub name: &'static str,
+    /// How many are let through in a window.
+    pub max: u32,
+    /// How long a window lasts, in seconds from its first try.
+    pub window_s: u64,
+}
+
+/// Failed logins as one user from one address.
+pub const LOGIN_FROM_ADDRESS: Rule = Rule { name: "login from address", max: 10, window_s: 900 };
+/// Failed logins as one user from anywhere.
+pub const LOGIN: Rule = Rule { name: "login", max: 100, window_s: 900 };
+/// Failed logins from one address, whoever as.
+pub const ADDRESS: Rule = Rule { name: "address", max: 100, window_s: 900 };
+/// Registrations from one address.
+pub const REGISTER: Rule = Rule { name: "register", max: 100, window_s: 3600 };
+
+/// The most windows remembered.
+const MAX_WINDOWS: usize = 100_000;
+
+/// Counts tries.
+#[derive(Clone, Default)]
+pub struct Limits(Arc<Mutex<HashMap<(&'static str, String), Window>>>);
+
+struct Window {
+    started: Instant,
+    tries: u32,
+}
+
+impl Limits {
+    /// Counts a try, or refuses it with the seconds to wait.
+    pub fn admit(&self, rule: Rule, key: &str) -> Result<(), Problem> {
+        self.admit_at(rule, key, Instant::now())
+            .map_err(|wait_s| Problem::too_many("too many tries; wait before the next one", wait_s))
+    }
+
+    fn admit_at(&self, rule: Rule, key: &str, at: Instant) -> Result<(), u64> {
+        let mut windows = self.windows();
+        if windows.len() >= MAX_WINDOWS {
+            forget(&mut windows, at);
+        }
+        let fresh = || Window { started: at, tries: 0 };
+        let window = windows.entry(entry(rule, key)).or_insert_with(fresh);
+        let length = Duration::from_secs(rule.window_s);
+        let elapsed = at.saturating_duration_since(window.started);
+        if elapsed >= length {
+            *window = fresh();
+        } else if window.tries >= rule.max {
+            return Err((length - elapsed).as_secs() + 1);
+        }
+        window.tries += 1;
+        Ok(())
+    }
+
+    /// Takes a counted try back: it did not fail.
+    pub fn forgive(&self, rule: Rule, key: &str) {
+        if let Some(window) = self.windows().get_mut(&entry(rule, key)) {
+            window.tries = window.tries.saturating_sub(1);
+        }
+    }
+
+    /// Forgets all tries of a key: its owner has shown up.
+    pub fn clear(&self, rule: Rule, key: &str) {
+        self.windows().remove(&entry(rule, key));
+    }
+
+    fn windows(&self) -> MutexGuard<'_, HashMap<(&'static str, String), Window>> {
+        // Counters are whole at every point, so a panic elsewhere has not broken them.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry(rule: Rule, key: &str) -> (&'static str, String) {
+    (rule.name, key.chars().take(320).flat_map(char::to_lowercase).collect())
+}
+
+/// Makes room: windows older than any rule's go first, then the older half.
+fn forget(windows: &mut HashMap<(&'static str, String), Window>, at: Instant) {
+    windows.retain(|_, window| at.saturating_duration_since(window.started) < Duration::from_secs(3600));
+    if windows.len() >= MAX_WINDOWS {
+        let mut starts: Vec<Instant> = windows.values().map(|window| window.started).collect();
+        let middle = starts.len() / 2;
+        let (_, median, _) = starts.select_nth_unstable(middle);
+        let median = *median;
+        windows.retain(|_, window| window.started > median);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: Rule = Rule { name: "test", max: 3, window_s: 60 };
+
+    #[test]
+    fn the_limit_holds_until_the_window_ends() {
+        let (limits, start) = (Limits::default(), Instant::now());
+        for _ in 0..3 {
+            assert_eq!(limits.admit_at(RULE, "ann", start), Ok(()));
+        }
+        assert_eq!(limits.admit_at(RULE, "ANN", start + Duration::from_secs(10)), Err(51));
+        assert_eq!(limits.admit_at(RULE, "bob", start), Ok(()));
+        assert_eq!(limits.admit_at(RULE, "ann", start + Duration::from_secs(60)), Ok(()));
+    }
+
+    #[test]
+    fn a_success_is_not_a_failure() {
+        let (limits, start) = (Limits::default(), Instant::now());
+        for _ in 0..10 {
+            assert_eq!(limits.admit_at(RULE, "ann", start), Ok(()));
+            limits.forgive(RULE, "ann");
+        }
+        for _ in 0..3 {
+            assert_eq!(limits.admit_at(RULE, "ann", start), Ok(()));
+        }
+        assert!(limits.admit_at(RULE, "ann", start).is_err());
+        limits.clear(RULE, "ann");
+        assert_eq!(limits.admit_at(RULE, "ann", start), Ok(()));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_newest_windows_stay() {
+        let (limits, start) = (Limits::default(), Instant::now());
+        for n in 0..MAX_WINDOWS + 10 {
+            let at = start + Duration::from_micros(n as u64);
+            assert_eq!(limits.admit_at(RULE, &n.to_string(), at), Ok(()));
+        }
+        let windows = limits.windows();
+        assert!(windows.len() <= MAX_WINDOWS);
+        assert!(windows.contains_key(&entry(RULE, &(MAX_WINDOWS + 9).to_string())));
+    }
+}

@@ -1,0 +1,126 @@
+//! The routes under `/api`, one room per subject.
+//!
+//! For: extract, call, wrap; views and bodies of the wire. May not touch: SQL, rules of money.
+//! Claims: every route is registered with its description, so the OpenAPI document is whole by construction; every
+//! answer carries `x-request-id` and the security headers; unknown paths and methods answer as problems too.
+
+pub mod admin;
+pub mod admin_money;
+pub mod balance;
+pub mod billing;
+pub mod callbacks;
+pub mod keys;
+pub mod limit;
+pub mod models;
+pub mod openapi;
+pub mod prices;
+pub mod reading;
+pub mod topup;
+pub mod usage;
+pub mod user;
+
+use crate::{
+    app::App,
+    body::BODY_LIMIT_BYTES,
+    problem::{Problem, REQUEST_ID},
+};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use uuid::Uuid;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Every described route.
+fn described() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .merge(user::routes())
+        .merge(keys::routes())
+        .merge(models::routes())
+        .merge(balance::routes())
+        .merge(topup::routes())
+        .merge(callbacks::routes())
+        .merge(billing::routes())
+        .merge(usage::routes())
+        .merge(admin::routes())
+        .merge(admin_money::routes())
+}
+
+/// All of `/api`, ready to be merged with the relay's routes and the console's files.
+pub fn router(app: App) -> Router {
+    let (router, document) = described().split_for_parts();
+    let whole = router
+        .merge(openapi::pages(openapi::finish(document)))
+        .method_not_allowed_fallback(wrong_method)
+        .route("/api", any(unknown_path))
+        .route("/api/{*rest}", any(unknown_path))
+        .with_state(app);
+    edge(whole)
+}
+
+/// What surrounds every route of `/api`: from the inside out, the body limit, panics as problems, the request's id.
+fn edge(router: Router) -> Router {
+    router
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request_id))
+        .layer(middleware::from_fn(security_headers))
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{method} is not allowed at {}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    // The panic itself went through the panic hook, with its place.
+    tracing::error!(request = crate::problem::current_request_id(), "a handler panicked");
+    let detail = "something went wrong here; it has been logged";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+}
+
+/// Gives a request its id: in the answer's `x-request-id`, in problems and in the log. What the caller sent under that
+/// name is ignored, so that an id names one request only.
+pub async fn request_id(request: Request, next: Next) -> Response {
+    let id = Uuid::now_v7().to_string();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let started = std::time::Instant::now();
+    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
+    let (status, duration_ms) = (response.status().as_u16(), started.elapsed().as_millis());
+    tracing::debug!(request = id, %method, path, status, duration_ms, "answered");
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().entry(X_REQUEST_ID).or_insert(value);
+    }
+    response
+}
+
+/// The security headers of every answer of the gateway; a route that set its own keeps them.
+pub async fn security_headers(request: Request, next: Next) -> Response {
+    let api = request.uri().path().starts_with("/api");
+    let mut response = next.run(request).await;
+    let mut set = |name: HeaderName, value: &'static str| {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'");
+    set(header::X_FRAME_OPTIONS, "DENY");
+    set(header::REFERRER_POLICY, "same-origin");
+    if api {
+        set(header::CACHE_CONTROL, "no-store");
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,652 @@
+//! The whole of `/api` on a real log and a real database: a nats-server and SQLite in a temporary folder.
+
+use super::{edge, router};
+use crate::{
+    app::{App, Parts},
+    body::{BODY_LIMIT_BYTES, Json},
+    config::Config,
+    directory::{Directory, user::NewUser, user::Role},
+    payments::Channels,
+    secrets::Sealer,
+};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode},
+    routing::post,
+};
+use ledger::{Audit, Inbox, Ledger, LocalServer, LocalServerOptions, Log, LogOptions, account::NoSnapshots};
+use projections::{Database, Projector, ProjectorOptions};
+use serde_json::{Value, json};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tempfile::TempDir;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+/// A gateway without sockets.
+pub(crate) struct Gateway {
+    pub(crate) app: App,
+    router: Router,
+    _server: LocalServer,
+    _folder: TempDir,
+}
+
+/// An answer, read whole.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+/// The nats-server: `NEXUSROUTE_NATS_SERVER`, else the one that the set-up installed, else the one on PATH.
+fn nats_server() -> PathBuf {
+    if let Some(path) = std::env::var_os("NEXUSROUTE_NATS_SERVER") {
+        return path.into();
+    }
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let installed = here.ancestors().map(|it| it.join(".deps/bin/nats-server")).find(|it| it.is_file());
+    installed.unwrap_or_else(|| "nats-server".into())
+}
+
+pub(crate) async fn gateway() -> Gateway {
+    // Another test of this process may have installed it already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let folder = tempfile::tempdir().unwrap();
+    let server = LocalServer::start(LocalServerOptions {
+        binary: nats_server(),
+        folder: folder.path().join("nats"),
+        start_limit: Duration::from_secs(20),
+    })
+    .await
+    .unwrap();
+    let options = LogOptions {
+        servers: vec![server.url().to_owned()],
+        token: Some(server.token().to_owned()),
+        ..LogOptions::default()
+    };
+    let log = Log::connect(options).await.unwrap();
+    let database = format!("sqlite://{}?mode=rwc", folder.path().join("t.db").display());
+    let db = Database::connect(&database).await.unwrap();
+    db.migrate().await.unwrap();
+    let config =
+        Config { data_dir: folder.path().to_owned(), allow_private_providers: true, ..Config::default() };
+    let directory = Directory::open(db.clone(), Sealer::new(&[1; 32])).await.unwrap();
+    let app = App::new(Parts {
+        ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
+        inbox: Inbox::new(log.clone()),
+        audit: Audit::new(log.clone()),
+        projector: Projector::start(db.clone(), log, ProjectorOptions::default()),
+        catalogue: directory.catalogue_handle(),
+        channels: Channels::try_new(&config, "http://127.0.0.1:3000").unwrap(),
+        db,
+        directory,
+        config: Arc::new(config),
+        passwords: Default::default(),
+        limits: Default::default(),
+    });
+    let router = router(app.clone());
+    Gateway { app, router, _server: server, _folder: folder }
+}
+
+/// Sends a request to a router.
+async fn send(router: &Router, request: Request<Body>) -> Answer {
+    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+    let bytes = axum::body::to_bytes(body, 10_000_000).await.unwrap();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+impl Gateway {
+    /// A JSON request with a token, if there is one.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header("content-type", "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        send(&self.router, request.body(body).unwrap()).await
+    }
+
+    /// Makes a user with a role and logs them in.
+    pub(crate) async fn token(&self, username: &str, role: Role) -> String {
+        let new = NewUser {
+            username: username.into(),
+            email: format!("{username}@example.org"),
+            password_hash: self.app.passwords.hash("correct horse".into()).await.unwrap(),
+            role,
+            email_verified: false,
+        };
+        let user = self.app.directory.create_user(new, None).await.unwrap();
+        self.app.directory.open_session(&user, "test").await.unwrap().token
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    count: u8,
+}
+
+/// A router with one route that reads JSON, under the same edge as all of `/api`.
+fn echo() -> Router {
+    let handler = |Json(wanted): Json<Wanted>| async move { Json(json!({ "count": wanted.count })) };
+    edge(Router::new().route("/api/echo", post(handler)).route("/api/panic", post(panics)))
+}
+
+async fn panics() -> StatusCode {
+    panic!("on purpose");
+}
+
+#[tokio::test]
+async fn a_bad_body_is_a_problem_that_names_the_fault() {
+    let json = Some("application/json");
+    let large = format!("{{\"count\":1,\"x\":\"{}\"}}", "x".repeat(BODY_LIMIT_BYTES));
+    for (content_type, body, status, code, fault) in [
+        (json, "{\"count\":", 400, "malformed_json", "line 1"),
+        (json, "{\"count\":\"1\"}", 422, "invalid_body", "count: invalid type: string"),
+        (json, "{\"count\":1,\"colour\":2}", 422, "invalid_body", "unknown field `colour`"),
+        (json, "{}", 422, "invalid_body", "missing field `count`"),
+        (
+            Some("text/plain"),
+            "{\"count\":1}",
+            415,
+            "unsupported_media_type",
+            "application/json, not \"text/plain\"",
+        ),
+        (None, "{\"count\":1}", 415, "unsupported_media_type", "application/json, not none"),
+        (json, &large, 413, "body_too_large", "1048576 bytes"),
+    ] {
+        let mut request = Request::post("/api/echo");
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let answer = send(&echo(), request.body(Body::from(body.to_owned())).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), answer.body["code"].as_str()), (status, Some(code)));
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        assert!(answer.body["detail"].as_str().unwrap().contains(fault), "{}", answer.body);
+    }
+    let request = Request::post("/api/echo").header("content-type", "application/json; charset=utf-8");
+    let answer = send(&echo(), request.body(Body::from("{\"count\":7}")).unwrap()).await;
+    assert_eq!((answer.status, &answer.body), (StatusCode::OK, &json!({"count": 7})));
+}
+
+#[tokio::test]
+async fn every_answer_has_a_request_id_and_the_security_headers() {
+    for path in ["/api/echo", "/api/panic"] {
+        let request = Request::post(path).header("x-request-id", "mine").body(Body::empty()).unwrap();
+        let answer = send(&echo(), request).await;
+        let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert_eq!(Uuid::parse_str(&id).unwrap().get_version_num(), 7);
+        assert_eq!(answer.body["request_id"], id, "{path}");
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "frame-ancestors 'none'"),
+            ("referrer-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(answer.headers[name], value);
+        }
+    }
+    let answer = send(&echo(), Request::post("/api/panic").body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["code"]), (500, &json!("internal")));
+    assert!(!answer.body.to_string().contains("on purpose"));
+}
+
+/// Every operation of the document, as method and path with a made-up id in it.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let mut filled = path.clone();
+            while let (Some(from), Some(to)) = (filled.find('{'), filled.find('}')) {
+                let value = match &filled[from + 1..to] {
+                    "channel" => "sandbox".to_owned(),
+                    "action" => "pay".to_owned(),
+                    _ => Uuid::nil().to_string(),
+                };
+                filled.replace_range(from..=to, &value);
+            }
+            all.push((method.to_uppercase(), filled, operation.clone()));
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_route_that_is_not_public_needs_a_session_and_admin_routes_an_admin() {
+    let it = gateway().await;
+    let document = it.call("GET", "/api/openapi.json", None, None).await.body;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let user = it.token("ann", Role::User).await;
+    let (mut closed, mut admins) = (0, 0);
+    for (method, path, operation) in operations(&document) {
+        let label = format!("{method} {path}");
+        assert!(operation["responses"]["default"].is_object(), "{label} does not say that it may fail");
+        let open = operation["security"] == json!([{}]) || operation["security"] == json!([]);
+        if open {
+            continue;
+        }
+        closed += 1;
+        for token in [None, Some("nonsense")] {
+            let answer = it.call(&method, &path, token, None).await;
+            assert_eq!(
+                (answer.status.as_u16(), &answer.body["code"]),
+                (401, &json!("unauthenticated")),
+                "{label}"
+            );
+        }
+        if path.starts_with("/api/admin/") {
+            admins += 1;
+            let answer = it.call(&method, &path, Some(&user), None).await;
+            assert_eq!((answer.status.as_u16(), &answer.body["code"]), (403, &json!("forbidden")), "{label}");
+        }
+    }
+    assert!(closed > 25 && admins > 15, "{closed} {admins}");
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_problems() {
+    let it = gateway().await;
+    for (method, path, status, code) in [
+        ("GET", "/api", 404, "not_found"),
+        ("GET", "/api/nothing/here", 404, "not_found"),
+        ("POST", "/api/user/nothing", 404, "not_found"),
+        ("DELETE", "/api/user/login", 405, "method_not_allowed"),
+        ("PUT", "/api/user/keys", 405, "method_not_allowed"),
+    ] {
+        let answer = it.call(method, path, None, None).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.body["code"].as_str()),
+            (status, Some(code)),
+            "{method} {path}"
+        );
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+    }
+    assert_eq!(it.call("GET", "/api/docs/", None, None).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_person_registers_logs_in_and_out() {
+    let it = gateway().await;
+    let person = json!({"username": "Ann", "email": "ann@example.org", "password": "correct horse"});
+    let made = it.call("POST", "/api/user/register", None, Some(person.clone())).await;
+    assert_eq!(
+        (made.status.as_u16(), &made.body["role"], &made.body["email_verified"]),
+        (201, &json!("user"), &json!(false))
+    );
+    assert!(!made.body.to_string().contains("argon2"));
+    assert_eq!(it.call("POST", "/api/user/register", None, Some(person)).await.status, 409);
+
+    let wrong = json!({"login": "ann", "password": "wrong horse"});
+    let nobody = json!({"login": "nobody", "password": "wrong horse"});
+    let mut answers = Vec::new();
+    for body in [wrong, nobody] {
+        let answer = it.call("POST", "/api/user/login", None, Some(body)).await;
+        assert_eq!(answer.status, 401);
+        answers.push((answer.body["code"].clone(), answer.body["detail"].clone()));
+    }
+    assert_eq!(answers[0], answers[1], "who exists is not told");
+
+    let right = json!({"login": "ANN@example.org", "password": "correct horse"});
+    let session = it.call("POST", "/api/user/login", None, Some(right)).await;
+    assert_eq!(session.status, 200);
+    let cookie = session.headers["set-cookie"].to_str().unwrap().to_owned();
+    assert!(cookie.contains("; HttpOnly; SameSite=Lax") && !cookie.contains("Secure"), "{cookie}");
+    let token = session.body["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(it.call("GET", "/api/user/self", Some(&token), None).await.body["username"], "Ann");
+
+    let with_cookie = |origin: &'static str| {
+        let cookie = cookie.split(';').next().unwrap().to_owned();
+        let request =
+            Request::post("/api/user/logout").header("cookie", cookie).header("host", "gw.example.org");
+        send(&it.router, request.header("origin", origin).body(Body::empty()).unwrap())
+    };
+    assert_eq!(with_cookie("https://evil.example").await.status, 403);
+    assert_eq!(with_cookie("https://gw.example.org").await.status, 204);
+    assert_eq!(it.call("GET", "/api/user/self", Some(&token), None).await.status, 401);
+}
+
+#[tokio::test]
+async fn guessing_is_stopped_and_the_wait_is_told() {
+    let it = gateway().await;
+    it.token("ann", Role::User).await;
+    let guess = async |password: &str| {
+        let body = json!({"login": "ann", "password": password});
+        it.call("POST", "/api/user/login", None, Some(body)).await
+    };
+    for _ in 0..10 {
+        assert_eq!(guess("wrong horse").await.status, 401);
+    }
+    let stopped = guess("correct horse").await;
+    assert_eq!((stopped.status.as_u16(), &stopped.body["code"]), (429, &json!("too_many_requests")));
+    assert!(stopped.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_password_changes_with_the_old_one_and_ends_other_sessions() {
+    let it = gateway().await;
+    let here = it.token("ann", Role::User).await;
+    let login = |password: &str| {
+        let body = json!({"login": "ann", "password": password});
+        it.call("POST", "/api/user/login", None, Some(body))
+    };
+    let there = login("correct horse").await.body["access_token"].as_str().unwrap().to_owned();
+    let change = async |old: &str, new: &str| {
+        let body = json!({"old_password": old, "new_password": new});
+        it.call("PUT", "/api/user/password", Some(&here), Some(body)).await
+    };
+    assert_eq!(change("wrong horse", "battery staple").await.body["code"], "wrong_password");
+    assert_eq!(change("correct horse", "short").await.status, 422);
+    assert_eq!(change("correct horse", "battery staple").await.status, 204);
+    assert_eq!(it.call("GET", "/api/user/self", Some(&here), None).await.status, 200);
+    assert_eq!(it.call("GET", "/api/user/self", Some(&there), None).await.status, 401);
+    assert_eq!(login("correct horse").await.status, 401);
+    assert_eq!(login("battery staple").await.status, 200);
+}
+
+#[tokio::test]
+async fn bad_registrations_are_refused_by_field() {
+    let it = gateway().await;
+    for (change, status, fault) in [
+        (json!({"username": "a b"}), 422, "username:"),
+        (json!({"email": "ann"}), 422, "email:"),
+        (json!({"password": "short"}), 422, "password:"),
+        (json!({"role": "admin"}), 422, "unknown field `role`"),
+        (json!({"invite": "x"}), 422, "invite:"),
+        (json!({"username": 5}), 422, "username: invalid type"),
+    ] {
+        let mut body = json!({"username": "ann", "email": "ann@example.org", "password": "correct horse"});
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = it.call("POST", "/api/user/register", None, Some(body)).await;
+        assert_eq!(answer.status.as_u16(), status);
+        assert!(answer.body["detail"].as_str().unwrap().contains(fault), "{}", answer.body);
+    }
+    assert!(it.app.directory.credentials("ann").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn keys_are_made_changed_rotated_and_deleted_by_their_owner() {
+    let it = gateway().await;
+    let (ann, bob) = (it.token("ann", Role::User).await, it.token("bob", Role::User).await);
+    let budget = json!({"credits": "10.5", "period": "month"});
+    let body = json!({"name": "laptop", "budget": budget, "ip_allow": ["192.0.2.7", "2001:db8::/32"]});
+    let made = it.call("POST", "/api/user/keys", Some(&ann), Some(body)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let secret = made.body["secret"].as_str().unwrap().to_owned();
+    assert!(relay::key::is_well_formed(&secret));
+    assert_eq!(made.body["ip_allow"], json!(["192.0.2.7/32", "2001:db8::/32"]));
+    let path = format!("/api/user/keys/{}", made.body["id"].as_str().unwrap());
+
+    let shown = it.call("GET", &path, Some(&ann), None).await;
+    assert_eq!(shown.body["budget"], json!({"credits": "10.5", "period": "month"}));
+    assert!(!shown.body.to_string().contains(&secret));
+    assert_eq!(it.call("GET", &path, Some(&bob), None).await.status, 404);
+    assert_eq!(it.call("DELETE", &path, Some(&bob), None).await.status, 404);
+    assert_eq!(it.call("POST", &format!("{path}/rotate"), Some(&bob), None).await.status, 404);
+
+    let patch = json!({"name": "desktop", "budget": null, "status": "disabled"});
+    let changed = it.call("PATCH", &path, Some(&ann), Some(patch)).await;
+    assert_eq!((&changed.body["name"], &changed.body["budget"]), (&json!("desktop"), &Value::Null));
+    let rotated = it.call("POST", &format!("{path}/rotate"), Some(&ann), None).await;
+    assert_ne!(rotated.body["secret"].as_str().unwrap(), secret);
+    assert_eq!(it.call("DELETE", &path, Some(&ann), None).await.status, 204);
+    let list = it.call("GET", "/api/user/keys", Some(&ann), None).await;
+    assert_eq!(list.body, json!({"items": [], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn bad_keys_are_refused_by_field() {
+    let it = gateway().await;
+    let ann = it.token("ann", Role::User).await;
+    for (change, code, fault) in [
+        (json!({"name": ""}), "invalid_value", "name:"),
+        (json!({"name": "a\u{7}"}), "invalid_value", "name:"),
+        (json!({"rpm": 5}), "not_supported", "rpm:"),
+        (json!({"tpm": 5}), "not_supported", "tpm:"),
+        (json!({"expires_at": "2020-01-01T00:00:00Z"}), "invalid_value", "expires_at: lies in the past"),
+        (json!({"expires_at": "tomorrow"}), "invalid_body", "expires_at: \"tomorrow\" is not a moment"),
+        (json!({"models": []}), "invalid_value", "models:"),
+        (json!({"models": ["nothing"]}), "invalid_value", "there is no model \"nothing\""),
+        (json!({"ip_allow": ["192.0.2.0/33"]}), "invalid_value", "ip_allow: \"192.0.2.0/33\""),
+        (
+            json!({"budget": {"credits": "0", "period": "day"}}),
+            "invalid_value",
+            "budget.credits: must be above zero",
+        ),
+        (
+            json!({"budget": {"credits": "-1", "period": "day"}}),
+            "invalid_value",
+            "budget.credits: must be above zero",
+        ),
+        (json!({"budget": {"credits": 1, "period": "day"}}), "invalid_body", "budget.credits: invalid type"),
+        (
+            json!({"budget": {"credits": "0.0000000001", "period": "day"}}),
+            "invalid_body",
+            "more than nine decimals",
+        ),
+        (
+            json!({"budget": {"credits": "1", "period": "year"}}),
+            "invalid_body",
+            "budget.period: unknown variant",
+        ),
+        (json!({"quota": 5}), "invalid_body", "unknown field `quota`"),
+    ] {
+        let mut body = json!({"name": "laptop"});
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = it.call("POST", "/api/user/keys", Some(&ann), Some(body)).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.body["code"].as_str()),
+            (422, Some(code)),
+            "{}",
+            answer.body
+        );
+        assert!(answer.body["detail"].as_str().unwrap().contains(fault), "{}", answer.body);
+    }
+    for (path, code) in [
+        ("/api/user/keys/not-a-uuid", "invalid_path"),
+        ("/api/user/keys?limit=0", "invalid_query"),
+        ("/api/user/keys?limit=x", "invalid_query"),
+        ("/api/user/keys?cursor=x", "invalid_query"),
+        ("/api/user/keys?page=2", "invalid_query"),
+    ] {
+        let answer = it.call("GET", path, Some(&ann), None).await;
+        assert_eq!((answer.status.as_u16(), answer.body["code"].as_str()), (400, Some(code)), "{path}");
+    }
+    assert!(it.app.catalogue.load().keys.is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_plugs_in_the_preset_and_sets_prices() {
+    let it = gateway().await;
+    let admin = it.token("root", Role::Admin).await;
+    let admin = Some(admin.as_str());
+    let presets = it.call("GET", "/api/admin/providers/presets", admin, None).await;
+    assert_eq!(presets.body["items"][0]["name"], "Antinomy AI");
+    let body = json!({"preset": "antinomy", "api_key": "sk-upstream"});
+    let made = it.call("POST", "/api/admin/providers", admin, Some(body.clone())).await;
+    assert_eq!(
+        (made.status.as_u16(), &made.body["base_url"]),
+        (201, &json!("https://antinomy.ai/api/v1")),
+        "{}",
+        made.body
+    );
+    assert!(!made.body.to_string().contains("sk-upstream"));
+    assert_eq!(it.call("POST", "/api/admin/providers", admin, Some(body)).await.body["code"], "taken");
+    assert_eq!(
+        it.call("GET", "/api/models", None, None).await.body["items"],
+        json!([]),
+        "no price: not on offer"
+    );
+
+    let model = "anthropic/claude-3.7-sonnet:thinking";
+    let price = json!({"model": model, "prices": {"input": "3", "output": "15", "cache_read": "0.3"}});
+    let published = it.call("POST", "/api/admin/prices", admin, Some(price)).await;
+    assert_eq!(published.status, 201, "{}", published.body);
+    let offer = it.call("GET", "/api/models", None, None).await;
+    assert_eq!(offer.body["items"][0]["name"], model);
+    assert_eq!(offer.body["items"][0]["prices"], json!({"input": "3", "output": "15", "cache_read": "0.3"}));
+
+    let patch = json!({"display_name": "Sonnet", "max_output_tokens": 64000});
+    let path = format!("/api/admin/models?model={}", model.replace(':', "%3A"));
+    let changed = it.call("PATCH", &path, admin, Some(patch)).await;
+    assert_eq!(
+        (&changed.body["display_name"], &changed.body["providers"]),
+        (&json!("Sonnet"), &json!(["Antinomy AI"]))
+    );
+    let provider = format!("/api/admin/providers/{}", made.body["id"].as_str().unwrap());
+    let models = it.call("GET", &format!("{provider}/models"), admin, None).await;
+    assert_eq!(models.body["items"].as_array().unwrap().len(), 7);
+    let gone = it.call("DELETE", &format!("{provider}/models?model={model}"), admin, None).await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(it.call("GET", "/api/models", None, None).await.body["items"], json!([]));
+    assert_eq!(it.call("DELETE", &provider, admin, None).await.status, 204);
+    assert_eq!(it.call("GET", &provider, admin, None).await.status, 404);
+}
+
+#[tokio::test]
+async fn bad_providers_and_prices_are_refused_by_field() {
+    let it = gateway().await;
+    let admin = it.token("root", Role::Admin).await;
+    let good =
+        json!({"name": "p", "base_url": "http://127.0.0.1:1/v1", "api_key": "sk", "api_format": "openai"});
+    for (change, code, fault) in [
+        (json!({"api_format": "claude"}), "not_supported", "not supported yet: openai only"),
+        (json!({"api_format": "gemini"}), "not_supported", "not supported yet: openai only"),
+        (json!({"api_format": "custom"}), "not_supported", "not supported yet: openai only"),
+        (json!({"api_format": "soap"}), "invalid_body", "api_format: unknown variant `soap`"),
+        (json!({"base_url": "http://93.184.216.34"}), "invalid_value", "base_url:"),
+        (json!({"base_url": "https://a:b@127.0.0.1"}), "invalid_value", "base_url:"),
+        (json!({"name": " p"}), "invalid_value", "name:"),
+        (json!({"name": "x".repeat(201)}), "invalid_value", "name:"),
+        (json!({"api_key": "a b"}), "invalid_value", "api_key:"),
+        (json!({"weight": 0}), "invalid_value", "weight:"),
+        (json!({"priority": 3_000_000_000_i64}), "invalid_body", "priority:"),
+        (json!({"config": []}), "invalid_value", "config:"),
+        (json!({"preset": "nothing"}), "invalid_value", "preset:"),
+    ] {
+        let mut body = good.clone();
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = it.call("POST", "/api/admin/providers", Some(&admin), Some(body)).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.body["code"].as_str()),
+            (422, Some(code)),
+            "{}",
+            answer.body
+        );
+        assert!(answer.body["detail"].as_str().unwrap().contains(fault), "{}", answer.body);
+    }
+    let missing = json!({"api_key": "sk"});
+    let answer = it.call("POST", "/api/admin/providers", Some(&admin), Some(missing)).await;
+    assert_eq!(answer.body["detail"], "name: is needed without a preset");
+    assert!(it.app.directory.providers().await.unwrap().is_empty());
+
+    let made = it.call("POST", "/api/admin/providers", Some(&admin), Some(good)).await;
+    let path = format!("/api/admin/providers/{}/models", made.body["id"].as_str().unwrap());
+    let model = json!({"model_name": "m", "cost": {"input": "1", "output": "2"}});
+    assert_eq!(it.call("POST", &path, Some(&admin), Some(model)).await.status, 201);
+    for (body, fault) in [
+        (json!({"model": "x", "prices": {"input": "1", "output": "1"}}), "model: there is no such model"),
+        (json!({"model": "m", "prices": {"input": "-1", "output": "1"}}), "prices: the price of input"),
+        (json!({"model": "m", "prices": {"input": 1, "output": "1"}}), "prices.input: invalid type"),
+        (
+            json!({"model": "m", "prices": {"input": "1", "output": "1"}, "effective_from": "2020-01-01T00:00:00Z"}),
+            "effective_from: lies in the past",
+        ),
+    ] {
+        let answer = it.call("POST", "/api/admin/prices", Some(&admin), Some(body)).await;
+        assert_eq!(answer.status, 422);
+        assert!(answer.body["detail"].as_str().unwrap().contains(fault), "{}", answer.body);
+    }
+    assert!(it.app.directory.price_versions(None, None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_provider_is_tried_with_its_key() {
+    let it = gateway().await;
+    let admin = it.token("root", Role::Admin).await;
+    let models = |headers: HeaderMap| async move {
+        if headers["authorization"] == "Bearer sk-good" { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let simulator = Router::new().route("/v1/models", axum::routing::get(models));
+    tokio::spawn(async move { axum::serve(listener, simulator).await });
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (name, base_url, key, ok, status) in [
+        ("good", format!("http://{address}/v1"), "sk-good", true, json!(200)),
+        ("bad key", format!("http://{address}/v1"), "sk-bad", false, json!(401)),
+        ("away", format!("http://{closed}/v1"), "sk-good", false, Value::Null),
+    ] {
+        let body = json!({"name": name, "base_url": base_url, "api_key": key, "api_format": "openai"});
+        let made = it.call("POST", "/api/admin/providers", Some(&admin), Some(body)).await;
+        let path = format!("/api/admin/providers/{}/test", made.body["id"].as_str().unwrap());
+        let tried = it.call("POST", &path, Some(&admin), None).await;
+        assert_eq!(
+            (&tried.body["ok"], &tried.body["status"]),
+            (&json!(ok), &status),
+            "{name}: {}",
+            tried.body
+        );
+        assert_eq!(tried.body["error"].is_null(), ok, "{}", tried.body);
+    }
+}
+
+#[tokio::test]
+async fn acts_reach_the_audit_stream_and_leave_the_outbox() {
+    let it = gateway().await;
+    let admin = it.token("root", Role::Admin).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let keeper = tokio::spawn(it.app.directory.clone().keep_fresh(it.app.audit.clone(), stop.clone()));
+    let put = it.call("PUT", "/api/admin/groups/vip", Some(&admin), Some(json!({"multiplier": "0.9"}))).await;
+    assert_eq!(put.status, 200, "{}", put.body);
+    stop.cancel();
+    keeper.await.unwrap();
+    let waiting = it.app.db.fetch_one("SELECT COUNT(*) AS n FROM audit_outbox", &[]).await.unwrap();
+    assert_eq!(waiting.int("n").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_admin_changes_users_and_groups() {
+    let it = gateway().await;
+    let (admin, ann) = (it.token("root", Role::Admin).await, it.token("ann", Role::User).await);
+    let id = it.call("GET", "/api/user/self", Some(&ann), None).await.body["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/admin/users/{id}");
+    for multiplier in ["-1", "1001", "0.1234567", "1e2", ""] {
+        let body = json!({"multiplier": multiplier});
+        assert_eq!(
+            it.call("PUT", "/api/admin/groups/vip", Some(&admin), Some(body)).await.status,
+            422,
+            "{multiplier}"
+        );
+    }
+    let answer = it.call("PATCH", &path, Some(&admin), Some(json!({"group": "vip"}))).await;
+    assert_eq!(answer.body["detail"], "group: there is no such group");
+    it.call("PUT", "/api/admin/groups/vip", Some(&admin), Some(json!({"multiplier": "0.90"}))).await;
+    let groups = it.call("GET", "/api/admin/groups", Some(&admin), None).await;
+    assert_eq!(groups.body["items"][1], json!({"name": "vip", "multiplier": "0.9"}));
+    let changed =
+        it.call("PATCH", &path, Some(&admin), Some(json!({"group": "vip", "status": "disabled"}))).await;
+    assert_eq!((&changed.body["group"], &changed.body["status"]), (&json!("vip"), &json!("disabled")));
+    assert_eq!(it.call("GET", "/api/user/self", Some(&ann), None).await.status, 401);
+    let login = json!({"login": "ann", "password": "correct horse"});
+    assert_eq!(it.call("POST", "/api/user/login", None, Some(login)).await.body["code"], "account_disabled");
+    let found = it.call("GET", "/api/admin/users?q=AN&status=disabled", Some(&admin), None).await;
+    assert_eq!(found.body["items"].as_array().unwrap().len(), 1);
+    let me =
+        it.call("GET", "/api/user/self", Some(&admin), None).await.body["id"].as_str().unwrap().to_owned();
+    let body = Some(json!({"role": "user"}));
+    let answer = it.call("PATCH", &format!("/api/admin/users/{me}"), Some(&admin), body).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["code"]), (409, &json!("last_admin")));
+}

@@ -1,0 +1,692 @@
+//! Usage: the caller's calls, their sums, and a receipt for each.
+//!
+//! May not touch: what providers take from the operator, nor who they are; that is the operator's.
+//! Claims: a receipt's lines add up to its charge exactly, with the one rounding shown; nobody sees another's.
+
+use crate::app::App;
+use crate::body::{Json, Page, Path, Query};
+use crate::directory::words;
+use crate::http::billing::SumTooLarge;
+use crate::http::reading::{Period, page_of, paging, parameter, reached};
+use crate::http::topup::OneQuery;
+use crate::problem::Problem;
+use crate::session::Caller;
+use axum::extract::State;
+use domain::usage::Attempt;
+use domain::{Credits, KeyId, Label, Moment, Outcome, RequestId, Tokens, UsageSource};
+use projections::usage::{self, Receipt, StatsFilter, UsageBy, UsageFilter, UsageStat};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+/// The routes of this room.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_usage))
+        .routes(routes!(get_usage_stats))
+        .routes(routes!(get_receipt))
+}
+
+words! {
+    /// How a call ended.
+    UsageOutcome {
+        /// The caller got a whole answer.
+        Completed = "completed",
+        /// The caller left before the end.
+        ClientGone = "client_gone",
+        /// The provider failed or broke off.
+        ProviderError = "provider_error",
+        /// The gateway itself ended during the call.
+        Interrupted = "interrupted",
+        /// The provider refused the request.
+        Refused = "refused",
+    }
+
+    /// Where the token counts come from.
+    CountSource {
+        /// The provider's own counts.
+        Provider = "provider",
+        /// The gateway's estimate from what was delivered.
+        Estimated = "estimated",
+    }
+
+    /// What statistics are grouped by.
+    UsageGroup {
+        /// An hour.
+        Hour = "hour",
+        /// A day in the operator's time zone.
+        Day = "day",
+        /// A model.
+        Model = "model",
+        /// A key.
+        Key = "key",
+    }
+}
+
+impl From<Outcome> for UsageOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Completed => Self::Completed,
+            Outcome::ClientGone => Self::ClientGone,
+            Outcome::ProviderError => Self::ProviderError,
+            Outcome::Interrupted => Self::Interrupted,
+            Outcome::Refused => Self::Refused,
+        }
+    }
+}
+
+impl From<UsageOutcome> for Outcome {
+    fn from(outcome: UsageOutcome) -> Self {
+        match outcome {
+            UsageOutcome::Completed => Self::Completed,
+            UsageOutcome::ClientGone => Self::ClientGone,
+            UsageOutcome::ProviderError => Self::ProviderError,
+            UsageOutcome::Interrupted => Self::Interrupted,
+            UsageOutcome::Refused => Self::Refused,
+        }
+    }
+}
+
+impl From<UsageSource> for CountSource {
+    fn from(source: UsageSource) -> Self {
+        match source {
+            UsageSource::Provider => Self::Provider,
+            UsageSource::Estimated => Self::Estimated,
+        }
+    }
+}
+
+impl From<UsageGroup> for UsageBy {
+    fn from(group: UsageGroup) -> Self {
+        match group {
+            UsageGroup::Hour => Self::Hour,
+            UsageGroup::Day => Self::Day,
+            UsageGroup::Model => Self::Model,
+            UsageGroup::Key => Self::Key,
+        }
+    }
+}
+
+/// Tokens, each in exactly one class.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct TokensView {
+    /// Plain prompt tokens.
+    input: u64,
+    /// Prompt tokens read from a cache.
+    cache_read: u64,
+    /// Prompt tokens written to a cache.
+    cache_write: u64,
+    /// Prompt tokens written to a cache for an hour.
+    cache_write_1h: u64,
+    /// Visible generated tokens.
+    output: u64,
+    /// Generated tokens spent on reasoning.
+    reasoning: u64,
+    /// Image tokens in the prompt.
+    image_input: u64,
+    /// Generated image tokens.
+    image_output: u64,
+    /// Audio tokens in the prompt.
+    audio_input: u64,
+    /// Generated audio tokens.
+    audio_output: u64,
+    /// All of the prompt.
+    input_total: u64,
+    /// All that was generated.
+    output_total: u64,
+}
+
+impl From<Tokens> for TokensView {
+    fn from(it: Tokens) -> Self {
+        Self {
+            input: it.input,
+            cache_read: it.cache_read,
+            cache_write: it.cache_write,
+            cache_write_1h: it.cache_write_1h,
+            output: it.output,
+            reasoning: it.reasoning,
+            image_input: it.image_input,
+            image_output: it.image_output,
+            audio_input: it.audio_input,
+            audio_output: it.audio_output,
+            input_total: it.input_total(),
+            output_total: it.output_total(),
+        }
+    }
+}
+
+/// A call.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct UsageView {
+    /// Its id: the `x-request-id` of its answer.
+    #[schema(value_type = Uuid)]
+    id: RequestId,
+    /// When it ended.
+    #[schema(value_type = String, format = DateTime)]
+    at: Moment,
+    /// The key that made it.
+    #[schema(value_type = Uuid)]
+    key: KeyId,
+    /// The model asked for.
+    model: String,
+    /// The endpoint called.
+    #[schema(example = "/v1/chat/completions")]
+    endpoint: String,
+    /// Tokens by class.
+    tokens: TokensView,
+    /// What it costs, a decimal string of credits.
+    #[schema(example = "0.000465")]
+    charge: String,
+    /// What the account paid of it.
+    paid: String,
+    /// What the operator bore of it, because nothing was left to pay with.
+    uncovered: String,
+    /// How it ended.
+    outcome: UsageOutcome,
+    /// Where the counts come from.
+    usage_source: CountSource,
+    /// Streamed?
+    stream: bool,
+    /// The HTTP status of the answer.
+    status: u16,
+    /// Time to the first byte, in milliseconds.
+    ttft_ms: Option<u64>,
+    /// Time from the request to the end, in milliseconds.
+    duration_ms: u64,
+    /// Where it stands on the log.
+    event_seq: u64,
+}
+
+impl From<&Receipt> for UsageView {
+    fn from(receipt: &Receipt) -> Self {
+        let usage = &receipt.record.usage;
+        Self {
+            id: usage.request,
+            at: usage.at,
+            key: usage.key,
+            model: usage.model.to_string(),
+            endpoint: usage.endpoint.to_string(),
+            tokens: usage.tokens.into(),
+            charge: usage.charge.to_string(),
+            paid: receipt.record.paid().to_string(),
+            uncovered: receipt.record.uncovered.to_string(),
+            outcome: usage.outcome.into(),
+            usage_source: usage.usage_source.into(),
+            stream: usage.stream,
+            status: usage.status,
+            ttft_ms: usage.ttft_ms,
+            duration_ms: usage.duration_ms,
+            event_seq: receipt.event_seq,
+        }
+    }
+}
+
+/// Which calls are wanted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct UsageQuery {
+    /// Ended at this moment or later: RFC 3339, or a date in the operator's time zone.
+    from: Option<String>,
+    /// Ended before this moment; a date includes that day.
+    to: Option<String>,
+    /// Only by this key.
+    key: Option<Uuid>,
+    /// Only of this model.
+    model: Option<String>,
+    /// Only with this outcome.
+    outcome: Option<UsageOutcome>,
+    /// How many at most: 1 to 100, else 20.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Wait until everything up to this position is in the answer.
+    after: Option<u64>,
+}
+
+/// The caller's calls, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/user/usage",
+    tag = "usage",
+    params(UsageQuery),
+    responses((status = 200, body = Page<UsageView>))
+)]
+async fn list_usage(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<UsageQuery>,
+) -> Result<Json<Page<UsageView>>, Problem> {
+    let paging = paging(query.limit, query.cursor.as_deref())?;
+    let period = Period::parse(&app, query.from.as_deref(), query.to.as_deref())?;
+    let filter = UsageFilter {
+        account: Some(caller.user),
+        key: query.key.map(KeyId::from_uuid),
+        model: label("model", query.model)?,
+        outcome: query.outcome.map(Into::into),
+        from: period.from,
+        to: period.to,
+    };
+    reached(&app, query.after).await?;
+    let page = usage::list(&app.db, &filter, &paging).await?;
+    Ok(Json(page_of(page, |receipt| UsageView::from(&receipt))))
+}
+
+fn label(name: &str, text: Option<String>) -> Result<Option<Label>, Problem> {
+    text.map(|text| parameter(name, Label::try_new(text))).transpose()
+}
+
+/// A call with the arithmetic of its charge.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ReceiptView {
+    /// The call.
+    #[serde(flatten)]
+    usage: UsageView,
+    /// What each class of tokens costs.
+    lines: Vec<ReceiptLine>,
+    /// The lines together, exactly.
+    #[schema(example = "0.000465")]
+    sum: String,
+    /// The multiplier of the caller's group.
+    #[schema(example = "1")]
+    multiplier: String,
+    /// `sum × multiplier`, exactly.
+    #[schema(example = "0.000465")]
+    exact: String,
+    /// The one rounding.
+    #[schema(example = "half to even, to 0.000000001")]
+    rounding: &'static str,
+    /// `exact`, rounded. It differs from `charge` where the metering policy charges nothing.
+    #[schema(example = "0.000465")]
+    rounded: String,
+    /// The version of the price list.
+    #[schema(value_type = Uuid)]
+    price_version: domain::PriceVersionId,
+    /// Every try to get an answer, the last one being it.
+    attempts: Vec<AttemptView>,
+    /// The lease that was charged.
+    #[schema(value_type = Uuid)]
+    lease: domain::LeaseId,
+    /// The record's number within the lease.
+    n: u64,
+    /// When it was reported to the ledger.
+    #[schema(value_type = String, format = DateTime)]
+    reported_at: Moment,
+}
+
+/// A line of a receipt.
+#[derive(Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+struct ReceiptLine {
+    /// A class of tokens, or `per_call`.
+    #[schema(example = "input")]
+    class: &'static str,
+    /// How many tokens; 1 for `per_call`.
+    quantity: u64,
+    /// Credits per `per`.
+    #[schema(example = "3")]
+    unit_price: String,
+    /// What the price is for.
+    #[schema(example = "1000000 tokens")]
+    per: &'static str,
+    /// `quantity × unit_price ÷ per`, exactly.
+    #[schema(example = "0.000036")]
+    amount: String,
+}
+
+/// One try to get an answer.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct AttemptView {
+    /// The HTTP status of the answer, if there was one.
+    status: Option<u16>,
+    /// What went wrong, if anything; a short code.
+    error: Option<String>,
+    /// Time it took, in milliseconds.
+    duration_ms: u64,
+}
+
+impl From<&Attempt> for AttemptView {
+    fn from(it: &Attempt) -> Self {
+        let error = it.error.as_ref().map(ToString::to_string);
+        Self { status: it.status, error, duration_ms: it.duration_ms }
+    }
+}
+
+/// The arithmetic of a charge.
+#[derive(Debug)]
+struct Arithmetic {
+    lines: Vec<ReceiptLine>,
+    sum: Exact,
+    exact: Exact,
+}
+
+/// An exact decimal: an integer and how many of its digits are decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Exact {
+    units: i128,
+    decimals: usize,
+}
+
+impl std::fmt::Display for Exact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = if self.units < 0 { "-" } else { "" };
+        let digits = format!("{:0>width$}", self.units.unsigned_abs(), width = self.decimals + 1);
+        let (whole, decimals) = digits.split_at(digits.len() - self.decimals);
+        match decimals.trim_end_matches('0') {
+            "" => write!(f, "{sign}{whole}"),
+            decimals => write!(f, "{sign}{whole}.{decimals}"),
+        }
+    }
+}
+
+/// A decimal as an integer of that many decimals; `None` where it has more, or does not fit.
+fn scaled(value: Decimal, decimals: u32) -> Option<i128> {
+    let value = value.normalize();
+    value.mantissa().checked_mul(10_i128.checked_pow(decimals.checked_sub(value.scale())?)?)
+}
+
+/// Writes out what [`domain::UnitPrices::charge`] computes, in the same integers. `None`: it does not fit, which the
+/// charge itself would have been refused for.
+fn arithmetic(receipt: &Receipt) -> Option<Arithmetic> {
+    let usage = &receipt.record.usage;
+    let mut lines = Vec::new();
+    let mut sum = 0_i128;
+    // Prices have nine decimals, per million tokens: a line counts 1e-15 credits.
+    let tokens = usage.unit_prices.lines(&usage.tokens).into_iter();
+    let tokens =
+        tokens.map(|(class, count, price)| (class, count, price, "1000000 tokens", i128::from(count)));
+    let per_call = usage.unit_prices.per_call;
+    let call = (!per_call.is_zero()).then_some(("per_call", 1, per_call, "call", 1_000_000));
+    for (class, quantity, price, per, factor) in tokens.chain(call) {
+        let units = scaled(price, 9)?.checked_mul(factor)?;
+        sum = sum.checked_add(units)?;
+        let amount = Exact { units, decimals: 15 }.to_string();
+        lines.push(ReceiptLine { class, quantity, unit_price: price.normalize().to_string(), per, amount });
+    }
+    let exact = sum.checked_mul(scaled(usage.multiplier, 6)?)?;
+    Some(Arithmetic {
+        lines,
+        sum: Exact { units: sum, decimals: 15 },
+        exact: Exact { units: exact, decimals: 21 },
+    })
+}
+
+/// A charge that cannot be derived again from its record.
+#[derive(Debug, thiserror::Error)]
+#[error("the charge of a usage record cannot be derived again")]
+struct Underivable(#[source] Option<domain::price::PriceError>);
+
+/// The receipt of one of the caller's calls: how its charge follows from its tokens.
+#[utoipa::path(
+    get,
+    path = "/api/user/usage/{id}",
+    tag = "usage",
+    params(("id" = Uuid, Path, description = "The `x-request-id` of the call"), OneQuery),
+    responses((status = 200, body = ReceiptView))
+)]
+async fn get_receipt(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+    Query(query): Query<OneQuery>,
+) -> Result<Json<ReceiptView>, Problem> {
+    reached(&app, query.after).await?;
+    let receipt = usage::get(&app.db, caller.user, RequestId::from_uuid(id)).await?;
+    let receipt = receipt.ok_or_else(|| Problem::not_found("no such usage record"))?;
+    Ok(Json(receipt_view(&receipt).map_err(|error| Problem::internal(&error))?))
+}
+
+fn receipt_view(receipt: &Receipt) -> Result<ReceiptView, Underivable> {
+    let Arithmetic { lines, sum, exact } = arithmetic(receipt).ok_or(Underivable(None))?;
+    let record = &receipt.record;
+    let rounded = record.usage.derived_charge().map_err(|error| Underivable(Some(error)))?;
+    Ok(ReceiptView {
+        usage: receipt.into(),
+        lines,
+        sum: sum.to_string(),
+        multiplier: record.usage.multiplier.normalize().to_string(),
+        exact: exact.to_string(),
+        rounding: "half to even, to 0.000000001",
+        rounded: rounded.to_string(),
+        price_version: record.usage.price_version,
+        attempts: record.usage.attempts.iter().map(Into::into).collect(),
+        lease: record.lease,
+        n: record.n,
+        reported_at: receipt.reported_at,
+    })
+}
+
+/// Which statistics are wanted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct UsageStatsQuery {
+    /// From this moment: RFC 3339, or a date in the operator's time zone. Hours that touch the period count whole.
+    from: Option<String>,
+    /// Before this moment; a date includes that day.
+    to: Option<String>,
+    /// Only by this key.
+    key: Option<Uuid>,
+    /// Only of this model.
+    model: Option<String>,
+    /// Grouped by; a day where absent.
+    by: Option<UsageGroup>,
+    /// Wait until everything up to this position is in the answer.
+    after: Option<u64>,
+}
+
+/// The caller's statistics.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct UsageStats {
+    /// What they are grouped by.
+    by: UsageGroup,
+    /// The groups: hours and days newest first, models and keys by what was paid.
+    items: Vec<UsageStatView>,
+    /// All groups together.
+    total: UsageStatView,
+}
+
+/// Usage in one group. Amounts are decimal strings of credits.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct UsageStatView {
+    /// The hour, day, model or key; `total` for the sum.
+    #[schema(example = "2026-11-22")]
+    bucket: String,
+    /// Calls.
+    calls: u64,
+    /// Calls that the gateway or a provider failed.
+    errors: u64,
+    /// Tokens by class.
+    tokens: TokensView,
+    /// What the calls cost.
+    charge: String,
+    /// What the account paid of it.
+    paid: String,
+}
+
+impl From<&UsageStat> for UsageStatView {
+    fn from(it: &UsageStat) -> Self {
+        Self {
+            bucket: it.bucket.clone(),
+            calls: it.calls,
+            errors: it.errors,
+            tokens: it.tokens.into(),
+            charge: it.charge.to_string(),
+            paid: it.paid.to_string(),
+        }
+    }
+}
+
+/// The caller's usage by hour, day, model or key.
+#[utoipa::path(
+    get,
+    path = "/api/user/usage/stats",
+    tag = "usage",
+    params(UsageStatsQuery),
+    responses((status = 200, body = UsageStats))
+)]
+async fn get_usage_stats(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<UsageStatsQuery>,
+) -> Result<Json<UsageStats>, Problem> {
+    let period = Period::parse(&app, query.from.as_deref(), query.to.as_deref())?;
+    let filter = StatsFilter {
+        account: Some(caller.user),
+        key: query.key.map(KeyId::from_uuid),
+        model: label("model", query.model)?,
+        from: period.from,
+        to: period.to,
+    };
+    let by = query.by.unwrap_or(UsageGroup::Day);
+    reached(&app, query.after).await?;
+    let stats = usage::stats(&app.db, &filter, by.into()).await?;
+    let total = sum(&stats).ok_or_else(|| Problem::internal(&SumTooLarge))?;
+    Ok(Json(UsageStats { by, items: stats.iter().map(Into::into).collect(), total: (&total).into() }))
+}
+
+fn sum(stats: &[UsageStat]) -> Option<UsageStat> {
+    let start = UsageStat {
+        bucket: "total".to_owned(),
+        calls: 0,
+        errors: 0,
+        tokens: Tokens::default(),
+        charge: Credits::ZERO,
+        paid: Credits::ZERO,
+        uncovered: Credits::ZERO,
+        cost: Credits::ZERO,
+    };
+    stats.iter().try_fold(start, |sum, it| {
+        let (a, b) = (sum.tokens, it.tokens);
+        Some(UsageStat {
+            calls: sum.calls.checked_add(it.calls)?,
+            errors: sum.errors.checked_add(it.errors)?,
+            tokens: Tokens {
+                input: a.input.checked_add(b.input)?,
+                cache_read: a.cache_read.checked_add(b.cache_read)?,
+                cache_write: a.cache_write.checked_add(b.cache_write)?,
+                cache_write_1h: a.cache_write_1h.checked_add(b.cache_write_1h)?,
+                output: a.output.checked_add(b.output)?,
+                reasoning: a.reasoning.checked_add(b.reasoning)?,
+                image_input: a.image_input.checked_add(b.image_input)?,
+                image_output: a.image_output.checked_add(b.image_output)?,
+                audio_input: a.audio_input.checked_add(b.audio_input)?,
+                audio_output: a.audio_output.checked_add(b.audio_output)?,
+            },
+            charge: sum.charge.checked_add(it.charge)?,
+            paid: sum.paid.checked_add(it.paid)?,
+            uncovered: sum.uncovered.checked_add(it.uncovered)?,
+            cost: sum.cost.checked_add(it.cost)?,
+            bucket: sum.bucket,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::price::PriceList;
+    use domain::usage::Usage;
+    use domain::{AccountId, LeaseId, PriceVersionId, UsageRecord};
+
+    fn decimal(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    fn receipt(tokens: Tokens, prices: PriceList, multiplier: &str) -> Receipt {
+        let label = |text: &str| Label::try_new(text).unwrap();
+        let unit_prices = prices.resolve();
+        let multiplier = decimal(multiplier);
+        let charge = unit_prices.charge(&tokens, multiplier).unwrap();
+        let usage = Usage {
+            request: RequestId::from_uuid(Uuid::from_u128(1)),
+            at: Moment::from_micros(0),
+            key: KeyId::from_uuid(Uuid::from_u128(2)),
+            model: label("m"),
+            provider: label("provider-name"),
+            upstream_model: label("upstream-name"),
+            endpoint: label("/v1/chat/completions"),
+            tokens,
+            price_version: PriceVersionId::from_uuid(Uuid::from_u128(3)),
+            unit_prices: unit_prices.clone(),
+            multiplier,
+            charge,
+            cost: Credits::from_nano(777),
+            cost_prices: Some(unit_prices),
+            outcome: Outcome::Completed,
+            usage_source: UsageSource::Provider,
+            stream: false,
+            status: 200,
+            ttft_ms: None,
+            duration_ms: 5,
+            attempts: vec![Attempt {
+                provider: label("provider-name"),
+                status: Some(200),
+                error: None,
+                duration_ms: 5,
+            }],
+        };
+        Receipt {
+            late: false,
+            event_seq: 9,
+            reported_at: Moment::from_micros(0),
+            record: UsageRecord {
+                account: AccountId::from_uuid(Uuid::from_u128(4)),
+                lease: LeaseId::from_uuid(Uuid::from_u128(5)),
+                n: 1,
+                spent: charge,
+                uncovered: Credits::ZERO,
+                usage,
+            },
+        }
+    }
+
+    #[test]
+    fn lines_add_up_to_the_charge_exactly() {
+        let tokens = Tokens { input: 7, cache_read: 1_000_003, output: 11, ..Tokens::default() };
+        let prices = PriceList {
+            cache_read: Some(decimal("0.300000001")),
+            per_call: Some(decimal("0.001")),
+            ..PriceList::plain(decimal("3"), decimal("15"))
+        };
+        let view = receipt_view(&receipt(tokens, prices, "1.5")).unwrap();
+        let lines: Vec<_> = view.lines.iter().map(|it| (it.class, it.quantity, it.amount.as_str())).collect();
+        assert_eq!(
+            lines,
+            [
+                ("input", 7, "0.000021"),
+                ("cache_read", 1_000_003, "0.300000901000003"),
+                ("output", 11, "0.000165"),
+                ("per_call", 1, "0.001"),
+            ]
+        );
+        let total: Decimal = view.lines.iter().map(|it| decimal(&it.amount)).sum();
+        assert_eq!(total, decimal(&view.sum));
+        assert_eq!(view.sum, "0.301186901000003");
+        assert_eq!(view.exact, "0.4517803515000045");
+        assert_eq!((view.rounded.as_str(), view.usage.charge.as_str()), ("0.451780352", "0.451780352"));
+    }
+
+    #[test]
+    fn a_half_goes_to_the_even_nano_and_nothing_is_nothing() {
+        // 0.5 and 1.5 nano-credits: one token at 0.0005 and 0.0015 a million.
+        for (price, exact, rounded) in
+            [("0.0005", "0.0000000005", "0"), ("0.0015", "0.0000000015", "0.000000002"), ("0", "0", "0")]
+        {
+            let tokens = Tokens { input: 1, ..Tokens::default() };
+            let receipt = receipt(tokens, PriceList::plain(decimal(price), Decimal::ZERO), "1");
+            let view = receipt_view(&receipt).unwrap();
+            assert_eq!((view.exact.as_str(), view.rounded.as_str()), (exact, rounded));
+        }
+    }
+
+    #[test]
+    fn what_a_provider_takes_and_who_it_is_stays_the_operators() {
+        let tokens = Tokens { input: 1, ..Tokens::default() };
+        let receipt = receipt(tokens, PriceList::plain(decimal("3"), decimal("15")), "1");
+        let json = serde_json::to_string(&receipt_view(&receipt).unwrap()).unwrap();
+        for secret in ["cost", "provider-name", "upstream-name", "0.000000777"] {
+            assert!(!json.contains(secret), "{secret} in {json}");
+        }
+    }
+}

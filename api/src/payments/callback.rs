@@ -1,0 +1,305 @@
+//! The callback road: what happens to every message of a payment gateway.
+//!
+//! Store raw in INBOX (acknowledged) → verify signature, merchant, order, amount, currency → one command to the ledger
+//! → the success word, only after the durable append. Anything else answers failure, so that the gateway tries again.
+//! May not touch: HTTP; a callback arrives as [`RawCallback`], so that a stored one can take the same road again.
+//! Claims: a callback that is not believed changes nothing but INBOX; a verified payment ends as credits or in suspense,
+//! never nowhere; a hundred identical callbacks make one credit.
+
+use super::channel::{CallbackFault, Channel, Notice, Payment, Verdict};
+use crate::app::App;
+use axum::http::StatusCode;
+use domain::account::event::CloseReason;
+use domain::event::PaymentSuspended;
+use domain::{Actor, ActorKind, Command, Label, OrderId, Reason, Refusal, SuspenseEvent};
+use ledger::{LedgerError, RawCallback};
+use projections::top_ups::{self, TopUpOrder};
+use std::time::Duration;
+
+/// How long a callback waits for the projection to reach the end of the log before it is sent away to come again.
+/// Gateways hang up after five seconds or more.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How the road ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// The payment is credited, now or since an earlier callback.
+    Credited,
+    /// The order is closed, now or since an earlier callback.
+    Closed,
+    /// There was nothing to decide.
+    Noted,
+    /// The callback is not believed.
+    NotBelieved(CallbackFault),
+    /// The gateway closes an order that we do not have.
+    UnknownOrder,
+    /// The payment is real and fits no order; it is in suspense.
+    Suspended {
+        /// A stable word: why.
+        code: &'static str,
+    },
+    /// We could not finish; the next try can.
+    Later(Trouble),
+}
+
+/// What kept a callback from being decided.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The log.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The tables.
+    #[error(transparent)]
+    Database(#[from] projections::DatabaseError),
+    /// The tables trail the log: an order could be too young to be seen.
+    #[error("the projections did not reach the end of the log in time")]
+    Trailing,
+    /// A text that cannot be written to the log.
+    #[error(transparent)]
+    Text(#[from] domain::text::TextError),
+}
+
+impl Ending {
+    /// What the gateway hears.
+    pub fn notice(&self) -> Notice {
+        let code = match self {
+            Self::Credited | Self::Closed | Self::Noted => return Notice::Done,
+            Self::NotBelieved(CallbackFault::NoSecret) => "channel_has_no_secret",
+            Self::NotBelieved(CallbackFault::BadSignature) => "bad_signature",
+            Self::NotBelieved(CallbackFault::WrongMerchant) => "wrong_merchant",
+            Self::NotBelieved(CallbackFault::Malformed(_)) => "malformed",
+            Self::UnknownOrder => "unknown_order",
+            Self::Suspended { code } => code,
+            Self::Later(_) => "try_again",
+        };
+        Notice::Failed { code }
+    }
+
+    /// The HTTP status of the answer. Gateways take anything but 200 for a failure.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Credited | Self::Closed | Self::Noted => StatusCode::OK,
+            Self::NotBelieved(CallbackFault::Malformed(_)) => StatusCode::BAD_REQUEST,
+            Self::NotBelieved(CallbackFault::BadSignature | CallbackFault::WrongMerchant) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::UnknownOrder | Self::Suspended { code: "unknown_order" } => StatusCode::NOT_FOUND,
+            Self::Suspended { .. } => StatusCode::CONFLICT,
+            Self::NotBelieved(CallbackFault::NoSecret) | Self::Later(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// Takes a fresh callback down the whole road.
+pub async fn take(app: &App, channel: &dyn Channel, callback: &RawCallback) -> Ending {
+    match app.inbox.store(channel.name(), callback).await {
+        Ok(inbox) => judge(app, channel, callback, inbox).await,
+        Err(error) => {
+            tracing::error!(channel = %channel.name(), %error, "a payment callback could not be stored");
+            Ending::Later(error.into())
+        }
+    }
+}
+
+/// Judges a callback that lies in INBOX at `inbox`.
+pub async fn judge(app: &App, channel: &dyn Channel, callback: &RawCallback, inbox: u64) -> Ending {
+    let name = channel.name();
+    let verdict = match channel.read_callback(callback) {
+        Ok(verdict) => verdict,
+        // Anybody can send an unsigned one; a signed one that is wrong is somebody's mistake to be looked into.
+        Err(fault @ (CallbackFault::BadSignature | CallbackFault::NoSecret)) => {
+            tracing::warn!(channel = %name, inbox, "a payment callback is not believed: {fault}");
+            return Ending::NotBelieved(fault);
+        }
+        Err(fault @ (CallbackFault::WrongMerchant | CallbackFault::Malformed(_))) => {
+            tracing::error!(channel = %name, inbox, "a signed payment callback cannot be used: {fault}");
+            return Ending::NotBelieved(fault);
+        }
+    };
+    let decided = match verdict {
+        Verdict::Paid(payment) => credit(app, channel, payment, inbox).await,
+        Verdict::Closed { order, reason } => close(app, channel, &order, reason, inbox).await,
+        Verdict::Pending { .. } => Ok(Ending::Noted),
+    };
+    decided.unwrap_or_else(|trouble| {
+        tracing::error!(channel = %name, inbox, "a payment callback could not be decided: {trouble}");
+        Ending::Later(trouble)
+    })
+}
+
+async fn credit(app: &App, channel: &dyn Channel, payment: Payment, inbox: u64) -> Result<Ending, Trouble> {
+    let Some(order) = find_number(app, &payment.order).await? else {
+        return suspend(app, channel, payment, inbox, "unknown_order", "no such order".into()).await;
+    };
+    let command = Command::CompleteTopUp {
+        order: order.order,
+        channel: channel.name().clone(),
+        provider_txn: payment.provider_txn.clone(),
+        paid: payment.paid,
+    };
+    match app.ledger.execute(order.account, command, actor(channel)?, None).await {
+        Ok(receipt) => {
+            tracing::info!(
+                channel = %channel.name(),
+                account = %order.account,
+                order = %order.order,
+                provider_txn = %payment.provider_txn,
+                paid = %payment.paid,
+                sequence = receipt.recorded.sequence,
+                repeated = receipt.repeated,
+                "payment credited"
+            );
+            Ok(Ending::Credited)
+        }
+        Err(LedgerError::Refused(refusal)) => {
+            let (code, why) = (code_of(&refusal), refusal.to_string());
+            suspend(app, channel, payment, inbox, code, why).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn close(
+    app: &App,
+    channel: &dyn Channel,
+    number: &Label,
+    reason: CloseReason,
+    inbox: u64,
+) -> Result<Ending, Trouble> {
+    // The command does not name the channel, so a channel may close its own orders only by this check.
+    let order = find_number(app, number).await?;
+    let Some(order) = order.filter(|order| order.channel == *channel.name()) else {
+        tracing::error!(channel = %channel.name(), order = %number, inbox, "a gateway closes an order it does not have");
+        return Ok(Ending::UnknownOrder);
+    };
+    let command = Command::CloseTopUp { order: order.order, reason };
+    match app.ledger.execute(order.account, command, actor(channel)?, None).await {
+        Ok(_) => Ok(Ending::Closed),
+        // The order's end is durable already, and a paid order stays paid whatever comes later or out of order: to have
+        // this told again would not change it.
+        Err(LedgerError::Refused(Refusal::OrderPaid(_))) => {
+            tracing::warn!(channel = %channel.name(), order = %number, inbox, "a gateway closes an order that is paid");
+            Ok(Ending::Noted)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn find_number(app: &App, number: &Label) -> Result<Option<TopUpOrder>, Trouble> {
+    match order_of(number) {
+        Some(id) => find(app, id).await,
+        None => Ok(None),
+    }
+}
+
+/// An order, whoever it belongs to.
+///
+/// The tables may trail the log by a moment, so an order that is not there is looked for again once they have reached
+/// the log's end: only then is it unknown. An order is on the log before its number is told to anyone.
+pub async fn find(app: &App, id: OrderId) -> Result<Option<TopUpOrder>, Trouble> {
+    if let Some(order) = top_ups::find(&app.db, id).await? {
+        return Ok(Some(order));
+    }
+    let end = app.ledger.log().identity().await?.last_sequence;
+    if !app.projector.wait_for(end, PATIENCE).await {
+        return Err(Trouble::Trailing);
+    }
+    Ok(top_ups::find(&app.db, id).await?)
+}
+
+/// Reads the number that we gave: 32 lower-case hexadecimal digits and nothing else.
+fn order_of(number: &Label) -> Option<OrderId> {
+    let id: OrderId = number.as_str().parse().ok()?;
+    (id.merchant_number() == number.as_str()).then_some(id)
+}
+
+/// Keeps a verified payment that nobody can be credited with, and calls for a person once it is kept.
+async fn suspend(
+    app: &App,
+    channel: &dyn Channel,
+    payment: Payment,
+    inbox: u64,
+    code: &'static str,
+    why: String,
+) -> Result<Ending, Trouble> {
+    let (order, provider_txn, paid) = (payment.order.clone(), payment.provider_txn.clone(), payment.paid);
+    let suspended = PaymentSuspended {
+        order: payment.order,
+        provider_txn: payment.provider_txn,
+        paid: payment.paid,
+        reason: Reason::try_new(why.as_str())?,
+        inbox,
+    };
+    let booked = app.ledger.log().suspend_payment(channel.name(), suspended).await?;
+    let SuspenseEvent::PaymentSuspended(first) = booked.event;
+    let channel = channel.name();
+    // The gateway will tell this for days; a person needs to hear it once.
+    if first.inbox == inbox {
+        tracing::error!(
+            alert = "payment_suspended", %channel, %order, %provider_txn, %paid, inbox, sequence = booked.sequence,
+            "a verified payment fits no order and waits in suspense: {why}"
+        );
+    } else {
+        tracing::info!(%channel, %order, %provider_txn, inbox, "a payment in suspense is reported again");
+    }
+    Ok(Ending::Suspended { code })
+}
+
+/// The stable word of a refusal. All of them end in suspense; three come up in practice.
+fn code_of(refusal: &Refusal) -> &'static str {
+    crate::problem::Problem::from(refusal.clone()).code
+}
+
+fn actor(channel: &dyn Channel) -> Result<Actor, Trouble> {
+    Ok(Actor { kind: ActorKind::Channel, id: Label::try_new(channel.name().as_str())? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{Currency, Money};
+    use uuid::Uuid;
+
+    #[test]
+    fn only_the_number_that_we_gave_is_an_order() {
+        let id = OrderId::from_uuid(Uuid::new_v4());
+        let number = id.merchant_number();
+        let order = |text: &str| order_of(&Label::try_new(text).unwrap());
+        assert_eq!(order(&number), Some(id));
+        for other in [
+            number.to_uppercase().as_str(),
+            &id.to_string(),
+            &format!("{{{id}}}"),
+            &format!("urn:uuid:{id}"),
+            &number[..31],
+            &format!("{number}0"),
+            "1",
+            "' OR 1=1",
+        ] {
+            assert!(other == number || order(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_durable_is_answered_with_success() {
+        let money = |text: &str| Money::parse(text, Currency::try_new("CNY").unwrap()).unwrap();
+        let refusal = Refusal::WrongAmount { expected: money("50.00"), paid: money("5.00") };
+        for (ending, status, code) in [
+            (Ending::Credited, 200, None),
+            (Ending::Closed, 200, None),
+            (Ending::Noted, 200, None),
+            (Ending::NotBelieved(CallbackFault::NoSecret), 503, Some("channel_has_no_secret")),
+            (Ending::NotBelieved(CallbackFault::BadSignature), 403, Some("bad_signature")),
+            (Ending::NotBelieved(CallbackFault::WrongMerchant), 403, Some("wrong_merchant")),
+            (Ending::NotBelieved(CallbackFault::Malformed("")), 400, Some("malformed")),
+            (Ending::UnknownOrder, 404, Some("unknown_order")),
+            (Ending::Suspended { code: "unknown_order" }, 404, Some("unknown_order")),
+            (Ending::Suspended { code: code_of(&refusal) }, 409, Some("wrong_amount")),
+            (Ending::Later(Trouble::Trailing), 503, Some("try_again")),
+        ] {
+            assert_eq!(ending.status().as_u16(), status, "{ending:?}");
+            let notice = code.map_or(Notice::Done, |code| Notice::Failed { code });
+            assert_eq!(ending.notice(), notice, "{ending:?}");
+        }
+    }
+}

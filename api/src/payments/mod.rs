@@ -1,0 +1,20 @@
+//! Payments: how money comes in.
+//!
+//! For: the ways to pay ([`Channel`], kept in [`Channels`]), what may be paid and what it buys ([`Terms`]), opening a
+//! top-up ([`top_up`]), and the road that every payment callback takes ([`callback`]).
+//! May not touch: balances. A payment becomes credits by one command to the ledger, never by a write to a table.
+//! Claims: nothing is decided about a callback before it is stored; a gateway hears its success word only after the
+//! durable append; a payment that fits no order is kept in suspense, never dropped; an empty secret verifies nothing.
+
+pub mod callback;
+pub mod channel;
+pub mod sandbox;
+pub mod terms;
+pub mod top_up;
+
+pub use channel::{
+    Action, CallbackFault, Channel, ChannelError, Channels, ChannelsError, FormField, Method, NewOrder, Notice, Payment, PaymentState,
+    Reply, Verdict,
+};
+pub use sandbox::{Sandbox, SandboxError, SandboxOptions};
+pub use terms::{CurrencyTerms, Terms, TermsError};
