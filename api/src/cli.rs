@@ -104,7 +104,9 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<(
                 tail(&config, *account, *after, *follow).await
             }
             Some(Verb::Ledger(LedgerVerb::Explain { request })) => explain(&config, *request).await,
-            Some(Verb::Admin(AdminVerb::Create { username, email })) => create_admin(config, username, email).await,
+            Some(Verb::Admin(AdminVerb::Create { username, email })) => {
+                create_admin(config, username, email).await
+            }
             Some(Verb::Admin(AdminVerb::ResetPassword { login })) => reset_password(config, login).await,
             Some(Verb::Config) => Ok(()),
         }
@@ -123,9 +125,11 @@ async fn tail(config: &Config, account: Option<AccountId>, after: u64, follow: b
     let log = serve::log_of(config).await?;
     let filter = account.map(|account| ledger::Subject::Account(account).to_string());
     let end = match account {
-        Some(account) => {
-            log.log().last_on(&ledger::Subject::Account(account)).await?.map_or(0, |logged| logged.recorded.sequence)
-        }
+        Some(account) => log
+            .log()
+            .last_on(&ledger::Subject::Account(account))
+            .await?
+            .map_or(0, |logged| logged.recorded.sequence),
         None => log.log().identity().await?.last_sequence,
     };
     let mut position = after;
@@ -134,7 +138,8 @@ async fn tail(config: &Config, account: Option<AccountId>, after: u64, follow: b
         while follow || position < end {
             for logged in tail.next_batch(500).await? {
                 position = logged.recorded.sequence;
-                let line = format!(r#"{{"sequence":{position},"event":{}}}"#, String::from_utf8(logged.json()?)?);
+                let line =
+                    format!(r#"{{"sequence":{position},"event":{}}}"#, String::from_utf8(logged.json()?)?);
                 if print(&line).is_err() {
                     return Ok(()); // whoever read has gone away
                 }
@@ -148,9 +153,9 @@ async fn tail(config: &Config, account: Option<AccountId>, after: u64, follow: b
 /// Finds a call's usage record by the projection, reads it from the log, and derives its charge again.
 async fn explain(config: &Config, request: RequestId) -> anyhow::Result<()> {
     let db = serve::open_database(config).await?;
-    let row = projections::usage::find(&db, request)
-        .await?
-        .with_context(|| format!("no call {request} is known; a call made a moment ago may not be projected yet"))?;
+    let row = projections::usage::find(&db, request).await?.with_context(|| {
+        format!("no call {request} is known; a call made a moment ago may not be projected yet")
+    })?;
     let log = serve::log_of(config).await?;
     let logged = log.log().at(row.event_seq).await?;
     log.end().await;
@@ -163,7 +168,10 @@ async fn explain(config: &Config, request: RequestId) -> anyhow::Result<()> {
         .iter()
         .find(|record| record.usage.request == request)
         .with_context(|| format!("event {} does not hold call {request}", row.event_seq))?;
-    print(&format!("event {} (node {epoch}, version {}), at {}", recorded.sequence, recorded.version, recorded.at))?;
+    print(&format!(
+        "event {} (node {epoch}, version {}), at {}",
+        recorded.sequence, recorded.version, recorded.at
+    ))?;
     print(&arithmetic(record)?)
 }
 
@@ -192,13 +200,21 @@ fn arithmetic(record: &UsageRecord) -> anyhow::Result<String> {
     let derived = usage.derived_charge()?;
     writeln!(text, "{:>15}  {} credits (rounded half to even to 0.000000001)", "charge", derived)?;
     if derived != usage.charge {
-        writeln!(text, "{:>15}  {} credits, by the metering policy for this outcome", "charged", usage.charge)?;
+        writeln!(
+            text,
+            "{:>15}  {} credits, by the metering policy for this outcome",
+            "charged", usage.charge
+        )?;
     }
     writeln!(text, "{:>15}  {} credits", "paid", record.paid())?;
     if record.uncovered.is_positive() {
         writeln!(text, "{:>15}  {} credits, the operator's loss", "uncovered", record.uncovered)?;
     }
-    write!(text, "{:>15}  {}, record {}, {} spent of it so far", "lease", record.lease, record.n, record.spent)?;
+    write!(
+        text,
+        "{:>15}  {}, record {}, {} spent of it so far",
+        "lease", record.lease, record.n, record.spent
+    )?;
     Ok(text)
 }
 
@@ -215,7 +231,9 @@ async fn create_admin(config: Config, username: &str, email: &str) -> anyhow::Re
     };
     foundation.create_admin(username, email, &password).await?;
     match was_given {
-        true => print(&format!("operator {username} is made, with the password of NEXUSROUTE_ADMIN_PASSWORD")),
+        true => {
+            print(&format!("operator {username} is made, with the password of NEXUSROUTE_ADMIN_PASSWORD"))
+        }
         false => print(&format!("operator {username} is made; one-time password: {password}")),
     }
 }

@@ -262,10 +262,13 @@ impl Config {
         let usual = PathBuf::from("nexusroute.toml");
         let path = named.or_else(|| usual.exists().then_some(usual));
         let text = match path {
-            Some(path) => std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?,
+            Some(path) => {
+                std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?
+            }
             None => String::new(),
         };
-        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self::from_parts(&text, variables)
     }
 
@@ -274,17 +277,21 @@ impl Config {
         text: &str,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let file: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Wrong(error.to_string()))?;
+        let file: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| ConfigError::Wrong(error.to_string()))?;
         let mut table = defaults();
         merge(&mut table, file);
-        for (name, value) in variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX) && name != FILE_VARIABLE) {
+        for (name, value) in
+            variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX) && name != FILE_VARIABLE)
+        {
             let option = OPTIONS
                 .iter()
                 .find(|option| option.variable() == name)
                 .ok_or_else(|| ConfigError::Wrong(format!("the variable {name} is unknown")))?;
             set(&mut table, option.key, read_value(&name, option.kind, &value)?);
         }
-        let raw: Raw = table.try_into().map_err(|error: toml::de::Error| ConfigError::Wrong(error.to_string()))?;
+        let raw: Raw =
+            table.try_into().map_err(|error: toml::de::Error| ConfigError::Wrong(error.to_string()))?;
         Self::check(raw)
     }
 
@@ -318,11 +325,14 @@ impl Config {
         }
         let (min, max) = (raw.topup.min.decimal("topup.min")?, raw.topup.max.decimal("topup.max")?);
         if min <= Decimal::ZERO || max < min {
-            return wrong(format!("topup.min is {min} and topup.max is {max}; they must be above zero and in order"));
+            return wrong(format!(
+                "topup.min is {min} and topup.max is {max}; they must be above zero and in order"
+            ));
         }
         let preset = |number: &Number| {
             let text = number.text();
-            text.parse().map_err(|_| ConfigError::Wrong(format!("topup.presets: {text:?} is not a whole number")))
+            text.parse()
+                .map_err(|_| ConfigError::Wrong(format!("topup.presets: {text:?} is not a whole number")))
         };
         Ok(Self {
             listen: raw.listen,
@@ -366,9 +376,11 @@ impl Config {
         use std::fmt::Write;
         let mut text = String::from("| key | variable | default | what it does |\n|---|---|---|---|\n");
         for option in OPTIONS {
-            let default = if option.default.is_empty() { "—".to_owned() } else { format!("`{}`", option.default) };
+            let default =
+                if option.default.is_empty() { "—".to_owned() } else { format!("`{}`", option.default) };
             // Writing to a String cannot fail.
-            writeln!(text, "| `{}` | `{}` | {default} | {} |", option.key, option.variable(), option.help).ok();
+            writeln!(text, "| `{}` | `{}` | {default} | {} |", option.key, option.variable(), option.help)
+                .ok();
         }
         text
     }
@@ -430,7 +442,9 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
 fn merge(table: &mut toml::Table, file: toml::Table) {
     for (key, value) in file {
         match (table.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if key != "rates" => merge(inner, value),
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if key != "rates" => {
+                merge(inner, value)
+            }
             (_, value) => {
                 table.insert(key, value);
             }
@@ -461,7 +475,9 @@ mod tests {
         assert_eq!(config.public_url, "http://127.0.0.1:3000");
         assert_eq!(config.topup.presets, [50, 100, 150, 200, 300, 500, 1000]);
         assert_eq!(config.topup.rates["CNY"].to_string(), "7.2");
-        assert!(config.nats_url.is_none() && config.database_url.is_none() && config.admin_password.is_none());
+        assert!(
+            config.nats_url.is_none() && config.database_url.is_none() && config.admin_password.is_none()
+        );
         for option in OPTIONS {
             read_value(option.key, option.kind, option.default).unwrap();
         }
@@ -470,7 +486,8 @@ mod tests {
     #[test]
     fn variables_stand_over_the_file_and_the_file_over_the_defaults() {
         let file = "listen = \"127.0.0.1:4000\"\ntime_zone = \"+08:00\"\n[topup]\nmin = 5\n[topup.rates]\nCNY = \"7.0\"\n";
-        let config = read(file, &[("NEXUSROUTE_LISTEN", "127.0.0.1:5000"), ("NEXUSROUTE_TOPUP_MAX", "80")]).unwrap();
+        let config =
+            read(file, &[("NEXUSROUTE_LISTEN", "127.0.0.1:5000"), ("NEXUSROUTE_TOPUP_MAX", "80")]).unwrap();
         assert_eq!(config.listen.port(), 5000);
         assert_eq!((config.topup.min.as_str(), config.topup.max.as_str()), ("5", "80"));
         assert_eq!(config.topup.rates.len(), 1);
@@ -502,6 +519,9 @@ mod tests {
     fn the_documentation_is_current() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(text.contains(&Config::documentation()), "run `nexusroute config` and put its table into docs/configuration.md");
+        assert!(
+            text.contains(&Config::documentation()),
+            "run `nexusroute config` and put its table into docs/configuration.md"
+        );
     }
 }

@@ -38,8 +38,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
     let _lock = lock(&config.data_dir)?;
     // Before anything else is started: a port in use is the most common reason to fail.
-    let listener =
-        tokio::net::TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
     let foundation = Foundation::open(&config).await?;
     let first_admin = foundation.first_admin(&config).await?;
     let access = own_log(&config).await?;
@@ -120,7 +121,8 @@ impl Foundation {
 
     /// Gives a user a new password and ends their sessions.
     pub async fn reset_password(&self, login: &str, password: &str) -> anyhow::Result<()> {
-        let (user, _) = self.directory.credentials(login).await?.with_context(|| format!("no user {login}"))?;
+        let (user, _) =
+            self.directory.credentials(login).await?.with_context(|| format!("no user {login}"))?;
         let hash = self.passwords.hash(password.to_owned()).await?;
         self.directory.set_password(user.id, hash, None, command_line()).await?;
         Ok(())
@@ -220,7 +222,8 @@ async fn own_log(config: &Config) -> anyhow::Result<LogAccess> {
     let binary = nats_server(config)?;
     let folder = nats_folder(config);
     let local =
-        LocalServer::start(LocalServerOptions { binary, folder, start_limit: Duration::from_secs(60) }).await?;
+        LocalServer::start(LocalServerOptions { binary, folder, start_limit: Duration::from_secs(60) })
+            .await?;
     let options = LogOptions {
         servers: vec![local.url().to_owned()],
         token: Some(local.token().to_owned()),
@@ -273,7 +276,9 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
         Err(std::fs::TryLockError::WouldBlock) => {
             bail!("another gateway runs on the data folder {}", data_dir.display())
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 
@@ -298,7 +303,8 @@ impl Running {
         let db = foundation.db.clone();
         let time_zone = chrono::FixedOffset::east_opt(config.time_zone_offset_minutes * 60)
             .context("the time zone is out of range")?;
-        let projector = Projector::start(db.clone(), log.clone(), ProjectorOptions { time_zone, ..Default::default() });
+        let projector =
+            Projector::start(db.clone(), log.clone(), ProjectorOptions { time_zone, ..Default::default() });
         let ledger = Ledger::new(log.clone(), Arc::new(db.clone()));
         let meter = Meter::start(ledger.clone(), MeterOptions::default())?;
         let directory = foundation.directory.clone();
@@ -312,7 +318,9 @@ impl Running {
             trusted_proxies: config.trusted_proxies.clone(),
             ..RelayOptions::default()
         };
-        let client = relay::provider_client(&options, Guard { allow_private: config.allow_private_providers }).context("cannot make an HTTP client")?;
+        let client =
+            relay::provider_client(&options, Guard { allow_private: config.allow_private_providers })
+                .context("cannot make an HTTP client")?;
         let relay = Relay::new(meter.clone(), catalogue.clone(), client, options);
         let audit = Audit::new(log.clone());
         let (background, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -347,11 +355,7 @@ impl Running {
     }
 
     /// Calls finish, usage is reported, leases are closed, projections see it all.
-    async fn drain(
-        &self,
-        config: &Config,
-        server: tokio::task::JoinHandle<std::io::Result<()>>,
-    ) {
+    async fn drain(&self, config: &Config, server: tokio::task::JoinHandle<std::io::Result<()>>) {
         let unfinished = self.relay.drain(config.drain).await;
         if unfinished > 0 {
             tracing::error!(unfinished, "calls did not finish in time");
@@ -405,7 +409,10 @@ impl Banner<'_> {
         }
         match &self.first_admin {
             Some(FirstAdmin { one_time: Some(password) }) => {
-                writeln!(out, "  operator    user {FIRST_ADMIN}, one-time password {password} (shown this once; change it)")?;
+                writeln!(
+                    out,
+                    "  operator    user {FIRST_ADMIN}, one-time password {password} (shown this once; change it)"
+                )?;
             }
             Some(FirstAdmin { one_time: None }) => {
                 writeln!(out, "  operator    user {FIRST_ADMIN}, with the configured password")?;

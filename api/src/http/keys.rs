@@ -145,7 +145,7 @@ pub struct ChangeKey {
 }
 
 /// My keys, newest first.
-#[utoipa::path(get, path = "/api/user/keys", tag = "keys", params(PageQuery),
+#[utoipa::path(operation_id = "list_keys", get, path = "/api/user/keys", tag = "keys", params(PageQuery),
     responses((status = 200, body = Page<KeyView>)))]
 async fn list(
     State(app): State<App>,
@@ -158,7 +158,7 @@ async fn list(
 }
 
 /// Makes a key.
-#[utoipa::path(post, path = "/api/user/keys", tag = "keys", request_body = CreateKey,
+#[utoipa::path(operation_id = "create_key", post, path = "/api/user/keys", tag = "keys", request_body = CreateKey,
     responses((status = 201, description = "The key; its secret is shown this once", body = SecretKeyView)))]
 async fn create(
     State(app): State<App>,
@@ -179,7 +179,7 @@ async fn create(
 }
 
 /// One of my keys.
-#[utoipa::path(get, path = "/api/user/keys/{id}", tag = "keys", params(("id" = Uuid, Path)),
+#[utoipa::path(operation_id = "get_key", get, path = "/api/user/keys/{id}", tag = "keys", params(("id" = Uuid, Path)),
     responses((status = 200, body = KeyView)))]
 async fn show(
     State(app): State<App>,
@@ -190,7 +190,7 @@ async fn show(
 }
 
 /// Changes a key; calls see it at once.
-#[utoipa::path(patch, path = "/api/user/keys/{id}", tag = "keys", params(("id" = Uuid, Path)),
+#[utoipa::path(operation_id = "change_key", patch, path = "/api/user/keys/{id}", tag = "keys", params(("id" = Uuid, Path)),
     request_body = ChangeKey, responses((status = 200, body = KeyView)))]
 async fn change(
     State(app): State<App>,
@@ -222,7 +222,7 @@ async fn change(
 }
 
 /// Deletes a key; it stops working at once. Its usage stays.
-#[utoipa::path(delete, path = "/api/user/keys/{id}", tag = "keys", params(("id" = Uuid, Path)),
+#[utoipa::path(operation_id = "delete_key", delete, path = "/api/user/keys/{id}", tag = "keys", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Deleted")))]
 async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
     app.directory.delete_key(caller.user, KeyId::from_uuid(id), caller.actor()).await?;
@@ -230,7 +230,7 @@ async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) ->
 }
 
 /// Gives a key a new secret; the old one stops working at once.
-#[utoipa::path(post, path = "/api/user/keys/{id}/rotate", tag = "keys", params(("id" = Uuid, Path)),
+#[utoipa::path(operation_id = "rotate_key", post, path = "/api/user/keys/{id}/rotate", tag = "keys", params(("id" = Uuid, Path)),
     responses((status = 200, description = "The key; its new secret is shown this once", body = SecretKeyView)))]
 async fn rotate(
     State(app): State<App>,

@@ -37,7 +37,7 @@ pub struct Offer {
 }
 
 /// The models that can be called, with their prices.
-#[utoipa::path(get, path = "/api/models", tag = "models", security(()), responses((status = 200, body = Offer)))]
+#[utoipa::path(operation_id = "list_models", get, path = "/api/models", tag = "models", security(()), responses((status = 200, body = Offer)))]
 async fn list(State(app): State<App>) -> Result<Json<Offer>, Problem> {
     let mut names: HashMap<String, String> =
         app.directory.models().await?.into_iter().map(|row| (row.name, row.display_name)).collect();

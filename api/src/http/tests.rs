@@ -230,10 +230,14 @@ async fn every_route_that_is_not_public_needs_a_session_and_admin_routes_an_admi
     let document = it.call("GET", "/api/openapi.json", None, None).await.body;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let user = it.token("ann", Role::User).await;
+    let mut names = std::collections::BTreeSet::new();
     let (mut closed, mut admins) = (0, 0);
     for (method, path, operation) in operations(&document) {
         let label = format!("{method} {path}");
         assert!(operation["responses"]["default"].is_object(), "{label} does not say that it may fail");
+        let name = operation["operationId"].as_str().unwrap().to_owned();
+        // A generated client makes a function of it.
+        assert!(names.insert(name.clone()), "two operations are named {name}");
         let open = operation["security"] == json!([{}]) || operation["security"] == json!([]);
         if open {
             continue;
@@ -649,4 +653,17 @@ async fn an_admin_changes_users_and_groups() {
     let body = Some(json!({"role": "user"}));
     let answer = it.call("PATCH", &format!("/api/admin/users/{me}"), Some(&admin), body).await;
     assert_eq!((answer.status.as_u16(), &answer.body["code"]), (409, &json!("last_admin")));
+}
+
+#[tokio::test]
+async fn the_committed_document_is_current() {
+    let it = gateway().await;
+    let document = it.call("GET", "/api/openapi.json", None, None).await.body;
+    let text = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+    if std::env::var_os("NEXUSROUTE_GOLDEN").is_some_and(|mode| mode == "write") {
+        std::fs::write(path, &text).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == text, "docs/openapi.json is not what the routes say; `make golden` writes it anew");
 }

@@ -147,7 +147,7 @@ fn set_cookie(token: &str, max_age_s: i64, public_url: &str) -> HeaderValue {
 }
 
 /// Who I am.
-#[utoipa::path(get, path = "/api/user/self", tag = "user", responses((status = 200, body = User)))]
+#[utoipa::path(operation_id = "get_self", get, path = "/api/user/self", tag = "user", responses((status = 200, body = User)))]
 async fn show(State(app): State<App>, caller: Caller) -> Result<Json<User>, Problem> {
     app.directory.user(caller.user).await?.map(Json).ok_or_else(Problem::unauthenticated)
 }
@@ -165,7 +165,7 @@ pub struct ChangeSelf {
 }
 
 /// Changes my name or address.
-#[utoipa::path(patch, path = "/api/user/self", tag = "user", request_body = ChangeSelf,
+#[utoipa::path(operation_id = "change_self", patch, path = "/api/user/self", tag = "user", request_body = ChangeSelf,
     responses((status = 200, body = User)))]
 async fn change(
     State(app): State<App>,

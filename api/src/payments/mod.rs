@@ -13,8 +13,8 @@ pub mod terms;
 pub mod top_up;
 
 pub use channel::{
-    Action, CallbackFault, Channel, ChannelError, Channels, ChannelsError, FormField, Method, NewOrder, Notice, Payment, PaymentState,
-    Reply, Verdict,
+    Action, CallbackFault, Channel, ChannelError, Channels, ChannelsError, FormField, Method, NewOrder,
+    Notice, Payment, PaymentState, Reply, Verdict,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxOptions};
 pub use terms::{CurrencyTerms, Terms, TermsError};

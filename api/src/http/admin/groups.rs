@@ -37,7 +37,7 @@ pub struct Groups {
 }
 
 /// All groups.
-#[utoipa::path(get, path = "/api/admin/groups", tag = "admin: users", responses((status = 200, body = Groups)))]
+#[utoipa::path(operation_id = "list_groups", get, path = "/api/admin/groups", tag = "admin: users", responses((status = 200, body = Groups)))]
 async fn list(State(app): State<App>, _: Admin) -> Result<Json<Groups>, Problem> {
     let view = |group: Group| GroupView { name: group.name, multiplier: group.multiplier };
     Ok(Json(Groups { items: app.directory.groups().await?.into_iter().map(view).collect() }))
@@ -54,7 +54,7 @@ pub struct PutGroup {
 }
 
 /// Makes a group, or changes its multiplier; calls see it at once.
-#[utoipa::path(put, path = "/api/admin/groups/{name}", tag = "admin: users", params(("name" = String, Path)),
+#[utoipa::path(operation_id = "put_group", put, path = "/api/admin/groups/{name}", tag = "admin: users", params(("name" = String, Path)),
     request_body = PutGroup, responses((status = 200, body = GroupView)))]
 async fn put(
     State(app): State<App>,

@@ -67,7 +67,7 @@ pub struct Models {
 }
 
 /// All models, offered or not.
-#[utoipa::path(get, path = "/api/admin/models", tag = "admin: models", responses((status = 200, body = Models)))]
+#[utoipa::path(operation_id = "list_all_models", get, path = "/api/admin/models", tag = "admin: models", responses((status = 200, body = Models)))]
 async fn list(State(app): State<App>, _: Admin) -> Result<Json<Models>, Problem> {
     let mut items = Vec::new();
     let offers = app.directory.offers().await?;
@@ -92,7 +92,7 @@ pub struct ChangeModel {
 }
 
 /// Changes a model; calls see it at once.
-#[utoipa::path(patch, path = "/api/admin/models", tag = "admin: models", params(WhichModel),
+#[utoipa::path(operation_id = "change_model", patch, path = "/api/admin/models", tag = "admin: models", params(WhichModel),
     request_body = ChangeModel, responses((status = 200, body = ModelView)))]
 async fn change(
     State(app): State<App>,

@@ -68,7 +68,7 @@ pub struct WhichPrices {
 }
 
 /// Price versions, last published first.
-#[utoipa::path(get, path = "/api/admin/prices", tag = "admin: models", params(WhichPrices),
+#[utoipa::path(operation_id = "list_prices", get, path = "/api/admin/prices", tag = "admin: models", params(WhichPrices),
     responses((status = 200, body = Page<PriceView>)))]
 async fn list(
     State(app): State<App>,
@@ -95,7 +95,7 @@ pub struct PublishPrice {
 }
 
 /// Publishes a version of a model's prices.
-#[utoipa::path(post, path = "/api/admin/prices", tag = "admin: models", request_body = PublishPrice,
+#[utoipa::path(operation_id = "publish_price", post, path = "/api/admin/prices", tag = "admin: models", request_body = PublishPrice,
     responses((status = 201, body = PriceView)))]
 async fn publish(
     State(app): State<App>,

@@ -88,7 +88,7 @@ pub struct Providers {
 }
 
 /// All providers.
-#[utoipa::path(get, path = "/api/admin/providers", tag = "admin: providers",
+#[utoipa::path(operation_id = "list_providers", get, path = "/api/admin/providers", tag = "admin: providers",
     responses((status = 200, body = Providers)))]
 async fn list(State(app): State<App>, _: Admin) -> Result<Json<Providers>, Problem> {
     let items = app.directory.providers().await?.into_iter().map(ProviderView::from).collect();
@@ -118,7 +118,7 @@ pub struct Presets {
 }
 
 /// Providers known beforehand: adding one takes only a key.
-#[utoipa::path(get, path = "/api/admin/providers/presets", tag = "admin: providers",
+#[utoipa::path(operation_id = "list_provider_presets", get, path = "/api/admin/providers/presets", tag = "admin: providers",
     responses((status = 200, body = Presets)))]
 async fn presets(_: Admin) -> Json<Presets> {
     let view = |it: &Preset| PresetView {
@@ -157,7 +157,7 @@ pub struct CreateProvider {
 }
 
 /// Adds a provider.
-#[utoipa::path(post, path = "/api/admin/providers", tag = "admin: providers", request_body = CreateProvider,
+#[utoipa::path(operation_id = "create_provider", post, path = "/api/admin/providers", tag = "admin: providers", request_body = CreateProvider,
     responses((status = 201, body = ProviderView)))]
 async fn create(
     State(app): State<App>,
@@ -198,7 +198,7 @@ async fn create(
 }
 
 /// One provider.
-#[utoipa::path(get, path = "/api/admin/providers/{id}", tag = "admin: providers", params(("id" = Uuid, Path)),
+#[utoipa::path(operation_id = "get_provider", get, path = "/api/admin/providers/{id}", tag = "admin: providers", params(("id" = Uuid, Path)),
     responses((status = 200, body = ProviderView)))]
 async fn show(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<ProviderView>, Problem> {
     Ok(Json(app.directory.provider(id).await?.into()))
@@ -228,7 +228,7 @@ pub struct ChangeProvider {
 }
 
 /// Changes a provider; calls see it at once.
-#[utoipa::path(patch, path = "/api/admin/providers/{id}", tag = "admin: providers", params(("id" = Uuid, Path)),
+#[utoipa::path(operation_id = "change_provider", patch, path = "/api/admin/providers/{id}", tag = "admin: providers", params(("id" = Uuid, Path)),
     request_body = ChangeProvider, responses((status = 200, body = ProviderView)))]
 async fn change(
     State(app): State<App>,
@@ -261,7 +261,7 @@ async fn change(
 }
 
 /// Removes a provider and what it serves; usage keeps its name.
-#[utoipa::path(delete, path = "/api/admin/providers/{id}", tag = "admin: providers", params(("id" = Uuid, Path)),
+#[utoipa::path(operation_id = "delete_provider", delete, path = "/api/admin/providers/{id}", tag = "admin: providers", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Removed")))]
 async fn delete(State(app): State<App>, admin: Admin, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
     app.directory.delete_provider(id, admin.actor()).await?;
@@ -298,7 +298,7 @@ pub struct ProviderModels {
 }
 
 /// What a provider serves.
-#[utoipa::path(get, path = "/api/admin/providers/{id}/models", tag = "admin: providers",
+#[utoipa::path(operation_id = "list_provider_models", get, path = "/api/admin/providers/{id}/models", tag = "admin: providers",
     params(("id" = Uuid, Path)), responses((status = 200, body = ProviderModels)))]
 async fn list_models(
     State(app): State<App>,
@@ -324,7 +324,7 @@ pub struct PutProviderModel {
 }
 
 /// Lets a provider serve a model, or states anew how. Callers need a price for it, too.
-#[utoipa::path(post, path = "/api/admin/providers/{id}/models", tag = "admin: providers",
+#[utoipa::path(operation_id = "put_provider_model", post, path = "/api/admin/providers/{id}/models", tag = "admin: providers",
     params(("id" = Uuid, Path)), request_body = PutProviderModel,
     responses((status = 201, body = ProviderModelView)))]
 async fn put_model(
@@ -355,7 +355,7 @@ pub struct WhichModel {
 }
 
 /// Stops a provider from serving a model.
-#[utoipa::path(delete, path = "/api/admin/providers/{id}/models", tag = "admin: providers",
+#[utoipa::path(operation_id = "delete_provider_model", delete, path = "/api/admin/providers/{id}/models", tag = "admin: providers",
     params(("id" = Uuid, Path), WhichModel), responses((status = 204, description = "It no longer serves it")))]
 async fn delete_model(
     State(app): State<App>,
@@ -381,7 +381,7 @@ pub struct TestResult {
 }
 
 /// Tries a provider: asks for its list of models, with its key, for ten seconds at most.
-#[utoipa::path(post, path = "/api/admin/providers/{id}/test", tag = "admin: providers",
+#[utoipa::path(operation_id = "test_provider", post, path = "/api/admin/providers/{id}/test", tag = "admin: providers",
     params(("id" = Uuid, Path)), responses((status = 200, body = TestResult)))]
 async fn test(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<TestResult>, Problem> {
     let (provider, api_key) = app.directory.open_provider(id).await?;

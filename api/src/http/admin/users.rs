@@ -37,7 +37,7 @@ pub struct WhichUsers {
 }
 
 /// Users, newest first.
-#[utoipa::path(get, path = "/api/admin/users", tag = "admin: users", params(WhichUsers),
+#[utoipa::path(operation_id = "list_users", get, path = "/api/admin/users", tag = "admin: users", params(WhichUsers),
     responses((status = 200, body = Page<User>)))]
 async fn list(
     State(app): State<App>,
@@ -52,7 +52,7 @@ async fn list(
 }
 
 /// One user.
-#[utoipa::path(get, path = "/api/admin/users/{id}", tag = "admin: users", params(("id" = Uuid, Path)),
+#[utoipa::path(operation_id = "get_user", get, path = "/api/admin/users/{id}", tag = "admin: users", params(("id" = Uuid, Path)),
     responses((status = 200, body = User)))]
 async fn show(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<User>, Problem> {
     let user = app.directory.user(AccountId::from_uuid(id)).await?;
@@ -72,7 +72,7 @@ pub struct ChangeUser {
 }
 
 /// Changes a user. The last active admin stays one.
-#[utoipa::path(patch, path = "/api/admin/users/{id}", tag = "admin: users", params(("id" = Uuid, Path)),
+#[utoipa::path(operation_id = "change_user", patch, path = "/api/admin/users/{id}", tag = "admin: users", params(("id" = Uuid, Path)),
     request_body = ChangeUser, responses((status = 200, body = User)))]
 async fn change(
     State(app): State<App>,
