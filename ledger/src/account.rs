@@ -5,15 +5,20 @@
 //! Claims: a decision is appended on exactly the state it was made on; a refusal is given only on a state read after the
 //! command arrived; the state is chained and numbered, so that a lost or altered message is noticed here first.
 
+#[cfg(test)]
+mod tests;
+
 use crate::log::{Appended, Hash, Logged, hash};
 use crate::subject::Subject;
 use crate::{LedgerError, Log, codec};
 use domain::{
-    Account, AccountEvent, AccountId, Actor, Command, Decision, Event, EventId, IdempotencyKey, Moment, Recorded, decide,
+    Account, AccountEvent, AccountId, Actor, Command, Decision, Event, EventId, IdempotencyKey, Moment,
+    Recorded, decide,
 };
 use futures_util::future::BoxFuture;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::MutexGuard;
 
 /// A cached state of an account, kept by the projections. Deleting all of them changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -109,7 +114,7 @@ impl Ledger {
         key: Option<IdempotencyKey>,
     ) -> Result<Receipt, LedgerError> {
         let slot = self.slot(account);
-        let mut slot = slot.lock().await;
+        let mut slot = self.turn(&slot).await?;
         // A cached state may trail what other processes wrote. That is fine for appending (the expected sequence tells),
         // not for saying no.
         let mut fresh = slot.is_none();
@@ -156,7 +161,7 @@ impl Ledger {
     /// The account's state as of now, read from the log.
     pub async fn account(&self, account: AccountId) -> Result<Account, LedgerError> {
         let slot = self.slot(account);
-        let mut slot = slot.lock().await;
+        let mut slot = self.turn(&slot).await?;
         let mut state = match slot.take() {
             Some(state) => state,
             None => self.load(account).await?,
@@ -168,6 +173,13 @@ impl Ledger {
     fn slot(&self, account: AccountId) -> Slot {
         let mut accounts = self.inner.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.get_or_insert(account, Slot::default).clone()
+    }
+
+    /// Waits for the commands before this one, but no longer than one of them may take: while the log is away each would
+    /// use up its own patience.
+    async fn turn<'a>(&self, slot: &'a Slot) -> Result<MutexGuard<'a, Option<Loaded>>, LedgerError> {
+        let turn = tokio::time::timeout(self.inner.log.patience(), slot.lock()).await;
+        turn.map_err(|_| LedgerError::Unavailable("too many commands of one account wait for the log".into()))
     }
 
     async fn load(&self, account: AccountId) -> Result<Loaded, LedgerError> {
@@ -220,7 +232,8 @@ impl Ledger {
         match self.inner.log.append(&Subject::Account(account), state.sequence, id, bytes).await? {
             Appended::LostRace => Ok(None),
             Appended::Stored { sequence } => {
-                let recorded = Recorded { sequence, id, version, at, actor: actor.clone(), key: key.cloned(), event };
+                let recorded =
+                    Recorded { sequence, id, version, at, actor: actor.clone(), key: key.cloned(), event };
                 state.account.apply(&recorded);
                 (state.sequence, state.hash) = (sequence, Some(own_hash));
                 Ok(Some(recorded))
@@ -235,7 +248,9 @@ impl Ledger {
                 Event::Account(on, event) if on == account => {
                     Ok(Receipt { account, recorded: recorded.with(event), repeated: true })
                 }
-                _ => Err(LedgerError::Damaged(format!("event {sequence} is not account {account}'s any more"))),
+                _ => {
+                    Err(LedgerError::Damaged(format!("event {sequence} is not account {account}'s any more")))
+                }
             },
             None => Err(LedgerError::Damaged(format!("event {sequence} of account {account} is gone"))),
         }

@@ -44,3 +44,33 @@ impl Audit {
         self.log.append_unordered(AUDIT, &format!("audit.{noun}"), id, bytes).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Server, now, tester};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn an_act_stands_under_its_noun() {
+        let server = Server::start().await;
+        let (log, raw) = (server.log().await, server.raw().await);
+        let audit = Audit::new(log.clone());
+        let act = Act {
+            at: now(),
+            actor: tester(),
+            act: "provider.create".into(),
+            subject: "antinomy".into(),
+            before: None,
+            after: Some(json!({ "base_url": "https://example.com", "priority": 1 })),
+        };
+        let first = audit.record(&act).await.unwrap();
+        let second = audit.record(&Act { act: ".odd".into(), ..act.clone() }).await.unwrap();
+        assert_eq!((first, second), (1, 2));
+        let message = log.message(AUDIT, &json!({ "seq": 1 })).await.unwrap().unwrap();
+        assert_eq!(message.subject, "audit.provider");
+        assert_eq!(serde_json::from_slice::<Act>(&message.data).unwrap(), act);
+        assert_eq!(log.message(AUDIT, &json!({ "seq": 2 })).await.unwrap().unwrap().subject, "audit.other");
+        assert!(!raw.api("STREAM.MSG.DELETE.AUDIT", &json!({ "seq": 1 })).await["error"].is_null());
+    }
+}

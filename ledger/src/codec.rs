@@ -5,11 +5,14 @@
 //! `testdata/events` must decode for ever); an unknown type or version is an error, never skipped; `prev` is the hash of
 //! the stored bytes of the subject's previous message, never of a re-serialisation.
 
+#[cfg(test)]
+mod tests;
+
 use crate::log::Hash;
 use crate::{LedgerError, subject::Subject};
 use domain::{
-    AccountEvent, AccountId, Actor, ChannelName, EpochId, Event, EventId, IdempotencyKey, Moment, NodeEvent, Recorded,
-    SuspenseEvent,
+    AccountEvent, AccountId, Actor, ChannelName, EpochId, Event, EventId, IdempotencyKey, Moment, NodeEvent,
+    Recorded, SuspenseEvent,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -118,7 +121,8 @@ fn data_of(event: &Event) -> Result<Box<RawValue>, serde_json::Error> {
 
 /// The bytes that go on the log.
 pub fn encode(draft: &Draft<'_>) -> Result<Vec<u8>, LedgerError> {
-    let unwritable = |error: serde_json::Error| LedgerError::Damaged(format!("an event cannot be written: {error}"));
+    let unwritable =
+        |error: serde_json::Error| LedgerError::Damaged(format!("an event cannot be written: {error}"));
     let (kind, v) = current(draft.event);
     let (account, epoch, channel) = match draft.event {
         Event::Account(account, _) => (Some(*account), None, None),
@@ -161,7 +165,9 @@ pub fn decode(subject: &str, sequence: u64, bytes: &[u8]) -> Result<Decoded, Led
     }
     let (kind, v, data) = (envelope.kind.as_ref(), envelope.v, envelope.data.get());
     let event = match &subject {
-        Subject::Account(account) => account_event(kind, v, data).map(|it| it.map(|it| Event::Account(*account, it))),
+        Subject::Account(account) => {
+            account_event(kind, v, data).map(|it| it.map(|it| Event::Account(*account, it)))
+        }
         Subject::Node(epoch) => node_event(kind, v, data).map(|it| it.map(|it| Event::Node(*epoch, it))),
         Subject::Suspense(channel) => {
             suspense_event(kind, v, data).map(|it| it.map(|it| Event::Suspense(channel.clone(), it)))

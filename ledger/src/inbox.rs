@@ -76,3 +76,38 @@ fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Err
 fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     BASE64.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Server, now};
+
+    #[tokio::test]
+    async fn a_callback_is_read_back_byte_for_byte() {
+        let server = Server::start().await;
+        let inbox = Inbox::new(server.log().await);
+        let channel: ChannelName = "epay".parse().unwrap();
+        let callback = RawCallback {
+            method: "POST".into(),
+            uri: "/api/payments/epay/callback?sign=%2B&x=ü".into(),
+            headers: vec![
+                ("b".into(), "2".into()),
+                ("a".into(), "1".into()),
+                ("b".into(), "\"\\\u{1}".into()),
+            ],
+            body: (0..=255).cycle().take(70_000).collect(),
+            received_at: now(),
+        };
+        let empty = RawCallback { body: Vec::new(), headers: Vec::new(), ..callback.clone() };
+        let (first, second) =
+            (inbox.store(&channel, &callback).await.unwrap(), inbox.store(&channel, &empty).await.unwrap());
+        assert!(second > first);
+        // Read by another process.
+        let inbox = Inbox::new(server.log().await);
+        for (sequence, callback) in [(first, callback), (second, empty)] {
+            let stored = StoredCallback { sequence, channel: channel.clone(), callback };
+            assert_eq!(inbox.read(sequence).await.unwrap(), Some(stored));
+        }
+        assert_eq!(inbox.read(second + 1).await.unwrap(), None);
+    }
+}

@@ -17,6 +17,8 @@ pub mod meter;
 pub mod server;
 pub mod subject;
 pub mod suspense;
+#[cfg(test)]
+mod testing;
 
 pub use account::{Ledger, NoSnapshots, Receipt, Snapshot, Snapshots};
 pub use audit::{Act, Audit};

@@ -6,9 +6,10 @@
 //! outcome was unclear is looked up, never guessed and never repeated under a new id.
 
 mod append;
-
 mod read;
 pub(crate) mod streams;
+#[cfg(test)]
+mod tests;
 
 pub use append::Appended;
 pub(crate) use append::pause;
@@ -117,8 +118,10 @@ impl Log {
             .map(|server| server.parse::<async_nats::ServerAddr>())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| LedgerError::Unfit(format!("a NATS address is wrong: {error}")))?;
-        let client =
-            connect.connect(servers).await.map_err(|error| LedgerError::Unavailable(format!("NATS: {error}")))?;
+        let client = connect
+            .connect(servers)
+            .await
+            .map_err(|error| LedgerError::Unavailable(format!("NATS: {error}")))?;
         let context = async_nats::jetstream::new(client.clone());
         let log = Self { inner: Arc::new(Inner { client, context, options }) };
         log.check_version()?;
@@ -135,6 +138,11 @@ impl Log {
         }
     }
 
+    /// How long one append is tried.
+    pub(crate) fn patience(&self) -> Duration {
+        self.inner.options.patience
+    }
+
     /// Is the connection up at this moment?
     pub fn is_connected(&self) -> bool {
         self.inner.client.connection_state() == async_nats::connection::State::Connected
@@ -144,9 +152,9 @@ impl Log {
     pub async fn identity(&self) -> Result<StreamIdentity, LedgerError> {
         let info = self.api("STREAM.INFO.LEDGER", &Value::Null).await?;
         let created = info["created"].as_str().unwrap_or_default().to_owned();
-        let last_sequence = info["state"]["last_seq"]
-            .as_u64()
-            .ok_or_else(|| LedgerError::Unavailable("the stream's information has no last sequence".into()))?;
+        let last_sequence = info["state"]["last_seq"].as_u64().ok_or_else(|| {
+            LedgerError::Unavailable("the stream's information has no last sequence".into())
+        })?;
         Ok(StreamIdentity { stream: streams::LEDGER.into(), created, last_sequence })
     }
 
@@ -162,8 +170,9 @@ impl Log {
             .request(format!("$JS.API.{verb}"), payload)
             .await
             .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
-        let answer: Value = serde_json::from_slice(&answer.payload)
-            .map_err(|error| LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}")))?;
+        let answer: Value = serde_json::from_slice(&answer.payload).map_err(|error| {
+            LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}"))
+        })?;
         match &answer["error"] {
             Value::Null => Ok(answer),
             error => Err(ApiError::of(error).into_ledger(verb)),

@@ -5,15 +5,19 @@
 //! Claims: an acknowledged event has been flushed to disk; nobody else on the machine can write to it without the token; two
 //! servers never share a store.
 
+#[cfg(test)]
+mod tests;
+
 use crate::LedgerError;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::fs::{File, Permissions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::{Child, Command};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Where the local server's binary and its data are.
 #[derive(Clone, Debug)]
@@ -31,33 +35,51 @@ pub struct LocalServer {
     url: String,
     token: String,
     pid: Arc<Mutex<Option<u32>>>,
-    stop: CancellationToken,
+    stop: DropGuard,
     supervisor: tokio::task::JoinHandle<()>,
 }
+
+/// The configuration file's name.
+const CONFIGURATION: &str = "nats.conf";
 
 /// What the supervisor needs to start the child again.
 struct Plan {
     options: LocalServerOptions,
     port: u16,
+    /// Locked as long as a server of ours may run in the folder. The kernel lets it go when this process dies.
+    _claim: File,
 }
 
 impl LocalServer {
     /// Starts the server and waits until it answers.
     ///
-    /// Errors: [`LedgerError::Unfit`] when the binary cannot be run or the folder cannot be written.
+    /// Errors: [`LedgerError::Unfit`] when the binary cannot be run, the folder cannot be written, or another process runs
+    /// its server there.
     pub async fn start(options: LocalServerOptions) -> Result<Self, LedgerError> {
-        let unfit = |what: &str, error: io::Error| LedgerError::Unfit(format!("local nats-server: {what}: {error}"));
+        let unfit =
+            |what: &str, error: io::Error| LedgerError::Unfit(format!("local nats-server: {what}: {error}"));
         std::fs::create_dir_all(&options.folder).map_err(|error| unfit("cannot make its folder", error))?;
+        let claim =
+            claim(&options.folder).await.map_err(|error| unfit("its folder cannot be locked", error))?;
         end_left_over(&options.folder).await;
         let port = free_port().map_err(|error| unfit("no free port", error))?;
         let token = hex::encode(rand::random::<[u8; 24]>());
-        let plan = Plan { options, port };
+        let plan = Plan { options, port, _claim: claim };
         plan.write_configuration(&token).map_err(|error| unfit("cannot write its configuration", error))?;
         let child = plan.start().await?;
         let (stop, pid) = (CancellationToken::new(), Arc::new(Mutex::new(child.id())));
         let url = format!("nats://127.0.0.1:{port}");
         let supervisor = tokio::spawn(supervise(plan, child, pid.clone(), stop.clone()));
-        Ok(Self { url, token, pid, stop, supervisor })
+        Ok(Self { url, token, pid, stop: stop.drop_guard(), supervisor })
+    }
+
+    /// The address and token of the server that another process supervises in this folder, from its configuration; `None`
+    /// when there never was one. Whether it still runs shows when one connects.
+    pub fn found_in(folder: &Path) -> Option<(String, String)> {
+        let text = std::fs::read_to_string(folder.join(CONFIGURATION)).ok()?;
+        let between =
+            |start: &str| text.split_once(start)?.1.split_once('"').map(|(value, _)| value.to_owned());
+        Some((format!("nats://{}", between("listen: \"")?), between("token: \"")?))
     }
 
     /// Its address.
@@ -77,7 +99,7 @@ impl LocalServer {
 
     /// Stops the server: asks, waits, and only then insists.
     pub async fn stop(self) {
-        self.stop.cancel();
+        drop(self.stop);
         if let Err(error) = self.supervisor.await {
             tracing::error!(%error, "the supervisor of the local nats-server failed");
         }
@@ -86,12 +108,12 @@ impl LocalServer {
 
 impl Plan {
     fn configuration_file(&self) -> PathBuf {
-        self.options.folder.join("nats.conf")
+        self.options.folder.join(CONFIGURATION)
     }
 
     fn write_configuration(&self, token: &str) -> io::Result<()> {
         use std::io::Write;
-        use std::os::unix::fs::OpenOptionsExt;
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
         let folder = std::path::absolute(&self.options.folder)?;
         let text = format!(
             "# Written at every start.\n\
@@ -106,7 +128,9 @@ impl Plan {
             pid = folder.join("nats.pid"),
         );
         let file = self.configuration_file();
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+        // The mode above holds for a new file only.
+        file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(text.as_bytes())
     }
 
@@ -114,7 +138,8 @@ impl Plan {
     async fn start(&self) -> Result<Child, LedgerError> {
         // `setpriv` (util-linux) has the kernel end the child should this process be killed without a chance to. Where it
         // is missing, `end_left_over` takes care of it at the next start.
-        let with_setpriv = ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().find(|path| Path::new(path).exists());
+        let with_setpriv =
+            ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().find(|path| Path::new(path).exists());
         let mut command = match with_setpriv {
             Some(setpriv) => {
                 let mut command = Command::new(setpriv);
@@ -127,6 +152,8 @@ impl Plan {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // In a process group of its own: Ctrl-C in a terminal reaches the gateway, which drains first.
         command.process_group(0);
+        // Should the supervisor itself be dropped, with its runtime.
+        command.kill_on_drop(true);
         let unfit = |what: String| LedgerError::Unfit(format!("local nats-server: {what}"));
         let mut child = command
             .spawn()
@@ -192,16 +219,31 @@ async fn end(child: &mut Child) {
     }
 }
 
+/// Locks the folder. A lock that is just being given up (by a former run that ends, or by a child between its fork and its
+/// exec) is waited for.
+async fn claim(folder: &Path) -> io::Result<File> {
+    let file = File::create(folder.join("lock"))?;
+    for _ in 0..50 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process runs its server there"))
+}
+
 /// Ends the server of a former run that was killed without a chance to stop it. Recognised by its pid file and by the
 /// configuration file in its command line, so that a reused process id is left alone.
 async fn end_left_over(folder: &Path) {
     let Ok(text) = std::fs::read_to_string(folder.join("nats.pid")) else { return };
     let Some(pid) = text.trim().parse().ok().and_then(process_id) else { return };
-    let Ok(configuration) = std::path::absolute(folder.join("nats.conf")) else { return };
+    let Ok(configuration) = std::path::absolute(folder.join(CONFIGURATION)) else { return };
     let command_line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
     let arguments: Vec<&[u8]> = command_line.split(|byte| *byte == 0).collect();
     let is_ours = arguments.iter().any(|argument| {
-        std::str::from_utf8(argument).is_ok_and(|text| std::path::absolute(text).is_ok_and(|path| path == configuration))
+        std::str::from_utf8(argument)
+            .is_ok_and(|text| std::path::absolute(text).is_ok_and(|path| path == configuration))
     });
     if !is_ours {
         return;

@@ -38,10 +38,18 @@ impl Log {
                 }
                 (sequence, version, prev) = (recorded.sequence, recorded.version, Some(logged.hash));
             }
-            let (at, event) = (Moment::from(chrono::Utc::now()), SuspenseEvent::PaymentSuspended(payment.clone()));
+            let (at, event) =
+                (Moment::from(chrono::Utc::now()), SuspenseEvent::PaymentSuspended(payment.clone()));
             let wrapped = Event::Suspense(channel.clone(), event.clone());
-            let draft =
-                codec::Draft { id, version: version + 1, at, actor: &actor, key: None, prev, event: &wrapped };
+            let draft = codec::Draft {
+                id,
+                version: version + 1,
+                at,
+                actor: &actor,
+                key: None,
+                prev,
+                event: &wrapped,
+            };
             let bytes = codec::encode(&draft)?;
             let own_hash = hash(&bytes);
             match self.append(&subject, sequence, id, bytes).await? {
@@ -53,5 +61,65 @@ impl Log {
             }
         }
         Err(LedgerError::Unavailable(format!("too many writers on {subject}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Server, label};
+    use domain::Money;
+
+    fn payment(order: &str, txn: &str) -> PaymentSuspended {
+        PaymentSuspended {
+            order: label(order),
+            provider_txn: label(txn),
+            paid: Money { currency: "CNY".to_owned().try_into().unwrap(), minor: 5000 },
+            reason: "unknown order".parse().unwrap(),
+            inbox: 1,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_transaction_is_booked_once_by_however_many_it_is_reported() {
+        let server = Server::start().await;
+        let logs = [server.log().await, server.log().await];
+        let channel: ChannelName = "epay".parse().unwrap();
+        let reports: Vec<_> = (0..40)
+            .map(|i| {
+                let (log, channel) = (logs[i % 2].clone(), channel.clone());
+                // Four transactions, each reported ten times; each report is another callback.
+                let payment =
+                    PaymentSuspended { inbox: i as u64, ..payment("no-order", &format!("txn-{}", i % 4)) };
+                tokio::spawn(async move { log.suspend_payment(&channel, payment).await.unwrap() })
+            })
+            .collect();
+        let mut answers = std::collections::HashMap::new();
+        for report in reports {
+            let recorded = report.await.unwrap();
+            let SuspenseEvent::PaymentSuspended(payment) = &recorded.event;
+            let first = answers.entry(payment.provider_txn.clone()).or_insert_with(|| recorded.clone());
+            assert_eq!(*first, recorded);
+        }
+        let booked = logs[0].events_behind(&Subject::Suspense(channel), 0).await.unwrap();
+        assert_eq!((answers.len(), booked.len()), (4, 4));
+        let mut before = None;
+        for (logged, version) in booked.iter().zip(1..) {
+            assert_eq!((logged.recorded.version, logged.prev), (version, before));
+            before = Some(logged.hash);
+        }
+    }
+
+    #[tokio::test]
+    async fn channels_and_orders_do_not_answer_for_each_other() {
+        let server = Server::start().await;
+        let log = server.log().await;
+        let mut sequences = Vec::new();
+        for (channel, order) in [("epay", "a"), ("alipay", "a"), ("epay", "b"), ("epay", "a")] {
+            sequences.push(
+                log.suspend_payment(&channel.parse().unwrap(), payment(order, "txn")).await.unwrap().sequence,
+            );
+        }
+        assert_eq!(sequences, [1, 2, 3, 1]);
     }
 }

@@ -4,6 +4,7 @@
 //! expected. Our own message id there: it landed. Another message: the race is lost. Nothing: append again, same id, same
 //! bytes. Never `Nats-Expected-Last-Msg-Id` (a mismatch wedges a replicated stream), never a new id for a retry.
 
+use super::read::next_by_subject;
 use super::{ApiError, Log, streams};
 use crate::{LedgerError, subject::Subject};
 use async_nats::HeaderMap;
@@ -48,11 +49,12 @@ impl Log {
         let deadline = Instant::now() + self.inner.options.patience;
         let mut attempt = 0;
         loop {
-            let mut trouble = match self.publish(streams::LEDGER, &subject, Some(expected), id, payload.clone()).await? {
-                Published::Stored(sequence) => return Ok(Appended::Stored { sequence }),
-                Published::WrongSequence => "wrong last sequence".into(),
-                Published::Unknown(trouble) => trouble,
-            };
+            let mut trouble =
+                match self.publish(streams::LEDGER, &subject, Some(expected), id, payload.clone()).await? {
+                    Published::Stored(sequence) => return Ok(Appended::Stored { sequence }),
+                    Published::WrongSequence => "wrong last sequence".into(),
+                    Published::Unknown(trouble) => trouble,
+                };
             match self.find_behind(&subject, expected, id).await {
                 Ok(Behind::Ours(sequence)) => return Ok(Appended::Stored { sequence }),
                 Ok(Behind::Others) => return Ok(Appended::LostRace),
@@ -124,7 +126,9 @@ impl Log {
         }
         let error = ApiError::of(&answer["error"]);
         match error.err_code {
-            ApiError::WRONG_LAST_SEQUENCE | ApiError::WRONG_LAST_SEQUENCE_IN_FLIGHT => Ok(Published::WrongSequence),
+            ApiError::WRONG_LAST_SEQUENCE | ApiError::WRONG_LAST_SEQUENCE_IN_FLIGHT => {
+                Ok(Published::WrongSequence)
+            }
             _ if error.code >= 500 || error.code == 0 => Ok(Published::Unknown(error.description)),
             _ => Err(error.into_ledger(subject)),
         }
@@ -135,7 +139,7 @@ impl Log {
         let id = id.to_string();
         let mut found = Behind::Nothing;
         let mut after = after;
-        while let Some(message) = self.next_on_subject(streams::LEDGER, subject, after).await? {
+        while let Some(message) = self.message_now(streams::LEDGER, &next_by_subject(subject, after)).await? {
             if message.message_id.as_deref() == Some(id.as_str()) {
                 return Ok(Behind::Ours(message.sequence));
             }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use domain::{AccountId, Event, Moment, Recorded};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
+use std::time::Instant;
 
 /// An event as read from the log.
 #[derive(Clone, Debug)]
@@ -20,6 +21,22 @@ pub struct Logged {
     pub prev: Option<Hash>,
     /// When the server stored it.
     pub stored_at: Moment,
+}
+
+impl Logged {
+    /// The event's JSON: byte for byte what is stored, as long as the type's current version wrote it.
+    pub fn json(&self) -> Result<Vec<u8>, LedgerError> {
+        let recorded = &self.recorded;
+        codec::encode(&codec::Draft {
+            id: recorded.id,
+            version: recorded.version,
+            at: recorded.at,
+            actor: &recorded.actor,
+            key: recorded.key.as_ref(),
+            prev: self.prev,
+            event: &recorded.event,
+        })
+    }
 }
 
 /// A message as the server stores it.
@@ -59,7 +76,7 @@ impl Log {
     pub async fn events_behind(&self, subject: &Subject, after: u64) -> Result<Vec<Logged>, LedgerError> {
         let (name, mut events, mut position) = (subject.to_string(), Vec::new(), after);
         while events.len() < SINGLE_READS {
-            let Some(message) = self.next_on_subject(streams::LEDGER, &name, position).await? else {
+            let Some(message) = self.next_on_subject(&name, position).await? else {
                 return Ok(events);
             };
             position = message.sequence;
@@ -67,11 +84,28 @@ impl Log {
         }
         // The tail may not trail the leader's answer: read up to the last message known now.
         let last = self.last_on(subject).await?.map_or(0, |logged| logged.recorded.sequence);
-        let mut tail = self.tail(position, Some(&name)).await?;
+        let (mut tail, mut patience) = (None, Patience::new(self));
         while position < last {
-            for logged in tail.next_batch(1000).await? {
-                position = logged.recorded.sequence;
-                events.push(logged);
+            // A consumer waits for ever by itself: what is known to be there must come within one answer's time.
+            let batch = tokio::time::timeout(self.inner.options.timeout, async {
+                match &mut tail {
+                    None => tail.insert(self.tail(position, Some(&name)).await?),
+                    Some(tail) => tail,
+                }
+                .next_batch(1000)
+                .await
+            });
+            let silent = |_| Err(LedgerError::Unavailable("the reader of LEDGER is silent".into()));
+            match batch.await.unwrap_or_else(silent) {
+                Ok(batch) => {
+                    position = batch.last().map_or(position, |logged| logged.recorded.sequence);
+                    events.extend(batch);
+                    patience = Patience::new(self);
+                }
+                Err(error) => {
+                    patience.after(error).await?;
+                    tail = None;
+                }
             }
         }
         Ok(events)
@@ -86,25 +120,46 @@ impl Log {
             filter_subject: filter.unwrap_or_default().to_owned(),
             ..Default::default()
         };
-        let unavailable = |error: &dyn std::fmt::Display| LedgerError::Unavailable(format!("reading LEDGER: {error}"));
-        let stream = self.inner.context.get_stream_no_info(streams::LEDGER).await.map_err(|error| unavailable(&error))?;
+        let unavailable =
+            |error: &dyn std::fmt::Display| LedgerError::Unavailable(format!("reading LEDGER: {error}"));
+        let stream = self
+            .inner
+            .context
+            .get_stream_no_info(streams::LEDGER)
+            .await
+            .map_err(|error| unavailable(&error))?;
         let consumer = stream.create_consumer(config).await.map_err(|error| unavailable(&error))?;
         let messages = consumer.messages().await.map_err(|error| unavailable(&error))?;
         Ok(Tail { messages, pending: None })
     }
 
-    /// The first message on a subject behind a sequence, asked of the stream's leader.
-    pub(crate) async fn next_on_subject(
+    /// The first message on a LEDGER subject behind a sequence, asked of the stream's leader.
+    async fn next_on_subject(&self, subject: &str, after: u64) -> Result<Option<StoredMessage>, LedgerError> {
+        self.message(streams::LEDGER, &next_by_subject(subject, after)).await
+    }
+
+    /// One message of a stream, asked for until it is answered or patience is over: a server that is started again is no
+    /// error.
+    pub(crate) async fn message(
         &self,
         stream: &str,
-        subject: &str,
-        after: u64,
+        which: &Value,
     ) -> Result<Option<StoredMessage>, LedgerError> {
-        self.message(stream, &json!({ "seq": after + 1, "next_by_subj": subject })).await
+        let mut patience = Patience::new(self);
+        loop {
+            match self.message_now(stream, which).await {
+                Err(error) => patience.after(error).await?,
+                answer => return answer,
+            }
+        }
     }
 
     /// One message of a stream, by the ordinary message get: a direct get may be answered by a trailing replica.
-    pub(crate) async fn message(&self, stream: &str, which: &Value) -> Result<Option<StoredMessage>, LedgerError> {
+    pub(super) async fn message_now(
+        &self,
+        stream: &str,
+        which: &Value,
+    ) -> Result<Option<StoredMessage>, LedgerError> {
         let request = bytes::Bytes::from(which.to_string());
         let answer = self
             .inner
@@ -112,8 +167,9 @@ impl Log {
             .request(format!("$JS.API.STREAM.MSG.GET.{stream}"), request)
             .await
             .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
-        let answer: Value = serde_json::from_slice(&answer.payload)
-            .map_err(|error| LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}")))?;
+        let answer: Value = serde_json::from_slice(&answer.payload).map_err(|error| {
+            LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}"))
+        })?;
         match &answer["error"] {
             Value::Null => stored_message(&answer["message"])
                 .map(Some)
@@ -124,8 +180,34 @@ impl Log {
     }
 
     /// All events of one account behind a sequence.
-    pub(crate) async fn account_events(&self, account: AccountId, after: u64) -> Result<Vec<Logged>, LedgerError> {
+    pub(crate) async fn account_events(
+        &self,
+        account: AccountId,
+        after: u64,
+    ) -> Result<Vec<Logged>, LedgerError> {
         self.events_behind(&Subject::Account(account), after).await
+    }
+}
+
+/// How long trouble is met with another try.
+struct Patience {
+    until: Instant,
+    attempt: u32,
+}
+
+impl Patience {
+    fn new(log: &Log) -> Self {
+        Self { until: Instant::now() + log.patience(), attempt: 0 }
+    }
+
+    /// Pauses before the next try, or hands the error on: it is none that passes, or patience is over.
+    async fn after(&mut self, error: LedgerError) -> Result<(), LedgerError> {
+        if !matches!(error, LedgerError::Unavailable(_)) || Instant::now() > self.until {
+            return Err(error);
+        }
+        super::pause(self.attempt).await;
+        self.attempt += 1;
+        Ok(())
     }
 }
 
@@ -162,7 +244,8 @@ impl Tail {
         let message = next
             .ok_or_else(|| LedgerError::Unavailable("the reader of LEDGER has ended".into()))?
             .map_err(|error| LedgerError::Unavailable(format!("reading LEDGER: {error}")))?;
-        let info = message.info().map_err(|error| LedgerError::Unavailable(format!("reading LEDGER: {error}")))?;
+        let info =
+            message.info().map_err(|error| LedgerError::Unavailable(format!("reading LEDGER: {error}")))?;
         let (sequence, pending) = (info.stream_sequence, info.pending);
         let stored_at = i64::try_from(info.published.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
         let decoded = codec::decode(&message.subject, sequence, &message.payload)?;
@@ -174,6 +257,11 @@ impl Tail {
             stored_at: Moment::from_micros(stored_at),
         })
     }
+}
+
+/// Which message to get: the first on a subject behind a sequence.
+pub(super) fn next_by_subject(subject: &str, after: u64) -> Value {
+    json!({ "seq": after + 1, "next_by_subj": subject })
 }
 
 fn stored_message(message: &Value) -> Option<StoredMessage> {

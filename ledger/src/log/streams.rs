@@ -36,7 +36,9 @@ impl Log {
 
     pub(super) async fn prepare_streams(&self) -> Result<(), LedgerError> {
         let inbox_age = u64::from(self.inner.options.inbox_days) * DAY_NS;
-        for (name, subjects, max_age) in [(LEDGER, "ledger.>", 0), (INBOX, "inbox.>", inbox_age), (AUDIT, "audit.>", 0)] {
+        for (name, subjects, max_age) in
+            [(LEDGER, "ledger.>", 0), (INBOX, "inbox.>", inbox_age), (AUDIT, "audit.>", 0)]
+        {
             self.prepare_stream(name, &self.wanted(name, subjects, max_age)).await?;
         }
         Ok(())
@@ -82,8 +84,9 @@ impl Log {
             .request(format!("$JS.API.STREAM.INFO.{name}"), bytes::Bytes::new())
             .await
             .map_err(|error| LedgerError::Unavailable(format!("JetStream does not answer: {error}")))?;
-        let answer: Value = serde_json::from_slice(&answer.payload)
-            .map_err(|error| LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}")))?;
+        let answer: Value = serde_json::from_slice(&answer.payload).map_err(|error| {
+            LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}"))
+        })?;
         match &answer["error"] {
             Value::Null => Ok(Some(answer)),
             error if error["err_code"] == ApiError::STREAM_NOT_FOUND => Ok(None),

@@ -4,6 +4,9 @@
 //! Claims: held + spent never exceeds the lease's credits; `n` counts 1, 2, 3… and `spent` is cumulative, both fixed
 //! under the lock that ends the hold; a lease whose life has run out, by the monotonic or the wall clock, admits nothing.
 
+#[cfg(test)]
+mod tests;
+
 use domain::account::event::Scope;
 use domain::{AccountId, Credits, LeaseId};
 use std::sync::{Mutex, MutexGuard};
@@ -28,6 +31,8 @@ pub(super) struct Book {
     /// The id that the next grant will have. It changes only once the log has answered, so that a grant whose answer was
     /// lost is asked for again, not doubled.
     next: LeaseId,
+    /// A grant of that id was asked for, and the answer is still out.
+    asked: bool,
     /// The worst cases of those who wait for credits.
     waiting: Credits,
     spending: Spending,
@@ -47,6 +52,8 @@ pub(super) struct OpenLease {
     renew_at: Instant,
     /// Being given back: no new hold, whatever the answer to the close was.
     closing: bool,
+    /// The account had less to give than was asked for last: nothing is asked ahead of the calls until the next renewal.
+    dry: bool,
 }
 
 /// When something was asked, by both clocks.
@@ -129,7 +136,10 @@ pub(super) struct Settlement {
 pub(super) enum Care {
     Nothing,
     /// Renew its life and add this much.
-    Renew { lease: LeaseId, wanted: Credits },
+    Renew {
+        lease: LeaseId,
+        wanted: Credits,
+    },
     /// Give it back.
     Close,
     /// There is no lease, and nobody has asked for one for long.
@@ -157,6 +167,7 @@ impl Entry {
             ended: Vec::new(),
             retired: false,
             next: new_lease_id(),
+            asked: false,
             waiting: Credits::ZERO,
             spending: Spending { since: now, current: Credits::ZERO, previous: Credits::ZERO },
             last_used: now,
@@ -192,6 +203,11 @@ impl Book {
         self.open.as_ref().is_some_and(|lease| lease.id == id && !lease.lapses.passed(now))
     }
 
+    /// Has it a lease that lives?
+    pub(super) fn has_live_lease(&self, now: Instant) -> bool {
+        self.open.as_ref().is_some_and(|lease| !lease.lapses.passed(now))
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.open.as_ref().is_some_and(|lease| lease.closing)
     }
@@ -213,9 +229,15 @@ impl Book {
         }
     }
 
-    /// The next grant's id and the size it should have.
+    /// The next grant's id and the size it should have. The grant counts as asked for from now on.
     pub(super) fn next_grant(&mut self) -> (LeaseId, Credits) {
+        self.asked = true;
         (self.next, self.target(Instant::now()))
+    }
+
+    /// The log has answered the grant with a no.
+    pub(super) fn not_granted(&mut self) {
+        self.asked = false;
     }
 
     /// Everyone who waits, and at least what was spent of late.
@@ -224,7 +246,7 @@ impl Book {
     }
 
     pub(super) fn granted(&mut self, id: LeaseId, credits: Credits, life: Duration, asked: Asked) {
-        self.next = new_lease_id();
+        (self.next, self.asked) = (new_lease_id(), false);
         self.open = Some(OpenLease {
             id,
             credits,
@@ -236,28 +258,44 @@ impl Book {
             lapses: Deadline::after(asked, life),
             renew_at: renewal(asked, life),
             closing: false,
+            dry: false,
         });
     }
 
-    /// The log has another size and a new life for the lease.
-    pub(super) fn amended(&mut self, id: LeaseId, credits: Credits, life: Duration, asked: Asked) {
+    /// The log has another size and a new life for the lease. `wanted` is how much more was asked for.
+    pub(super) fn amended(
+        &mut self,
+        id: LeaseId,
+        credits: Credits,
+        wanted: Credits,
+        life: Duration,
+        asked: Asked,
+    ) {
         if let Some(lease) = self.open.as_mut().filter(|lease| lease.id == id) {
+            lease.dry = minus(credits, lease.credits) < wanted;
             lease.credits = credits;
             lease.lapses = Deadline::after(asked, life);
             lease.renew_at = renewal(asked, life);
         }
     }
 
-    /// Shrinks ahead of the log.
-    pub(super) fn resize(&mut self, id: LeaseId, to: Credits) {
-        if let Some(lease) = self.open.as_mut().filter(|lease| lease.id == id) {
-            lease.credits = lease.credits.min(to);
-        }
+    /// Shrinks a lease to what is held and spent, ahead of the log: answers with its new size, if there was a rest to give.
+    ///
+    /// Measured and shrunk in one breath: a hold that came between the two would be out of cover.
+    pub(super) fn shrink_to_use(&mut self) -> Option<(LeaseId, Credits)> {
+        let lease = self.open.as_mut().filter(|lease| !lease.closing && lease.free().is_positive())?;
+        lease.credits = minus(lease.credits, lease.free());
+        Some((lease.id, lease.credits))
     }
 
-    /// How much more than the hold and the lease's rest a charge needs.
-    pub(super) fn shortfall(&self, held: Credits, charge: Credits) -> Credits {
-        minus(charge, plus(held, self.free()))
+    /// Grows a hold towards a charge, out of the lease's rest; answers with what is still missing. A lease that the log has
+    /// ended pays nothing, so nothing is missing there.
+    pub(super) fn grow(&mut self, id: LeaseId, held: &mut Credits, charge: Credits) -> Credits {
+        let Some(lease) = self.open.as_mut().filter(|lease| lease.id == id) else { return Credits::ZERO };
+        let more = minus(charge, *held).min(lease.free());
+        lease.held = plus(lease.held, more);
+        *held = plus(*held, more);
+        minus(charge, *held)
     }
 
     /// Ends a hold with a charge. Pays what the hold and the lease's rest can pay.
@@ -299,19 +337,21 @@ impl Book {
     /// The log has ended the lease.
     pub(super) fn forget_lease(&mut self) {
         self.ended.extend(self.open.take().filter(|lease| lease.calls > 0));
-        self.next = new_lease_id();
+        (self.next, self.asked) = (new_lease_id(), false);
     }
 
-    /// A lease that keeps more than it has held and spent, with the size it can shrink to.
-    pub(super) fn slack(&self) -> Option<(LeaseId, Credits)> {
-        let lease = self.open.as_ref().filter(|lease| !lease.closing && lease.free().is_positive())?;
-        Some((lease.id, minus(lease.credits, lease.free())))
+    /// Calls that hold credits now, also of leases that the log has ended.
+    pub(super) fn calls(&self) -> u64 {
+        self.open.iter().chain(&self.ended).map(|lease| lease.calls).sum()
     }
 
-    /// Stops new holds if nothing stands in the way of giving the lease back.
-    pub(super) fn begin_close_if_unused(&mut self) -> bool {
-        let unused = self.waiting == Credits::ZERO;
-        match self.open.as_mut().filter(|lease| unused && lease.calls == 0 && lease.unacknowledged == 0) {
+    /// Stops new holds if nothing stands in the way of giving the lease back. A node that is stopping lets nobody wait.
+    pub(super) fn begin_close_if_unused(&mut self, stopping: bool) -> bool {
+        let unwanted = stopping || self.waiting == Credits::ZERO;
+        if self.open.is_none() {
+            return unwanted && self.asked;
+        }
+        match self.open.as_mut().filter(|lease| unwanted && lease.calls == 0 && lease.unacknowledged == 0) {
             Some(lease) => {
                 lease.closing = true;
                 true
@@ -320,24 +360,31 @@ impl Book {
         }
     }
 
-    /// The lease that is being given back: its id, what was spent, how many records it has.
+    /// The lease that is being given back: its id, what was spent, how many records it has. A grant whose answer is out may
+    /// be on the log: it is given back unused.
     pub(super) fn closing(&self) -> Option<(LeaseId, Credits, u64)> {
-        self.open.as_ref().filter(|lease| lease.closing).map(|lease| (lease.id, lease.spent, lease.n))
+        match &self.open {
+            Some(lease) => lease.closing.then_some((lease.id, lease.spent, lease.n)),
+            None => self.asked.then_some((self.next, Credits::ZERO, 0)),
+        }
     }
 
-    /// What should be done about this entry now.
-    pub(super) fn care(&mut self, idle_close: Duration, now: Instant) -> Care {
-        let target = self.target(now);
-        let idle = now.saturating_duration_since(self.last_used) >= idle_close && self.waiting == Credits::ZERO;
+    /// What should be done about this entry now. Where it may not ask for more credits by itself, a renewal is all it gets.
+    pub(super) fn care(&mut self, idle_close: Duration, may_ask: bool, now: Instant) -> Care {
+        let target = if may_ask { self.target(now) } else { Credits::ZERO };
+        let idle =
+            now.saturating_duration_since(self.last_used) >= idle_close && self.waiting == Credits::ZERO;
         match &self.open {
-            None if idle => Care::Forget,
+            None if idle && self.asked => Care::Close,
+            None if idle && self.ended.is_empty() => Care::Forget,
             None => Care::Nothing,
             Some(lease) if lease.closing => Care::Close,
             Some(lease) if idle && lease.calls == 0 && lease.unacknowledged == 0 => Care::Close,
             Some(lease) => {
                 // Ahead of the calls: at half its life, or when half its credits are gone.
                 let wanted = minus(target, lease.free());
-                let half_gone = lease.free().nano() < lease.credits.nano() / 2 && wanted.is_positive();
+                let half_gone =
+                    lease.free().nano() < lease.credits.nano() / 2 && wanted.is_positive() && !lease.dry;
                 match now >= lease.renew_at || half_gone {
                     true => Care::Renew { lease: lease.id, wanted },
                     false => Care::Nothing,

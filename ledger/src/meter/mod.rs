@@ -20,7 +20,8 @@ use book::{Book, Entry};
 use domain::account::{Amend, Budget, event::Closer, event::Scope};
 use domain::usage::Usage;
 use domain::{
-    AccountEvent, AccountId, Actor, ActorKind, Command, Credits, EpochId, Label, LeaseId, Refusal, UsageRecord,
+    AccountEvent, AccountId, Actor, ActorKind, Command, Credits, EpochId, Label, LeaseId, Refusal,
+    UsageRecord,
 };
 use report::Reports;
 use std::collections::HashMap;
@@ -115,6 +116,9 @@ pub struct MeterStatus {
     pub lease_decisions: u64,
 }
 
+/// How often a charge above its hold asks the account: other calls may take what came for it.
+const COVER_TRIES: usize = 8;
+
 /// Leases, holds and usage reports of one run of one relay node. Cheap to clone.
 #[derive(Clone)]
 pub struct Meter {
@@ -173,34 +177,21 @@ impl Meter {
         self.shared.epoch
     }
 
-    /// Reserves credits for a call. While the lease suffices this waits for nothing.
+    /// Reserves credits for a call. While the lease suffices this waits for nothing; else for the log, as long as its
+    /// patience.
     pub async fn hold(&self, request: HoldRequest) -> Result<Hold, HoldError> {
         let shared = &self.shared;
         shared.check_open()?;
-        loop {
-            let entry = shared.entry(request.account, &request.scope);
-            if let Some(hold) = shared.try_hold(&entry, request.worst_case) {
-                return Ok(hold);
-            }
-            // One at a time goes to the log; the sum of those who wait tells it how much to ask for.
-            let _waiting = entry.wait(request.worst_case);
-            let slow = entry.slow.lock().await;
-            if entry.book().retired {
-                continue; // given back and forgotten while we waited
-            }
-            if let Some(hold) = shared.try_hold(&entry, request.worst_case) {
-                return Ok(hold);
-            }
-            let answer = match shared.enlarge(&entry, &request).await {
-                Err(HoldError::InsufficientCredits { .. }) if shared.reclaim(&entry, request.worst_case).await => {
-                    shared.enlarge(&entry, &request).await
-                }
-                answer => answer,
-            };
-            answer?;
-            let held = shared.try_hold(&entry, request.worst_case);
-            drop(slow);
-            return held.ok_or_else(|| HoldError::Unavailable("the lease ran out while it was asked for".into()));
+        let entry = shared.entry(request.account, &request.scope);
+        if let Some(hold) = shared.try_hold(&entry, request.worst_case) {
+            return Ok(hold);
+        }
+        // In a task of its own: a caller that goes away must not leave a grant half asked for.
+        let task = shared.tasks.spawn(shared.clone().hold_by_log(request));
+        match tokio::time::timeout(shared.ledger.log().patience(), task).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Err(HoldError::Unavailable(error.to_string())),
+            Err(_) => Err(HoldError::Unavailable("the log did not answer in time".into())),
         }
     }
 
@@ -209,10 +200,9 @@ impl Meter {
         let shared = &self.shared;
         let (mut calls_in_flight, mut open_leases) = (0, 0);
         for entry in shared.all_entries() {
-            if let Some(lease) = &entry.book().open {
-                open_leases += 1;
-                calls_in_flight += lease.calls;
-            }
+            let book = entry.book();
+            open_leases += u64::from(book.open.is_some());
+            calls_in_flight += book.calls();
         }
         let (unreported, oldest) = shared.reports.waiting();
         MeterStatus {
@@ -240,11 +230,15 @@ impl Meter {
             }
         };
         if tokio::time::timeout(limit, calls).await.is_err() {
-            tracing::error!(calls = self.status().calls_in_flight, "calls are still in flight at the end of the drain");
+            tracing::error!(
+                calls = self.status().calls_in_flight,
+                "calls are still in flight at the end of the drain"
+            );
         }
         let log = async {
             shared.reports.drained().await;
-            let closing: Vec<_> = shared.all_entries().into_iter().map(|entry| upkeep::give_back(shared, entry)).collect();
+            let closing: Vec<_> =
+                shared.all_entries().into_iter().map(|entry| upkeep::give_back(shared, entry)).collect();
             futures_util::future::join_all(closing).await;
         };
         if tokio::time::timeout(limit, log).await.is_err() {
@@ -285,8 +279,44 @@ impl Shared {
     }
 
     fn try_hold(self: &Arc<Self>, entry: &Arc<Entry>, worst_case: Credits) -> Option<Hold> {
-        let lease = entry.book().try_hold(worst_case, Instant::now())?;
+        let mut book = entry.book();
+        // Asked under the book's lock: the drain counts calls under it, so that none slips in behind its back.
+        if self.stopping.load(Ordering::SeqCst) {
+            return None;
+        }
+        let lease = book.try_hold(worst_case, Instant::now())?;
         Some(Hold { shared: self.clone(), entry: entry.clone(), lease, held: worst_case, ended: false })
+    }
+
+    /// Reserves credits after the log has given them. One call of an entry at a time goes to the log; the sum of those who
+    /// wait tells it how much to ask for.
+    async fn hold_by_log(self: Arc<Self>, request: HoldRequest) -> Result<Hold, HoldError> {
+        loop {
+            let entry = self.entry(request.account, &request.scope);
+            let _waiting = entry.wait(request.worst_case);
+            // While the log is away every call before us uses up its own patience: no use to wait longer than for one.
+            let turn = tokio::time::timeout(self.ledger.log().patience(), entry.slow.lock()).await;
+            let _slow = turn.map_err(|_| HoldError::Unavailable("too many calls wait for the log".into()))?;
+            if entry.book().retired {
+                continue; // given back and forgotten while we waited
+            }
+            // Calls that need not wait may have taken what came for this one: ask again, until it fits or there is no more.
+            loop {
+                self.check_open()?;
+                if let Some(hold) = self.try_hold(&entry, request.worst_case) {
+                    return Ok(hold);
+                }
+                match self.enlarge(&entry, &request).await {
+                    Err(HoldError::InsufficientCredits { .. }) if self.reclaim(&entry).await => {
+                        self.enlarge(&entry, &request).await?;
+                    }
+                    answer => answer?,
+                }
+                if !entry.book().has_live_lease(Instant::now()) {
+                    return Err(HoldError::Unavailable("the lease ran out while it was asked for".into()));
+                }
+            }
+        }
     }
 
     /// Gets the entry a lease that fits the request. The caller holds `entry.slow`.
@@ -297,7 +327,8 @@ impl Shared {
         let need = entry.book().need(request.worst_case);
         match need {
             book::Need::Extend { lease, at_least, wanted } => {
-                let amended = self.amend(entry, lease, Amend::Extend { at_least, wanted }, request.budget).await;
+                let amended =
+                    self.amend(entry, lease, Amend::Extend { at_least, wanted }, request.budget).await;
                 match amended {
                     Err(LedgerError::Refused(Refusal::LeaseClosed(_) | Refusal::UnknownLease(_))) => {
                         // The log is right. Calls in flight settle as the operator's loss would; new ones get a new lease.
@@ -328,13 +359,19 @@ impl Shared {
         };
         // The life counts from before we ask: the log's clock may have started it then.
         let asked = book::Asked::now();
-        let receipt = self.decide(entry.account, command).await.map_err(|error| refused(error, entry, request.worst_case))?;
+        let receipt = self.decide(entry.account, command).await.map_err(|error| {
+            if matches!(error, LedgerError::Refused(_) | LedgerError::Contended { .. }) {
+                entry.book().not_granted();
+            }
+            refused(error, entry, request.worst_case)
+        })?;
         let AccountEvent::LeaseGranted(granted) = &receipt.recorded.event else {
             return Err(HoldError::Unavailable("the log answered a grant with another event".into()));
         };
-        entry.book().granted(lease, granted.credits, self.options.lease_life, asked);
+        // Granted before, at a time we do not know: its life begins with an amendment.
+        let life = if receipt.repeated { Duration::ZERO } else { self.options.lease_life };
+        entry.book().granted(lease, granted.credits, life, asked);
         if receipt.repeated {
-            // Granted before, at a time we do not know: its life is counted anew by an amendment.
             let amend = Amend::Extend { at_least: Credits::ZERO, wanted: Credits::ZERO };
             self.amend(entry, lease, amend, request.budget).await.map_err(unavailable)?;
         }
@@ -349,15 +386,15 @@ impl Shared {
         amend: Amend,
         budget: Option<Budget>,
     ) -> Result<(), LedgerError> {
-        if let Amend::Shrink { to } = amend {
-            // Whoever tightens moves first: the credits are out of reach here before they are free there.
-            entry.book().resize(lease, to);
-        }
+        let wanted = match amend {
+            Amend::Extend { wanted, .. } => wanted,
+            Amend::Shrink { .. } => Credits::ZERO,
+        };
         let command = Command::AmendLease { lease, amend, ttl_ms: self.life_ms(), budget };
         let asked = book::Asked::now();
         let receipt = self.decide(entry.account, command).await?;
         if let AccountEvent::LeaseAmended(amended) = &receipt.recorded.event {
-            entry.book().amended(lease, amended.credits, self.options.lease_life, asked);
+            entry.book().amended(lease, amended.credits, wanted, self.options.lease_life, asked);
         }
         Ok(())
     }
@@ -368,6 +405,9 @@ impl Shared {
         let command = Command::CloseLease { lease, spent, count, by: Closer::Holder };
         match self.decide(entry.account, command).await {
             Ok(_) => {}
+            Err(LedgerError::Refused(Refusal::UnknownLease(_))) if count == 0 => {
+                tracing::info!(account = %entry.account, %lease, "a lease that was asked for was never granted");
+            }
             Err(LedgerError::Refused(refusal)) => {
                 tracing::error!(account = %entry.account, %lease, %refusal, "a lease could not be closed as it was");
             }
@@ -380,15 +420,22 @@ impl Shared {
     /// Frees what other leases of the same account on this node do not need. True if that gave anything back.
     ///
     /// Leases of other nodes are recalled here too, once there is a recall.
-    async fn reclaim(self: &Arc<Self>, wanting: &Entry, _need: Credits) -> bool {
+    async fn reclaim(&self, wanting: &Entry) -> bool {
         let others: Vec<_> = self.all_entries();
         let mut freed = false;
-        for entry in others.into_iter().filter(|it| it.account == wanting.account && it.scope != wanting.scope) {
+        for entry in
+            others.into_iter().filter(|it| it.account == wanting.account && it.scope != wanting.scope)
+        {
             // Busy means that somebody is asking for more right now: nothing to take.
             let Ok(_slow) = entry.slow.try_lock() else { continue };
-            if entry.book().begin_close_if_unused() {
+            let unused = entry.book().begin_close_if_unused(false);
+            if unused {
                 freed |= self.close(&entry).await.is_ok();
-            } else if let Some((lease, to)) = entry.book().slack() {
+                continue;
+            }
+            // Whoever tightens moves first: the credits are out of reach here before they are free there.
+            let shrunk = entry.book().shrink_to_use();
+            if let Some((lease, to)) = shrunk {
                 freed |= self.amend(&entry, lease, Amend::Shrink { to }, None).await.is_ok();
             }
         }
@@ -404,20 +451,23 @@ impl Shared {
         u64::try_from(self.options.lease_life.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Takes from the account what a charge above its hold needs, down to the last credit.
-    async fn cover(&self, entry: &Entry, lease: LeaseId, shortfall: Credits) {
+    /// Takes from the account what a charge above its hold needs, down to the last credit. True if the lease got any.
+    async fn cover(&self, entry: &Entry, lease: LeaseId, shortfall: Credits) -> bool {
         let _slow = entry.slow.lock().await;
         let extend = |credits| Amend::Extend { at_least: credits, wanted: credits };
         // A budget does not bind here: the call was admitted, and it has been served.
-        let refused = match self.amend(entry, lease, extend(shortfall), None).await {
-            Err(LedgerError::Refused(Refusal::InsufficientCredits { available, .. })) if available.is_positive() => {
+        let answer = match self.amend(entry, lease, extend(shortfall), None).await {
+            Err(LedgerError::Refused(Refusal::InsufficientCredits { available, .. }))
+                if available.is_positive() =>
+            {
                 self.amend(entry, lease, extend(available), None).await
             }
             answer => answer,
         };
-        if let Err(error) = refused {
+        if let Err(error) = &answer {
             tracing::warn!(account = %entry.account, %lease, %shortfall, %error, "a charge above its hold is not covered");
         }
+        answer.is_ok()
     }
 }
 
@@ -438,12 +488,35 @@ impl Hold {
     /// Ends the hold with what the call really cost, and queues its usage record for the log.
     ///
     /// A charge above the hold takes the lease's rest, then what the account has available; what even that cannot cover is
-    /// the operator's loss.
+    /// the operator's loss. Once polled it happens, also when the caller waits no longer.
     pub async fn settle(mut self, usage: Usage) -> Settled {
-        let shortfall = self.entry.book().shortfall(self.held, usage.charge);
-        if shortfall.is_positive() {
-            self.shared.cover(&self.entry, self.lease, shortfall).await;
+        if self.grow(usage.charge) == Credits::ZERO {
+            return self.end(usage);
         }
+        let (tasks, charge) = (self.shared.tasks.clone(), usage.charge);
+        tasks.spawn(self.settle_by_log(usage)).await.unwrap_or_else(|error| {
+            tracing::error!(%error, %charge, "a call could not be settled");
+            Settled { paid: Credits::ZERO, uncovered: charge }
+        })
+    }
+
+    async fn settle_by_log(mut self, usage: Usage) -> Settled {
+        for _ in 0..COVER_TRIES {
+            let shortfall = self.grow(usage.charge);
+            if shortfall == Credits::ZERO || !self.shared.cover(&self.entry, self.lease, shortfall).await {
+                break;
+            }
+        }
+        self.end(usage)
+    }
+
+    /// Takes what the charge needs above the hold out of the lease's rest, at once: other calls cannot have it while the
+    /// log is asked for more. Answers with what is missing.
+    fn grow(&mut self, charge: Credits) -> Credits {
+        self.entry.book().grow(self.lease, &mut self.held, charge)
+    }
+
+    fn end(mut self, usage: Usage) -> Settled {
         self.ended = true;
         let settled = {
             let mut book = self.entry.book();

@@ -149,7 +149,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-fn encode(shared: &Shared, position: &Position, records: Vec<UsageRecord>) -> Result<(EventId, Vec<u8>), LedgerError> {
+fn encode(
+    shared: &Shared,
+    position: &Position,
+    records: Vec<UsageRecord>,
+) -> Result<(EventId, Vec<u8>), LedgerError> {
     let id = EventId::from_uuid(uuid::Uuid::now_v7());
     let batch = BatchId::from_uuid(id.uuid());
     let event = Event::Node(shared.epoch, NodeEvent::UsageReported(UsageReported { batch, records }));
@@ -166,7 +170,12 @@ fn encode(shared: &Shared, position: &Position, records: Vec<UsageRecord>) -> Re
 }
 
 /// Tries for as long as the log is away. `None`: the meter was stopped meanwhile.
-async fn append(shared: &Shared, expected: u64, id: EventId, bytes: Vec<u8>) -> Result<Option<u64>, LedgerError> {
+async fn append(
+    shared: &Shared,
+    expected: u64,
+    id: EventId,
+    bytes: Vec<u8>,
+) -> Result<Option<u64>, LedgerError> {
     let subject = Subject::Node(shared.epoch);
     loop {
         match shared.ledger.log().append(&subject, expected, id, bytes.clone()).await {

@@ -4,9 +4,10 @@
 
 use super::Shared;
 use super::book::{Care, Entry};
-use domain::account::Amend;
+use domain::account::{Amend, event::Scope};
 use domain::{Credits, LeaseId};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
@@ -24,7 +25,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
         }
         for entry in shared.all_entries() {
-            let care = entry.book().care(shared.options.idle_close, Instant::now());
+            let care = care(&shared, &entry);
             if care == Care::Nothing {
                 continue;
             }
@@ -43,16 +44,20 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
+fn care(shared: &Shared, entry: &Entry) -> Care {
+    // More credits for a key are asked for by its calls, which know its budget: from here only for the whole account.
+    let may_ask = match entry.scope {
+        Scope::Account => true,
+        Scope::Key { .. } => false,
+    };
+    entry.book().care(shared.options.idle_close, may_ask, Instant::now())
+}
+
 async fn renew(shared: &Shared, entry: &Entry, lease: LeaseId, wanted: Credits) {
     // Busy: somebody is amending it right now, which renews it too.
     let Ok(_slow) = entry.slow.try_lock() else { return };
-    let amend = |wanted| Amend::Extend { at_least: Credits::ZERO, wanted };
-    // More credits are added by the calls' own requests, which know the key's budget: here only for the whole account.
-    let wanted = match entry.scope {
-        domain::account::event::Scope::Account => wanted,
-        domain::account::event::Scope::Key { .. } => Credits::ZERO,
-    };
-    if let Err(error) = shared.amend(entry, lease, amend(wanted), None).await {
+    let amend = Amend::Extend { at_least: Credits::ZERO, wanted };
+    if let Err(error) = shared.amend(entry, lease, amend, None).await {
         tracing::warn!(account = %entry.account, %lease, %error, "a lease could not be renewed");
     }
 }
@@ -60,7 +65,11 @@ async fn renew(shared: &Shared, entry: &Entry, lease: LeaseId, wanted: Credits) 
 /// Closes the entry's lease if nothing uses it.
 pub(super) async fn give_back(shared: &Shared, entry: Arc<Entry>) {
     let _slow = entry.slow.lock().await;
-    let ready = entry.book().is_closing() || entry.book().begin_close_if_unused();
+    let stopping = shared.stopping.load(Ordering::SeqCst);
+    let ready = {
+        let mut book = entry.book();
+        book.is_closing() || book.begin_close_if_unused(stopping)
+    };
     if !ready {
         return;
     }
@@ -73,9 +82,8 @@ pub(super) async fn give_back(shared: &Shared, entry: Arc<Entry>) {
 fn forget(shared: &Shared, entry: &Arc<Entry>) {
     let Ok(_slow) = entry.slow.try_lock() else { return };
     let mut entries = shared.entries();
-    let mut book = entry.book();
-    if book.care(shared.options.idle_close, Instant::now()) == Care::Forget {
-        book.retired = true;
+    if care(shared, entry) == Care::Forget {
+        entry.book().retired = true;
         entries.remove(&(entry.account, entry.scope.clone()));
     }
 }

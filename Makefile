@@ -1,0 +1,48 @@
+# The front door. `make run` and `make test` do all of their own set-up; `make help` lists the rest.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run llmock build check test golden deps clean-deps
+
+# The lock file is part of the sources: a build that would change it stops and says so.
+CARGO := cargo
+LOCKED := --locked
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+run: build ## set up what is missing, then run the gateway on http://127.0.0.1:3000 (Ctrl-C drains and stops)
+	@exec target/release/nexusroute serve
+
+build: deps ## the release binary, target/release/nexusroute
+	@test -x target/release/nexusroute || echo "building nexusroute (the first build takes some minutes)"
+	@$(CARGO) build --release $(LOCKED) --package api
+
+llmock: ## a pretended provider on http://127.0.0.1:9000/v1, to try the gateway without a provider's key
+	@tools/setup-test-clients.sh
+	@exec .deps/bin/python -m llmock.cli serve --host 127.0.0.1 --port 9000 --log-level warning
+
+check: ## format, lints with warnings denied, licences
+	@tools/need.sh cargo cc python3
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- --deny warnings
+	@tools/licences.py
+
+# One build of everything, so that the tests start the same binary that was just linted and no crate is built twice
+# with other features; then all tests, the system tests among them, against target/debug/nexusroute.
+test: check deps ## everything: check, then all tests against the real binary, NATS and clients
+	@tools/need.sh bash curl
+	@tools/setup-test-clients.sh
+	$(CARGO) build $(LOCKED) --workspace --all-targets
+	$(CARGO) test $(LOCKED) --workspace
+
+golden: ## write golden files for event shapes that have none yet (existing ones are never changed), and docs/openapi.json
+	NEXUSROUTE_GOLDEN=write $(CARGO) test $(LOCKED) --package ledger golden
+	NEXUSROUTE_GOLDEN=write $(CARGO) test $(LOCKED) --package api the_committed_document_is_current
+
+deps: ## what the gateway needs besides Rust: a nats-server
+	@tools/need.sh cargo cc
+	@tools/setup-nats.sh
+
+clean-deps: ## remove what the set-up installed (.deps); data and builds stay
+	rm -rf .deps
