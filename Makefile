@@ -34,7 +34,7 @@ test: check deps ## everything: check, then all tests against the real binary, N
 	@tools/need.sh bash curl
 	@tools/setup-test-clients.sh
 	$(CARGO) build $(LOCKED) --workspace --all-targets
-	$(CARGO) test $(LOCKED) --workspace
+	$(CARGO) test $(LOCKED) --workspace --all-targets --no-fail-fast
 
 golden: ## write golden files for event shapes that have none yet (existing ones are never changed), and docs/openapi.json
 	NEXUSROUTE_GOLDEN=write $(CARGO) test $(LOCKED) --package ledger golden

@@ -94,7 +94,13 @@ struct Inner {
     client: async_nats::Client,
     context: async_nats::jetstream::Context,
     options: LogOptions,
+    /// Turns for appends that have no order of their own. A server that flushes every message takes them one by one: more
+    /// of them at once only wait there, with their time running.
+    unordered: tokio::sync::Semaphore,
 }
+
+/// Unordered appends under way at once.
+const UNORDERED_AT_ONCE: usize = 4;
 
 impl Log {
     /// Connects, checks the server's version, creates the streams that are missing and compares those that exist.
@@ -123,7 +129,8 @@ impl Log {
             .await
             .map_err(|error| LedgerError::Unavailable(format!("NATS: {error}")))?;
         let context = async_nats::jetstream::new(client.clone());
-        let log = Self { inner: Arc::new(Inner { client, context, options }) };
+        let unordered = tokio::sync::Semaphore::new(UNORDERED_AT_ONCE);
+        let log = Self { inner: Arc::new(Inner { client, context, options, unordered }) };
         log.check_version()?;
         log.prepare_streams().await?;
         Ok(log)

@@ -32,7 +32,10 @@ impl Log {
                 let recorded = &logged.recorded;
                 if let Event::Suspense(_, event) = &recorded.event {
                     let SuspenseEvent::PaymentSuspended(booked) = event;
-                    if booked.provider_txn == payment.provider_txn && booked.order == payment.order {
+                    let same = booked.provider_txn == payment.provider_txn
+                        && booked.order == payment.order
+                        && booked.paid == payment.paid;
+                    if same {
                         return Ok(recorded.with(event.clone()));
                     }
                 }
@@ -121,5 +124,16 @@ mod tests {
             );
         }
         assert_eq!(sequences, [1, 2, 3, 1]);
+    }
+
+    #[tokio::test]
+    async fn another_sum_under_the_same_transaction_is_another_payment() {
+        let (server, channel) = (Server::start().await, "epay".parse::<ChannelName>().unwrap());
+        let log = server.log().await;
+        let first = log.suspend_payment(&channel, payment("no-order", "txn")).await.unwrap();
+        let mut dearer = payment("no-order", "txn");
+        dearer.paid.minor += 1;
+        let second = log.suspend_payment(&channel, dearer).await.unwrap();
+        assert_ne!(first.sequence, second.sequence);
     }
 }

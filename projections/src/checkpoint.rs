@@ -7,6 +7,7 @@ use ledger::{Logged, StreamIdentity};
 
 /// The checkpoint of the tables that are read.
 const LIVE: &str = "live";
+const READ: &str = "SELECT sequence, hash, stream, created FROM projection_checkpoints WHERE name = ?";
 
 /// The last message that the tables contain, with what is needed to recognise it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,8 +35,12 @@ impl Checkpoint {
 
     /// Reads it.
     pub(crate) async fn read(db: &Database) -> Result<Self, DatabaseError> {
-        let sql = "SELECT sequence, hash, stream, created FROM projection_checkpoints WHERE name = ?";
-        Self::of_row(&db.fetch_one(sql, &[LIVE.into()]).await?)
+        Self::of_row(&db.fetch_one(READ, &[LIVE.into()]).await?)
+    }
+
+    /// Reads it in a transaction: what else is read there belongs to it.
+    pub(crate) async fn read_in(tx: &mut Tx) -> Result<Self, DatabaseError> {
+        Self::of_row(&tx.fetch_one(READ, &[LIVE.into()]).await?)
     }
 
     /// Moves it, if it still stands where `from` says; else nothing happens and the answer is `false`.

@@ -12,6 +12,7 @@ mod row;
 mod value;
 
 pub use dialect::{Dialect, Set, question_marks};
+pub(crate) use row::Cell;
 pub use row::Row;
 pub use value::Value;
 
@@ -32,10 +33,12 @@ include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 const SERVER_CONNECTIONS: u32 = 16;
 /// Connections that read a SQLite file while one writes.
 const SQLITE_READERS: u32 = 8;
-/// Bytes that one insert sends at most (or one row's, if that is longer): MariaDB takes 16 MiB by default.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How long a statement waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a process waits for another that changes the tables, and how often it looks where there is no lock.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(3_600);
+const MIGRATION_PAUSE: Duration = Duration::from_millis(200);
+const MIGRATION_RETRIES: u32 = 10;
 /// How long SQLite waits for another process that writes.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -215,6 +218,8 @@ macro_rules! each {
     }};
 }
 
+mod bulk; // after the macros that it uses
+
 /// Where a statement runs: a pool, or a transaction's connection.
 enum Source<S, P, M> {
     Sqlite(S),
@@ -279,7 +284,8 @@ impl Database {
         Ok(Self { pools })
     }
 
-    /// Brings the tables up to date. Safe to call from several processes at once: the databases lock.
+    /// Brings the tables up to date. Safe to call from several processes at once: one does it, the
+    /// others wait.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         let files = match self.dialect() {
             Dialect::Sqlite => SQLITE,
@@ -290,13 +296,29 @@ impl Database {
             let name = name.replace('_', " ").into();
             Migration::new(*number, name, MigrationType::Simple, sql.into_sql_str(), false)
         });
-        let migrator = Migrator::with_migrations(migrations.collect());
-        let result = match &self.pools {
-            Pools::Sqlite { write, .. } => migrator.run(write).await,
-            Pools::Postgres(pool) => migrator.run(pool).await,
-            Pools::MySql(pool) => migrator.run(pool).await,
-        };
-        result.map_err(DatabaseError::Migration)
+        let mut migrator = Migrator::with_migrations(migrations.collect());
+        match &self.pools {
+            Pools::Sqlite { write, .. } => {
+                // There is no lock to take. A process that another was ahead of fails, leaves nothing, and finds the work
+                // done when it looks again; what fails for another reason does so every time.
+                let mut result = migrator.run(write).await;
+                for _ in 0..MIGRATION_RETRIES {
+                    if result.is_ok() {
+                        break;
+                    }
+                    tokio::time::sleep(MIGRATION_PAUSE).await;
+                    result = migrator.run(write).await;
+                }
+                result.map_err(DatabaseError::Migration)
+            }
+            Pools::Postgres(pool) => migrator.run(pool).await.map_err(DatabaseError::Migration),
+            Pools::MySql(pool) => {
+                let mut lock = MigrationLock::take(pool).await?;
+                let result = migrator.set_locking(false).run(pool).await;
+                lock.release().await;
+                result.map_err(DatabaseError::Migration)
+            }
+        }
     }
 
     /// Which database it is.
@@ -347,6 +369,23 @@ impl Database {
             Pools::Sqlite { write, .. } => Source::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
             Pools::Postgres(pool) => Source::Postgres(pool.begin().await?),
             Pools::MySql(pool) => Source::MySql(pool.begin().await?),
+        }))
+    }
+
+    /// Begins a transaction that only reads, and sees one state of the whole database for as long as it lasts. End it with
+    /// [`Tx::rollback`].
+    pub async fn snapshot(&self) -> Result<Tx, DatabaseError> {
+        Ok(Tx(match &self.pools {
+            // Its state is that of the first read, also for the others.
+            Pools::Sqlite { read, .. } => Source::Sqlite(read.begin().await?),
+            Pools::Postgres(pool) => {
+                Source::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
+            Pools::MySql(pool) => {
+                // The isolation of the next transaction; one request, since it must be the same connection.
+                let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION READ ONLY";
+                Source::MySql(pool.begin_with(begin).await?)
+            }
         }))
     }
 
@@ -431,34 +470,27 @@ impl Tx {
         self.fetch_optional(sql, values).await?.ok_or(DatabaseError::NoRow)
     }
 
-    /// Inserts rows (their values one after the other) in as few statements as the database likes; `tail` is empty or
-    /// an upsert's ([`Dialect::upsert`]).
-    ///
-    /// An upsert must not meet the same key twice in one call: PostgreSQL refuses that.
-    pub async fn insert(
+    /// Hands over the rows of a query one by one, so that a table of any size may be read; the first error ends it.
+    pub async fn for_each(
         &mut self,
-        table: &str,
-        columns: &[&str],
+        sql: &str,
         values: &[Value],
-        tail: &str,
+        mut with: impl FnMut(Row) -> Result<(), DatabaseError>,
     ) -> Result<(), DatabaseError> {
-        let width = columns.len().max(1);
-        let most_rows = self.dialect().rows_per_insert(width);
-        let row = format!("({})", question_marks(width));
-        let mut rest = values;
-        while !rest.is_empty() {
-            let rows = rows_that_fit(rest, width, most_rows);
-            let (chunk, after) = rest.split_at(rest.len().min(rows * width));
-            rest = after;
-            let mut sql = format!("INSERT INTO {table} ({}) VALUES {row}", columns.join(", "));
-            for _ in 1..rows {
-                sql.push_str(", ");
-                sql.push_str(&row);
-            }
-            sql.push_str(tail);
-            // Statements of odd lengths would push the useful ones out of the connection's cache.
-            let keep = rows == 1 || rows == most_rows;
-            each!(self.connection(), self.dialect(), &sql, chunk, execute, affected, keep)?;
+        use futures_util::TryStreamExt as _;
+        let sql = self.dialect().placeholders(sql);
+        macro_rules! rows {
+            ($database:ty, $null:expr, $inner:path, $connection:expr) => {{
+                let mut rows = bound!($database, sql, values, true, $null).fetch($connection);
+                while let Some(row) = rows.try_next().await? {
+                    with(Row($inner(row)))?;
+                }
+            }};
+        }
+        match self.connection() {
+            Source::Sqlite(it) => rows!(Sqlite, None::<&str>, Inner::Sqlite, it),
+            Source::Postgres(it) => rows!(Postgres, Untyped, Inner::Postgres, it),
+            Source::MySql(it) => rows!(MySql, None::<&str>, Inner::MySql, it),
         }
         Ok(())
     }
@@ -513,20 +545,31 @@ impl Tx {
     }
 }
 
-/// How many rows the next insert takes: at most `most_rows`, fewer if they are long.
-fn rows_that_fit(values: &[Value], width: usize, most_rows: usize) -> usize {
-    let mut bytes = 0;
-    let fits = |row: &&[Value]| {
-        bytes += row.iter().map(size).sum::<usize>();
-        bytes <= MOST_BYTES
-    };
-    values.chunks(width).take(most_rows).take_while(fits).count().max(1)
-}
+/// A MySQL lock on migrating a database, for as long as its connection lives. sqlx's own waits for ever by a time-out below
+/// zero, which MariaDB takes for none.
+struct MigrationLock(sqlx::pool::PoolConnection<MySql>);
 
-fn size(value: &Value) -> usize {
-    match value {
-        Value::Text(text) => text.len(),
-        Value::Int(_) | Value::Null | Value::NullInt | Value::NullText => 8,
+impl MigrationLock {
+    async fn take(pool: &MySqlPool) -> Result<Self, DatabaseError> {
+        let mut connection = pool.acquire().await?;
+        // The lock is the whole server's, so its name holds the database's; names end at 64 characters.
+        let sql = "SELECT GET_LOCK(SHA2(CONCAT('nexusroute migrations ', DATABASE()), 256), ?)";
+        let query = sqlx::query_scalar(sql).bind(MIGRATION_PATIENCE.as_secs().cast_signed());
+        let taken: Option<i64> = query.fetch_one(&mut *connection).await?;
+        match taken {
+            Some(1) => Ok(Self(connection)),
+            Some(_) | None => {
+                let why = "another process has been changing its tables for too long";
+                Err(DatabaseError::Config(why.to_owned()))
+            }
+        }
+    }
+
+    async fn release(&mut self) {
+        // The connection's end releases it too.
+        if let Err(error) = sqlx::query("DO RELEASE_ALL_LOCKS()").execute(&mut *self.0).await {
+            tracing::debug!(%error, "the lock on migrations goes with its connection");
+        }
     }
 }
 
@@ -564,6 +607,12 @@ async fn connect_postgres(url: &str) -> Result<Pools, DatabaseError> {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(options.application_name("nexusroute"))
         .await?;
+    let encoding: String = sqlx::query_scalar("SHOW server_encoding").fetch_one(&pool).await?;
+    if encoding != "UTF8" {
+        // A name that it cannot hold would stop the projections for ever, long after this.
+        let why = format!("the PostgreSQL database has the encoding {encoding}: create one with UTF8");
+        return Err(DatabaseError::Config(why));
+    }
     Ok(Pools::Postgres(pool))
 }
 

@@ -8,6 +8,8 @@
 mod apply;
 mod check;
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod live_tests;
 mod run;
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod balances;
 pub mod billing;
 mod calendar;
 mod checkpoint;
+mod checksum;
 pub mod database;
 pub mod engine;
 mod error;
@@ -24,6 +25,7 @@ pub mod usage;
 mod testing;
 
 pub use checkpoint::{Checkpoint, position};
+pub use checksum::{Checksums, TableChecksum, checksum};
 pub use database::{Database, DatabaseError, Dialect, Row, Set, Tx, Value};
 pub use engine::{Projector, ProjectorHandle, ProjectorOptions, ProjectorStatus};
 pub use error::{Halt, ProjectionError};

@@ -1,6 +1,13 @@
-//! A log in memory: what the engine would read, made without a server.
+//! What tests are made of: databases of every kind, and a log in memory, as the engine would read it from a server.
 
-use crate::{Checkpoint, Database, Value};
+mod proxy;
+mod servers;
+
+pub(crate) use proxy::{Cut, Proxy};
+pub(crate) use servers::{Program, Server};
+
+use crate::checksum::TABLES;
+use crate::{Checkpoint, Database, Dialect, Value};
 use chrono::FixedOffset;
 use domain::account::event::{
     AdjustmentPosted, CloseReason, Closer, CreditGranted, GrantSource, LeaseAmended, LeaseClosed,
@@ -12,33 +19,132 @@ use domain::usage::{Attempt, Usage};
 use domain::*;
 use ledger::{Logged, StreamIdentity};
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-/// Every projected table but the checkpoint's.
-pub(crate) const TABLES: [&str; 7] = [
-    "account_balances",
-    "account_states",
-    "billing_records",
-    "leases",
-    "top_up_orders",
-    "usage_hourly",
-    "usage_records",
-];
+/// Which database a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Sqlite,
+    Postgres,
+    MariaDb,
+}
 
-/// A migrated SQLite database, gone when dropped.
+/// Makes three tests of each function named: `the_function::sqlite`, `::postgres` and `::mariadb`.
+macro_rules! on_every_database {
+    ($($test:ident),* $(,)?) => {$(
+        mod $test {
+            use crate::testing::On;
+
+            #[tokio::test]
+            async fn sqlite() {
+                super::$test(On::Sqlite).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                super::$test(On::Postgres).await;
+            }
+
+            #[tokio::test]
+            async fn mariadb() {
+                super::$test(On::MariaDb).await;
+            }
+        }
+    )*};
+}
+pub(crate) use on_every_database;
+
+impl On {
+    pub(crate) const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::MariaDb];
+
+    /// The server that it needs.
+    pub(crate) fn program(self) -> Option<Program> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(Program::Postgres),
+            Self::MariaDb => Some(Program::MariaDb),
+        }
+    }
+}
+
+/// A database of a test's own, gone when dropped.
 pub(crate) struct TestDatabase {
     pub(crate) db: Database,
     pub(crate) url: String,
-    _folder: tempfile::TempDir,
+    _home: Home,
+}
+
+/// Where it lies, and how it goes.
+enum Home {
+    File { _folder: tempfile::TempDir },
+    Server { server: &'static Server, name: String },
+    /// A database that goes with its server.
+    OwnServer,
 }
 
 impl TestDatabase {
-    pub(crate) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display());
+    /// With all its tables, empty.
+    pub(crate) async fn on(on: On) -> Self {
+        let test = Self::without_tables(on).await;
+        test.db.migrate().await.unwrap();
+        test
+    }
+
+    pub(crate) async fn without_tables(on: On) -> Self {
+        let (url, home) = match on.program() {
+            None => {
+                let folder = tempfile::tempdir().unwrap();
+                let url = format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display());
+                (url, Home::File { _folder: folder })
+            }
+            Some(program) => {
+                let server = program.shared();
+                let name = create_database(server).await;
+                (server.url(&name), Home::Server { server, name })
+            }
+        };
+        Self { db: Database::connect(&url).await.unwrap(), url, _home: home }
+    }
+
+    /// On a server that the test may kill, or through a socket that it may break.
+    pub(crate) async fn on_server(server: &Server, socket: &Path) -> Self {
+        let name = create_database(server).await;
+        let url = server.url_through(socket, &name);
         let db = Database::connect(&url).await.unwrap();
         db.migrate().await.unwrap();
-        Self { db, url, _folder: folder }
+        Self { db, url, _home: Home::OwnServer }
+    }
+
+    /// The same database as another process would see it.
+    pub(crate) async fn another(&self) -> Database {
+        Database::connect(&self.url).await.unwrap()
+    }
+}
+
+async fn create_database(server: &Server) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let administrator = Database::connect(&server.url(server.first_database())).await.unwrap();
+    administrator.execute(&format!("CREATE DATABASE {name}"), &[]).await.unwrap();
+    administrator.close().await;
+    name
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let Self::Server { server, name } = self else { return };
+        // Nobody waits for it, and what is not dropped goes with the server: this only keeps the disk from filling up.
+        let (url, name) = (server.url(server.first_database()), name.clone());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let administrator = Database::connect(&url).await?;
+                let force = if administrator.dialect() == Dialect::Postgres { " WITH (FORCE)" } else { "" };
+                administrator.execute(&format!("DROP DATABASE {name}{force}"), &[]).await
+            })
+        });
     }
 }
 
@@ -362,15 +468,16 @@ pub(crate) async fn apply_in(db: &Database, messages: &[Logged], size: usize) ->
     checkpoint
 }
 
-/// All rows of the projected tables, as text, in an order of their own.
+/// All rows of the projected tables, as text, in the order of their keys.
 pub(crate) async fn dump(db: &Database) -> Vec<String> {
     let mut lines = Vec::new();
-    for table in TABLES {
-        let columns = db.fetch_all("SELECT name FROM pragma_table_info(?)", &[table.into()]).await.unwrap();
-        let columns: Vec<String> = columns.iter().map(|row| row.text("name").unwrap()).collect();
-        let sql = format!("SELECT json_array({}) AS line FROM {table} ORDER BY line", columns.join(", "));
-        let rows = db.fetch_all(&sql, &[]).await.unwrap();
-        lines.extend(rows.iter().map(|row| format!("{table} {}", row.text("line").unwrap())));
+    for (table, keys) in TABLES {
+        let sql = format!("SELECT * FROM {table} ORDER BY {}", keys.join(", "));
+        for row in db.fetch_all(&sql, &[]).await.unwrap() {
+            let names = row.columns();
+            let cells = names.iter().enumerate().map(|(at, name)| (*name, row.cell(at).unwrap()));
+            lines.push(format!("{table} {:?}", cells.collect::<BTreeMap<_, _>>()));
+        }
     }
     lines
 }

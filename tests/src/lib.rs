@@ -1,1 +1,25 @@
-//! x
+//! The harness of the system tests: the real binary, a real log, real clients, and a provider that can misbehave.
+//!
+//! For: starting and stopping what a test needs ([`gateway`], [`nats`], [`provider`], [`foreign`]), calling it as a user
+//! would ([`http`], [`people`]), and judging the log without any code of the product ([`auditor`]).
+//! May not touch: the product's insides. What it knows, it knows from the outside: HTTP, the command line, the log.
+//! Claims: every process is stopped by the test that started it; ports and folders are its own, so tests run side by
+//! side; waiting is for conditions, with a limit and a message.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends where it stands")]
+
+pub mod auditor;
+pub mod foreign;
+pub mod gateway;
+pub mod http;
+pub mod nats;
+pub mod people;
+pub mod place;
+pub mod process;
+pub mod provider;
+pub mod wait;
+
+pub use gateway::{Gateway, GatewayOptions};
+pub use http::{Answer, Api, credits};
+pub use nats::Nats;
+pub use provider::{Behaviour, FakeProvider};
+pub use wait::eventually;

@@ -80,6 +80,8 @@ impl Log {
         payload: Vec<u8>,
     ) -> Result<u64, LedgerError> {
         let payload = Bytes::from(payload);
+        // An error would mean that the semaphore was closed, which nobody does.
+        let _turn = self.inner.unordered.acquire().await;
         let deadline = Instant::now() + self.inner.options.patience;
         let mut attempt = 0;
         loop {

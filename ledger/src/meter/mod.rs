@@ -146,6 +146,7 @@ pub struct Hold {
     entry: Arc<Entry>,
     lease: LeaseId,
     held: Credits,
+    budget: Option<Budget>,
     ended: bool,
 }
 
@@ -183,7 +184,7 @@ impl Meter {
         let shared = &self.shared;
         shared.check_open()?;
         let entry = shared.entry(request.account, &request.scope);
-        if let Some(hold) = shared.try_hold(&entry, request.worst_case) {
+        if let Some(hold) = shared.try_hold(&entry, &request) {
             return Ok(hold);
         }
         // In a task of its own: a caller that goes away must not leave a grant half asked for.
@@ -278,14 +279,15 @@ impl Shared {
         entries.entry(key).or_insert_with(|| Arc::new(Entry::new(account, scope.clone()))).clone()
     }
 
-    fn try_hold(self: &Arc<Self>, entry: &Arc<Entry>, worst_case: Credits) -> Option<Hold> {
+    fn try_hold(self: &Arc<Self>, entry: &Arc<Entry>, request: &HoldRequest) -> Option<Hold> {
         let mut book = entry.book();
         // Asked under the book's lock: the drain counts calls under it, so that none slips in behind its back.
         if self.stopping.load(Ordering::SeqCst) {
             return None;
         }
-        let lease = book.try_hold(worst_case, Instant::now())?;
-        Some(Hold { shared: self.clone(), entry: entry.clone(), lease, held: worst_case, ended: false })
+        let (held, budget) = (request.worst_case, request.budget);
+        let lease = book.try_hold(held, Instant::now())?;
+        Some(Hold { shared: self.clone(), entry: entry.clone(), lease, held, budget, ended: false })
     }
 
     /// Reserves credits after the log has given them. One call of an entry at a time goes to the log; the sum of those who
@@ -303,7 +305,7 @@ impl Shared {
             // Calls that need not wait may have taken what came for this one: ask again, until it fits or there is no more.
             loop {
                 self.check_open()?;
-                if let Some(hold) = self.try_hold(&entry, request.worst_case) {
+                if let Some(hold) = self.try_hold(&entry, &request) {
                     return Ok(hold);
                 }
                 match self.enlarge(&entry, &request).await {
@@ -452,16 +454,20 @@ impl Shared {
     }
 
     /// Takes from the account what a charge above its hold needs, down to the last credit. True if the lease got any.
-    async fn cover(&self, entry: &Entry, lease: LeaseId, shortfall: Credits) -> bool {
+    async fn cover(
+        &self,
+        entry: &Entry,
+        lease: LeaseId,
+        shortfall: Credits,
+        budget: Option<Budget>,
+    ) -> bool {
         let _slow = entry.slow.lock().await;
         let extend = |credits| Amend::Extend { at_least: credits, wanted: credits };
-        // A budget does not bind here: the call was admitted, and it has been served.
-        let answer = match self.amend(entry, lease, extend(shortfall), None).await {
-            Err(LedgerError::Refused(Refusal::InsufficientCredits { available, .. }))
-                if available.is_positive() =>
-            {
-                self.amend(entry, lease, extend(available), None).await
-            }
+        // A key's budget is as hard as the balance: what is above it is the operator's loss.
+        let answer = match self.amend(entry, lease, extend(shortfall), budget).await {
+            Err(LedgerError::Refused(
+                Refusal::InsufficientCredits { available: left, .. } | Refusal::BudgetSpent { left, .. },
+            )) if left.is_positive() => self.amend(entry, lease, extend(left), budget).await,
             answer => answer,
         };
         if let Err(error) = &answer {
@@ -503,7 +509,7 @@ impl Hold {
     async fn settle_by_log(mut self, usage: Usage) -> Settled {
         for _ in 0..COVER_TRIES {
             let shortfall = self.grow(usage.charge);
-            if shortfall == Credits::ZERO || !self.shared.cover(&self.entry, self.lease, shortfall).await {
+            if shortfall == Credits::ZERO || !self.shared.cover(&self.entry, self.lease, shortfall, self.budget).await {
                 break;
             }
         }

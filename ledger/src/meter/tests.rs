@@ -464,6 +464,16 @@ async fn a_key_never_spends_more_than_its_budget() {
     assert_eq!(node.available().await, credits("93"));
 }
 
+#[tokio::test]
+async fn a_charge_above_its_hold_stops_at_the_keys_budget() {
+    let node = Node::start("100", quiet()).await;
+    let hold = node.meter.hold(node.key_request(&key_scope(), "3", "1")).await.unwrap();
+    let settled = hold.settle(usage(credits("5"))).await;
+    assert_eq!((settled.paid, settled.uncovered), (credits("3"), credits("2")));
+    let records = node.drain("100").await;
+    assert_eq!(records[0].uncovered, credits("2"));
+}
+
 async fn server_ledger(node: &Node) -> Ledger {
     node.server.ledger().await
 }

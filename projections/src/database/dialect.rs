@@ -83,14 +83,19 @@ impl Dialect {
         }
     }
 
-    /// A sum of integers as an integer, zero when there are no rows: PostgreSQL and MySQL widen sums to decimals.
+    /// A sum of integers as an integer, zero when there are no rows: PostgreSQL and MySQL widen sums to decimals. One that
+    /// does not fit is an error of the statement, or NULL, which no reader takes for a number.
     pub fn sum(self, expression: &str) -> String {
-        let integer = match self {
-            Self::Sqlite => "INTEGER",
-            Self::Postgres => "BIGINT",
-            Self::MySql => "SIGNED",
-        };
-        format!("CAST(COALESCE(SUM({expression}), 0) AS {integer})")
+        let sum = format!("COALESCE(SUM({expression}), 0)");
+        match self {
+            Self::Sqlite => sum,
+            Self::Postgres => format!("CAST({sum} AS BIGINT)"),
+            // The cast alone would answer with the largest number there is.
+            Self::MySql => {
+                let (least, most) = (i64::MIN, i64::MAX);
+                format!("CASE WHEN {sum} BETWEEN {least} AND {most} THEN CAST({sum} AS SIGNED) END")
+            }
+        }
     }
 
     /// Most values that one statement may bind.
@@ -105,10 +110,8 @@ impl Dialect {
     pub fn rows_per_insert(self, columns: usize) -> usize {
         let fast = match self {
             Self::Sqlite => 100,
-            // One VALUES list up to its bind limit. The place for UNNEST (below about 500 rows) and binary COPY (above)
-            // is [`super::Tx::insert`]: neither changes what callers say.
-            Self::Postgres => 1_000,
-            Self::MySql => 1_000,
+            // PostgreSQL has faster forms: see `bulk`.
+            Self::Postgres | Self::MySql => 1_000,
         };
         fast.min(self.bind_limit() / columns.max(1)).max(1)
     }

@@ -5,8 +5,16 @@
 
 use super::DatabaseError;
 use domain::{Credits, Moment};
-use sqlx::{Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
 use std::str::FromStr;
+
+/// A value as it stands in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cell<'a> {
+    Null,
+    Int(i64),
+    Text(&'a str),
+}
 
 /// A row of any of the three databases.
 #[derive(Debug)]
@@ -110,6 +118,38 @@ impl Row {
     {
         let parsed = self.opt_text(column)?.map(|text| text.parse()).transpose();
         parsed.map_err(|error: T::Err| DatabaseError::column(column, error))
+    }
+
+    /// The columns' names, in the statement's order.
+    pub(crate) fn columns(&self) -> Vec<&str> {
+        match &self.0 {
+            Inner::Sqlite(row) => row.columns().iter().map(|column| column.name()).collect(),
+            Inner::Postgres(row) => row.columns().iter().map(|column| column.name()).collect(),
+            Inner::MySql(row) => row.columns().iter().map(|column| column.name()).collect(),
+        }
+    }
+
+    /// The value at a place in the statement's order, whichever type it has. Errors: no such place; neither an integer
+    /// of 64 bits nor a text.
+    pub(crate) fn cell(&self, at: usize) -> Result<Cell<'_>, DatabaseError> {
+        macro_rules! cell {
+            ($row:expr, $integer:literal) => {{
+                let raw = $row.try_get_raw(at);
+                let kind = raw.map(|raw| (raw.is_null(), raw.type_info().name() == $integer));
+                match kind {
+                    Ok((true, _)) => Ok(Cell::Null),
+                    Ok((false, true)) => $row.try_get(at).map(Cell::Int),
+                    Ok((false, false)) => $row.try_get(at).map(Cell::Text),
+                    Err(error) => Err(error),
+                }
+            }};
+        }
+        let cell = match &self.0 {
+            Inner::Sqlite(row) => cell!(row, "INTEGER"),
+            Inner::Postgres(row) => cell!(row, "INT8"),
+            Inner::MySql(row) => cell!(row, "BIGINT"),
+        };
+        cell.map_err(|error| DatabaseError::column(&format!("number {at}"), error))
     }
 
     /// A text holding JSON. Errors: it is not, or of another shape.

@@ -1,7 +1,7 @@
 //! The engine against a real log.
 
 use super::{Projector, ProjectorHandle, ProjectorOptions};
-use crate::testing::{TestDatabase, account, credits, dump, id};
+use crate::testing::{On, TestDatabase, account, credits, dump, id};
 use crate::{Database, balances, position};
 use domain::account::event::GrantSource;
 use domain::{Actor, ActorKind, Command, GrantId};
@@ -97,7 +97,7 @@ async fn total(db: &Database, number: u64) -> String {
 async fn events_reach_the_tables_through_stops_and_restarts_and_a_killed_server() {
     let folder = TempDir::new().unwrap();
     let server = Server::start(folder.path()).await;
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(On::Sqlite).await;
     let projector = server.project(&test.db);
     let last = server.give(&test.db, 0..9).await;
     assert!(projector.wait_for(last, FOREVER).await);
@@ -132,7 +132,7 @@ async fn events_reach_the_tables_through_stops_and_restarts_and_a_killed_server(
 #[tokio::test]
 async fn a_log_that_lost_its_tail_or_was_replaced_halts_the_engine() {
     let (folder, kept) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(On::Sqlite).await;
     let server = Server::start(folder.path()).await;
     server.give(&test.db, 0..5).await;
     server.local.stop().await;
@@ -152,7 +152,7 @@ async fn a_log_that_lost_its_tail_or_was_replaced_halts_the_engine() {
     let reason = halted(&projector).await;
     assert!(reason.contains("lost its tail"), "{reason}");
     projector.stop().await;
-    let elsewhere = TestDatabase::new().await;
+    let elsewhere = TestDatabase::on(On::Sqlite).await;
     assert!(server.give(&elsewhere.db, 100..120).await > last);
     let projector = server.project(&test.db);
     let reason = halted(&projector).await;
@@ -175,7 +175,7 @@ async fn a_log_that_lost_its_tail_or_was_replaced_halts_the_engine() {
 #[tokio::test]
 async fn a_tail_lost_under_a_running_engine_is_noticed_before_anything_new_is_applied() {
     let (folder, kept) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(On::Sqlite).await;
     let server = Server::start(folder.path()).await;
     server.give(&test.db, 0..5).await;
     server.local.stop().await;
@@ -190,7 +190,7 @@ async fn a_tail_lost_under_a_running_engine_is_noticed_before_anything_new_is_ap
     server.local.stop().await;
 
     let server = Server::start(kept.path()).await;
-    let elsewhere = TestDatabase::new().await;
+    let elsewhere = TestDatabase::on(On::Sqlite).await;
     server.give(&elsewhere.db, 100..120).await;
     // As if the reader had mended its connection by itself: the engine still believes in its checkpoint.
     let run = super::run::Run::for_tests(test.db.clone(), server.log.clone());

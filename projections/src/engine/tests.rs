@@ -1,4 +1,4 @@
-//! Batches applied to SQLite without a log server.
+//! Batches applied to every database, without a log server.
 
 use super::apply::in_transaction;
 use super::{Applied, apply};
@@ -12,6 +12,24 @@ use domain::account::event::CloseReason;
 use domain::{Credits, Moment, UsageRecord};
 use ledger::{Logged, Snapshots as _};
 
+on_every_database! {
+    however_the_log_is_cut_into_batches_the_tables_are_the_same,
+    a_batch_offered_twice_is_applied_once,
+    of_two_projectors_that_apply_the_same_batch_one_does,
+    a_crash_before_the_commit_leaves_nothing,
+    a_row_that_the_database_refuses_takes_the_whole_batch_with_it,
+    a_checkpoint_of_another_message_is_not_moved,
+    holes_gaps_and_strangers_halt,
+    a_record_counts_once_however_often_it_is_reported,
+    after_a_close_n_decides_who_pays,
+    every_table_tells_the_same_to_the_nano,
+    consumption_is_a_row_per_day_of_the_operators_zone,
+    an_order_is_one_row_from_its_beginning_to_its_end,
+    a_page_ends_where_the_next_begins_while_rows_come_in,
+    a_snapshot_of_another_shape_reads_as_none_and_stops_nothing,
+    a_sum_that_does_not_fit_halts_instead_of_turning_into_a_float,
+}
+
 async fn halted_by(db: &Database, messages: &[Logged]) -> Halt {
     let from = Checkpoint::read(db).await.unwrap();
     match apply(db, zone(8), &identity(), &from, messages).await {
@@ -20,25 +38,23 @@ async fn halted_by(db: &Database, messages: &[Logged]) -> Halt {
     }
 }
 
-#[tokio::test]
-async fn however_the_log_is_cut_into_batches_the_tables_are_the_same() {
+async fn however_the_log_is_cut_into_batches_the_tables_are_the_same(on: On) {
     let log = TestLog::busy_week(7);
-    let whole = TestDatabase::new().await;
+    let whole = TestDatabase::on(on).await;
     apply_in(&whole.db, &log.messages, 10_000).await;
     let expected = dump(&whole.db).await;
     assert!(expected.len() > 300, "{} rows say little", expected.len());
     for size in [1, 3, 50] {
-        let cut = TestDatabase::new().await;
+        let cut = TestDatabase::on(on).await;
         let checkpoint = apply_in(&cut.db, &log.messages, size).await;
         assert_eq!(checkpoint.sequence, log.messages.last().unwrap().recorded.sequence);
         assert_eq!(dump(&cut.db).await, expected, "batches of {size}");
     }
 }
 
-#[tokio::test]
-async fn a_batch_offered_twice_is_applied_once() {
+async fn a_batch_offered_twice_is_applied_once(on: On) {
     let log = TestLog::busy_week(1);
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(on).await;
     let start = Checkpoint::default();
     let first = apply(&test.db, zone(8), &identity(), &start, &log.messages).await.unwrap();
     assert!(matches!(first, Applied::Here(_)));
@@ -48,14 +64,13 @@ async fn a_batch_offered_twice_is_applied_once() {
     assert_eq!(dump(&test.db).await, before);
 }
 
-#[tokio::test]
-async fn of_two_projectors_that_apply_the_same_batch_one_does() {
+async fn of_two_projectors_that_apply_the_same_batch_one_does(on: On) {
     let log = TestLog::busy_week(2);
-    let expected = TestDatabase::new().await;
+    let expected = TestDatabase::on(on).await;
     apply_in(&expected.db, &log.messages, 100).await;
 
-    let test = TestDatabase::new().await;
-    let other = Database::connect(&test.url).await.unwrap();
+    let test = TestDatabase::on(on).await;
+    let other = test.another().await;
     let (start, identity) = (Checkpoint::default(), identity());
     let mut from = start;
     for batch in log.messages.chunks(100) {
@@ -71,10 +86,9 @@ async fn of_two_projectors_that_apply_the_same_batch_one_does() {
     assert_eq!(dump(&test.db).await, dump(&expected.db).await);
 }
 
-#[tokio::test]
-async fn a_crash_before_the_commit_leaves_nothing() {
+async fn a_crash_before_the_commit_leaves_nothing(on: On) {
     let log = TestLog::busy_week(3);
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(on).await;
     let empty = dump(&test.db).await;
     let start = Checkpoint::default();
     let to = Checkpoint::after(log.messages.last().unwrap(), &identity());
@@ -86,9 +100,8 @@ async fn a_crash_before_the_commit_leaves_nothing() {
     assert_eq!(apply_in(&test.db, &log.messages, 1_000).await, to);
 }
 
-#[tokio::test]
-async fn a_row_that_the_database_refuses_takes_the_whole_batch_with_it() {
-    let test = TestDatabase::new().await;
+async fn a_row_that_the_database_refuses_takes_the_whole_batch_with_it(on: On) {
+    let test = TestDatabase::on(on).await;
     let mut log = TestLog::default();
     let call = usage(1, "m", 1_000, 100, at("2026-11-22T10:00:00Z"));
     log.granted(account(1), 1, "10").leased(account(1), 2, "5");
@@ -112,19 +125,17 @@ async fn a_row_that_the_database_refuses_takes_the_whole_batch_with_it() {
     assert_eq!(Checkpoint::read(&test.db).await.unwrap(), from);
 }
 
-#[tokio::test]
-async fn a_checkpoint_of_another_message_is_not_moved() {
+async fn a_checkpoint_of_another_message_is_not_moved(on: On) {
     let log = TestLog::busy_week(4);
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(on).await;
     let mut from = apply_in(&test.db, &log.messages[..10], 10).await;
     from.hash = hex::encode([9; 32]);
     let applied = apply(&test.db, zone(8), &identity(), &from, &log.messages[10..20]).await.unwrap();
     assert_eq!(applied, Applied::Elsewhere);
 }
 
-#[tokio::test]
-async fn holes_gaps_and_strangers_halt() {
-    let test = TestDatabase::new().await;
+async fn holes_gaps_and_strangers_halt(on: On) {
+    let test = TestDatabase::on(on).await;
     let mut log = TestLog::default();
     log.granted(account(1), 1, "10").granted(account(1), 2, "10").granted(account(2), 3, "10");
     assert_eq!(halted_by(&test.db, &log.messages[1..]).await, Halt::Hole { sequence: 1 });
@@ -151,8 +162,7 @@ async fn holes_gaps_and_strangers_halt() {
     assert_eq!(dump(&test.db).await, Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_record_counts_once_however_often_it_is_reported() {
+async fn a_record_counts_once_however_often_it_is_reported(on: On) {
     let when = at("2026-11-22T10:00:00Z");
     let calls = [1, 2, 3].map(|number| usage(number, "m", number * 1_000, 10, when));
     let mut spent = Credits::ZERO;
@@ -169,7 +179,7 @@ async fn a_record_counts_once_however_often_it_is_reported() {
         // Twice in one report, again in the next, and out of order after a gap.
         log.reported(vec![records[0].clone(), records[0].clone(), records[2].clone()]);
         log.reported(vec![records[2].clone(), records[1].clone()]).reported(records.clone());
-        let test = TestDatabase::new().await;
+        let test = TestDatabase::on(on).await;
         apply_in(&test.db, &log.messages, batch).await;
         assert_eq!(count(&test.db, "usage_records").await, 3);
         let balance = balances::balance(&test.db, account(1)).await.unwrap();
@@ -181,8 +191,7 @@ async fn a_record_counts_once_however_often_it_is_reported() {
     }
 }
 
-#[tokio::test]
-async fn after_a_close_n_decides_who_pays() {
+async fn after_a_close_n_decides_who_pays(on: On) {
     let when = at("2026-11-22T10:00:00Z");
     let calls = [1, 2, 3].map(|number| usage(number, "m", 1_000, 10, when));
     let sum = |count: usize| Credits::checked_sum(calls[..count].iter().map(|call| call.charge)).unwrap();
@@ -192,7 +201,7 @@ async fn after_a_close_n_decides_who_pays() {
     log.granted(account(1), 1, "10").leased(account(1), 2, "5").reported(vec![nth(1)]);
     // Closed with two records, of which one comes late; a third was never counted by whoever closed.
     log.ended(account(1), 2, sum(2), 2).reported(vec![nth(2), nth(3)]);
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(on).await;
     apply_in(&test.db, &log.messages, 10).await;
     let balance = balances::balance(&test.db, account(1)).await.unwrap();
     let left = credits("10").checked_sub(sum(2)).unwrap();
@@ -207,10 +216,9 @@ async fn after_a_close_n_decides_who_pays() {
     assert_eq!((stats[0].consumed, stats[0].requests), (sum(2), 3));
 }
 
-#[tokio::test]
-async fn every_table_tells_the_same_to_the_nano() {
+async fn every_table_tells_the_same_to_the_nano(on: On) {
     let log = TestLog::busy_week(11);
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(on).await;
     let db = &test.db;
     apply_in(db, &log.messages, 17).await;
     for (owner, state) in &log.accounts {
@@ -274,8 +282,7 @@ async fn every_table_tells_the_same_to_the_nano() {
     assert_eq!(Some(open.credits), Credits::checked_sum(sizes));
 }
 
-#[tokio::test]
-async fn consumption_is_a_row_per_day_of_the_operators_zone() {
+async fn consumption_is_a_row_per_day_of_the_operators_zone(on: On) {
     let mut log = TestLog::default();
     let calls = [
         usage(1, "m", 1_000, 0, at("2026-11-22T15:59:59.999999Z")),
@@ -288,7 +295,7 @@ async fn consumption_is_a_row_per_day_of_the_operators_zone() {
         spent = spent.checked_add(call.charge).unwrap();
         log.reported(vec![record(account(1), lease(2), n, spent, call)]);
     }
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(on).await;
     apply_in(&test.db, &log.messages, 2).await;
     let filter = BillingFilter {
         account: Some(account(1)),
@@ -314,14 +321,13 @@ async fn consumption_is_a_row_per_day_of_the_operators_zone() {
     assert_eq!(billing::get(&test.db, account(1), "x' OR 1 = 1\0").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn an_order_is_one_row_from_its_beginning_to_its_end() {
+async fn an_order_is_one_row_from_its_beginning_to_its_end(on: On) {
     for batch in [1, 10] {
         let mut log = TestLog::default();
         log.at("2026-11-22T10:00:00Z").initiated(account(1), 1, "50.00", "6.944444444");
         log.initiated(account(1), 2, "100.00", "13.9").closed(account(1), 1, CloseReason::Expired);
         log.closed(account(1), 2, CloseReason::Failed).completed(account(1), 1, "50.00", "6.944444444");
-        let test = TestDatabase::new().await;
+        let test = TestDatabase::on(on).await;
         apply_in(&test.db, &log.messages, batch).await;
         let paid = top_ups::find(&test.db, order(1)).await.unwrap().unwrap();
         assert_eq!(
@@ -351,8 +357,7 @@ async fn an_order_is_one_row_from_its_beginning_to_its_end() {
     }
 }
 
-#[tokio::test]
-async fn a_page_ends_where_the_next_begins_while_rows_come_in() {
+async fn a_page_ends_where_the_next_begins_while_rows_come_in(on: On) {
     let mut log = TestLog::default();
     log.granted(account(1), 1, "100").leased(account(1), 2, "50");
     let when = at("2026-11-22T10:00:00Z");
@@ -365,7 +370,7 @@ async fn a_page_ends_where_the_next_begins_while_rows_come_in() {
     // Several at the same microsecond, so that the order needs the id.
     let first: Vec<_> = (1..=23).map(|n| next(n, when.plus_ms(i64::try_from(n / 5).unwrap()))).collect();
     log.reported(first);
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(on).await;
     apply_in(&test.db, &log.messages, 10).await;
     let filter = UsageFilter { account: Some(account(1)), ..UsageFilter::default() };
     let mut seen = Vec::new();
@@ -386,11 +391,10 @@ async fn a_page_ends_where_the_next_begins_while_rows_come_in() {
     assert!(seen.windows(2).all(|pair| pair[0] > pair[1]), "newest first, each once");
 }
 
-#[tokio::test]
-async fn a_snapshot_of_another_shape_reads_as_none_and_stops_nothing() {
+async fn a_snapshot_of_another_shape_reads_as_none_and_stops_nothing(on: On) {
     let mut log = TestLog::default();
     log.granted(account(1), 1, "10");
-    let test = TestDatabase::new().await;
+    let test = TestDatabase::on(on).await;
     apply_in(&test.db, &log.messages, 10).await;
     assert!(test.db.load(account(1)).await.is_some());
     assert!(test.db.load(account(9)).await.is_none());
@@ -408,9 +412,8 @@ async fn a_snapshot_of_another_shape_reads_as_none_and_stops_nothing() {
     assert!(matches!(halted_by(&test.db, &gap[2..]).await, Halt::VersionGap { expected: 3, found: 4, .. }));
 }
 
-#[tokio::test]
-async fn a_sum_that_does_not_fit_halts_instead_of_turning_into_a_float() {
-    let test = TestDatabase::new().await;
+async fn a_sum_that_does_not_fit_halts_instead_of_turning_into_a_float(on: On) {
+    let test = TestDatabase::on(on).await;
     let mut log = TestLog::default();
     log.granted(account(1), 1, "9000000000");
     apply_in(&test.db, &log.messages, 10).await;
