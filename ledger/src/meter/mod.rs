@@ -454,13 +454,7 @@ impl Shared {
     }
 
     /// Takes from the account what a charge above its hold needs, down to the last credit. True if the lease got any.
-    async fn cover(
-        &self,
-        entry: &Entry,
-        lease: LeaseId,
-        shortfall: Credits,
-        budget: Option<Budget>,
-    ) -> bool {
+    async fn cover(&self, entry: &Entry, lease: LeaseId, shortfall: Credits, budget: Option<Budget>) -> bool {
         let _slow = entry.slow.lock().await;
         let extend = |credits| Amend::Extend { at_least: credits, wanted: credits };
         // A key's budget is as hard as the balance: what is above it is the operator's loss.
@@ -509,7 +503,9 @@ impl Hold {
     async fn settle_by_log(mut self, usage: Usage) -> Settled {
         for _ in 0..COVER_TRIES {
             let shortfall = self.grow(usage.charge);
-            if shortfall == Credits::ZERO || !self.shared.cover(&self.entry, self.lease, shortfall, self.budget).await {
+            if shortfall == Credits::ZERO
+                || !self.shared.cover(&self.entry, self.lease, shortfall, self.budget).await
+            {
                 break;
             }
         }
