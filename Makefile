@@ -11,12 +11,13 @@ LOCKED := --locked
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-run: build ## set up what is missing, then run the gateway on http://127.0.0.1:3000 (Ctrl-C drains and stops)
-	@exec target/release/nexusroute serve
+run: deps ## set up what is missing, then run the gateway on http://127.0.0.1:3000 (Ctrl-C drains and stops)
+	@test -x target/quick/nexusroute || echo "building nexusroute (the first build takes some minutes)"
+	@$(CARGO) build --profile quick $(LOCKED) --package api
+	@exec target/quick/nexusroute serve
 
-build: deps ## the release binary, target/release/nexusroute
-	@test -x target/release/nexusroute || echo "building nexusroute (the first build takes some minutes)"
-	@$(CARGO) build --release $(LOCKED) --package api
+build: deps ## the release binary for a deployment, target/release/nexusroute
+	$(CARGO) build --release $(LOCKED) --package api
 
 llmock: ## a pretended provider on http://127.0.0.1:9000/v1, to try the gateway without a provider's key
 	@tools/setup-test-clients.sh
@@ -33,6 +34,7 @@ check: ## format, lints with warnings denied, licences
 test: check deps ## everything: check, then all tests against the real binary, NATS and clients
 	@tools/need.sh bash curl
 	@tools/setup-test-clients.sh
+	@tools/setup-databases.sh
 	$(CARGO) build $(LOCKED) --workspace --all-targets
 	$(CARGO) test $(LOCKED) --workspace --all-targets --no-fail-fast
 

@@ -6,6 +6,8 @@
 //! or replaced stops the engine; nothing is ever skipped.
 
 mod apply;
+#[cfg(test)]
+mod bench;
 mod check;
 #[cfg(test)]
 mod fault_tests;

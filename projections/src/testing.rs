@@ -73,15 +73,22 @@ impl On {
 pub(crate) struct TestDatabase {
     pub(crate) db: Database,
     pub(crate) url: String,
-    _home: Home,
+    home: Home,
 }
 
 /// Where it lies, and how it goes.
 enum Home {
-    File { _folder: tempfile::TempDir },
-    Server { server: &'static Server, name: String },
+    File {
+        _folder: tempfile::TempDir,
+    },
+    Server {
+        server: &'static Server,
+        name: String,
+    },
     /// A database that goes with its server.
-    OwnServer,
+    OwnServer {
+        name: String,
+    },
 }
 
 impl TestDatabase {
@@ -105,7 +112,7 @@ impl TestDatabase {
                 (server.url(&name), Home::Server { server, name })
             }
         };
-        Self { db: Database::connect(&url).await.unwrap(), url, _home: home }
+        Self { db: Database::connect(&url).await.unwrap(), url, home }
     }
 
     /// On a server that the test may kill, or through a socket that it may break.
@@ -114,7 +121,23 @@ impl TestDatabase {
         let url = server.url_through(socket, &name);
         let db = Database::connect(&url).await.unwrap();
         db.migrate().await.unwrap();
-        Self { db, url, _home: Home::OwnServer }
+        Self { db, url, home: Home::OwnServer { name } }
+    }
+
+    /// On a server that flushes to disk, as in production; SQLite always does.
+    pub(crate) async fn for_bench(on: On, server: Option<&Server>) -> Self {
+        match server {
+            None => Self::on(on).await,
+            Some(server) => Self::on_server(server, &server.socket()).await,
+        }
+    }
+
+    /// Its name on its server.
+    pub(crate) fn name(&self) -> &str {
+        match &self.home {
+            Home::File { .. } => "",
+            Home::Server { name, .. } | Home::OwnServer { name } => name,
+        }
     }
 
     /// The same database as another process would see it.

@@ -41,7 +41,9 @@ const TEXTS: [&str; 14] = [
 async fn with_table(on: On) -> TestDatabase {
     let test = TestDatabase::without_tables(on).await;
     let sql = match test.db.dialect() {
-        Dialect::Sqlite => "CREATE TABLE things (id TEXT NOT NULL PRIMARY KEY, number INTEGER, name TEXT) STRICT",
+        Dialect::Sqlite => {
+            "CREATE TABLE things (id TEXT NOT NULL PRIMARY KEY, number INTEGER, name TEXT) STRICT"
+        }
         Dialect::Postgres => {
             "CREATE TABLE things (id TEXT COLLATE \"C\" NOT NULL PRIMARY KEY, number BIGINT, name TEXT)"
         }
@@ -73,7 +75,9 @@ async fn values_come_back_as_they_went(on: On) {
         .chain([("nothing".to_owned(), Value::NullInt, Value::NullText)])
         .collect();
     let values = |id: &str, rows: &[(String, Value, Value)]| -> Vec<Value> {
-        let row = |(of, number, name): &(String, Value, Value)| [format!("{id} {of}").into(), number.clone(), name.clone()];
+        let row = |(of, number, name): &(String, Value, Value)| {
+            [format!("{id} {of}").into(), number.clone(), name.clone()]
+        };
         rows.iter().flat_map(row).collect()
     };
     // One by one, a few at once, in the bulk form, and as upserts of what is there.
@@ -94,7 +98,8 @@ async fn values_come_back_as_they_went(on: On) {
 
     let mut copies = 0;
     for (id, number, name) in &rows {
-        let found = db.fetch_all("SELECT * FROM things WHERE id LIKE ?", &[format!("% {id}").into()]).await.unwrap();
+        let found =
+            db.fetch_all("SELECT * FROM things WHERE id LIKE ?", &[format!("% {id}").into()]).await.unwrap();
         for row in found {
             copies += 1;
             let (int, text) = (row.opt_int("number").unwrap(), row.opt_text("name").unwrap());
@@ -205,8 +210,9 @@ async fn many_rows_go_in_and_come_out_whatever_their_number_and_length(on: On) {
     let name = |number: i64| if number % 50 == 0 { long.as_str() } else { "short" };
     // Around the length of every form's portions.
     for count in [1_i64, 2, 99, 100, 101, 499, 500, 501, 999, 1_000, 1_001, 2_345] {
-        let values: Vec<Value> =
-            (0..count).flat_map(|number| [Value::display(number), number.into(), name(number).into()]).collect();
+        let values: Vec<Value> = (0..count)
+            .flat_map(|number| [Value::display(number), number.into(), name(number).into()])
+            .collect();
         let mut tx = test.db.begin().await.unwrap();
         tx.execute("DELETE FROM things", &[]).await.unwrap();
         tx.insert("things", &COLUMNS, &values, "").await.unwrap();
@@ -226,7 +232,8 @@ async fn many_rows_go_in_and_come_out_whatever_their_number_and_length(on: On) {
         tx.commit().await.unwrap();
     }
     // A column whose values are all untyped NULLs.
-    let values: Vec<Value> = (0..3).flat_map(|id| [Value::display(-id - 1), Value::Null, Value::Null]).collect();
+    let values: Vec<Value> =
+        (0..3).flat_map(|id| [Value::display(-id - 1), Value::Null, Value::Null]).collect();
     let mut tx = test.db.begin().await.unwrap();
     tx.insert("things", &COLUMNS, &values, "").await.unwrap();
     tx.rollback().await.unwrap();
@@ -259,7 +266,8 @@ async fn a_bulk_insert_given_up_half_way_leaves_nothing_and_the_connections_good
 
 async fn texts_are_compared_byte_by_byte(on: On) {
     let test = with_table(on).await;
-    let mut keys = ["a", "A", "ab", "a-b", "a b", "á", "a\u{301}", "Z", "z", "é", "ß", "ss", "模", "👩", "\u{ffff}"];
+    let mut keys =
+        ["a", "A", "ab", "a-b", "a b", "á", "a\u{301}", "Z", "z", "é", "ß", "ss", "模", "👩", "\u{ffff}"];
     for key in keys {
         test.db.execute("INSERT INTO things (id) VALUES (?)", &[key.into()]).await.unwrap();
     }
@@ -293,7 +301,8 @@ async fn a_snapshot_sees_one_state_and_writes_nothing(on: On) {
     let insert = "INSERT INTO things (id) VALUES (?)";
     test.db.execute(insert, &["a".into()]).await.unwrap();
     let mut snapshot = test.db.snapshot().await.unwrap();
-    let seen = async |snapshot: &mut Tx| snapshot.fetch_all("SELECT id FROM things", &[]).await.unwrap().len();
+    let seen =
+        async |snapshot: &mut Tx| snapshot.fetch_all("SELECT id FROM things", &[]).await.unwrap().len();
     assert_eq!(seen(&mut snapshot).await, 1);
     test.another().await.execute(insert, &["b".into()]).await.unwrap();
     assert_eq!(seen(&mut snapshot).await, 1);
@@ -355,7 +364,10 @@ async fn migrations_run_twice_and_by_many_at_once(on: On) {
     let first = test.db.fetch_one("SELECT revision FROM directory_revision", &[]).await.unwrap();
     assert_eq!(first.int("revision").unwrap(), 1);
     let group = test.db.fetch_one("SELECT name, multiplier FROM user_groups", &[]).await.unwrap();
-    assert_eq!((group.text("name").unwrap(), group.text("multiplier").unwrap()), ("default".into(), "1".into()));
+    assert_eq!(
+        (group.text("name").unwrap(), group.text("multiplier").unwrap()),
+        ("default".into(), "1".into())
+    );
 }
 
 async fn a_database_that_is_away_is_worth_waiting_for(on: On) {

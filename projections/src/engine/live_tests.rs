@@ -1,8 +1,8 @@
 //! The engine against a real log.
 
 use super::{Projector, ProjectorHandle, ProjectorOptions};
-use crate::testing::{On, TestDatabase, account, credits, dump, id};
-use crate::{Database, balances, position};
+use crate::testing::{Cut, On, Program, Proxy, TestDatabase, account, credits, dump, id};
+use crate::{Database, balances, checksum, position};
 use domain::account::event::GrantSource;
 use domain::{Actor, ActorKind, Command, GrantId};
 use ledger::{Ledger, LocalServer, LocalServerOptions, Log, LogOptions};
@@ -199,4 +199,53 @@ async fn a_tail_lost_under_a_running_engine_is_noticed_before_anything_new_is_ap
     assert!(refused.to_string().contains("not the one"), "{refused}");
     assert_eq!(dump(&test.db).await, before);
     server.local.stop().await;
+}
+
+/// Its server is killed while it applies, then stays away for a while; and connections break at COMMIT, before and after.
+async fn the_engine_outlives_its_database(program: Program) {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path()).await;
+    let sqlite = TestDatabase::on(On::Sqlite).await;
+    let below = crate::testing::Server::start_new(program);
+    let proxy = Proxy::to(&below);
+    let test = TestDatabase::on_server(&below, proxy.socket()).await;
+    // A second engine, on another road to the same database, now and then applies what the first one wanted to.
+    let other = Database::connect(&below.url(test.name())).await.unwrap();
+    let (one, two) = (server.project(&test.db), server.project(&other));
+    let mut last = 0;
+    for round in 0..4 {
+        proxy.cut_next(if round % 2 == 0 { Cut::BeforeTheServer } else { Cut::BeforeTheClient });
+        last = server.give(&sqlite.db, round * 40..round * 40 + 20).await;
+        tokio::task::block_in_place(|| below.kill());
+        last = last.max(server.give(&sqlite.db, round * 40 + 20..round * 40 + 40).await);
+        if round == 3 {
+            let waits = async {
+                while one.status().waiting.is_none() || two.status().waiting.is_none() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(FOREVER, waits).await.expect("they know that they wait");
+        }
+        tokio::task::block_in_place(|| below.start());
+    }
+    for engine in [&one, &two] {
+        assert!(engine.wait_for(last, FOREVER).await, "{:?}", engine.status());
+        assert_eq!(engine.status().halted, None);
+        engine.stop().await;
+    }
+    let undisturbed = server.project(&sqlite.db);
+    assert!(undisturbed.wait_for(last, FOREVER).await);
+    undisturbed.stop().await;
+    assert_eq!(checksum(&test.db).await.unwrap(), checksum(&sqlite.db).await.unwrap());
+    server.local.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engine_outlives_its_postgres() {
+    the_engine_outlives_its_database(Program::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engine_outlives_its_mariadb() {
+    the_engine_outlives_its_database(Program::MariaDb).await;
 }

@@ -1,0 +1,122 @@
+//! The engine and a database that fails: a connection that breaks at COMMIT, a server that is killed.
+
+use super::{Applied, apply};
+use crate::testing::*;
+use crate::{Checkpoint, Checksums, DatabaseError, ProjectionError, checksum};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What the tables are when nothing fails.
+async fn undisturbed(log: &TestLog) -> Checksums {
+    let test = TestDatabase::on(On::Sqlite).await;
+    apply_in(&test.db, &log.messages, 1_000).await;
+    checksum(&test.db).await.unwrap()
+}
+
+async fn a_commit_whose_answer_is_lost_is_looked_up(program: Program) {
+    let log = TestLog::busy_week(21);
+    let proxy = Proxy::to(program.shared());
+    let test = TestDatabase::on_server(program.shared(), proxy.socket()).await;
+    let identity = identity();
+    let mut from = Checkpoint::default();
+    let cuts = [Cut::BeforeTheServer, Cut::BeforeTheClient, Cut::Nowhere];
+    for (batch, cut) in log.messages.chunks(20).zip(cuts.into_iter().cycle()) {
+        proxy.cut_next(cut);
+        let applied = apply(&test.db, zone(8), &identity, &from, batch).await;
+        assert!(proxy.is_cut());
+        let found = Checkpoint::read(&test.db).await.unwrap();
+        let to = Checkpoint::after(batch.last().unwrap(), &identity);
+        match (cut, applied) {
+            (Cut::Nowhere, Ok(Applied::Here(next))) => assert_eq!((&next, &found), (&to, &to)),
+            (Cut::BeforeTheServer | Cut::BeforeTheClient, Err(ProjectionError::Database(error))) => {
+                assert!(matches!(error, DatabaseError::OutcomeUnknown(_)), "{error:?}");
+                assert_eq!(found, if cut == Cut::BeforeTheClient { to.clone() } else { from.clone() });
+                // Nobody looked before repeating: that does no harm either.
+                let again = apply(&test.db, zone(8), &identity, &from, batch).await.unwrap();
+                let expected =
+                    if cut == Cut::BeforeTheClient { Applied::Elsewhere } else { Applied::Here(to.clone()) };
+                assert_eq!(again, expected);
+            }
+            (cut, applied) => panic!("{cut:?}: {applied:?}"),
+        }
+        from = to;
+    }
+    assert_eq!(checksum(&test.db).await.unwrap(), undisturbed(&log).await);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_looked_up_on_postgres() {
+    a_commit_whose_answer_is_lost_is_looked_up(Program::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_looked_up_on_mariadb() {
+    a_commit_whose_answer_is_lost_is_looked_up(Program::MariaDb).await;
+}
+
+/// Applies message by message, with a new look at the checkpoint after each failure, while the server is killed and
+/// started again.
+async fn a_killed_server_loses_and_doubles_nothing(program: Program) {
+    let log = TestLog::busy_week(22);
+    let server = Server::start_new(program);
+    let test = TestDatabase::on_server(&server, &server.socket()).await;
+    let (identity, done) = (identity(), AtomicBool::new(false));
+    let kills = async {
+        let mut kills = 0;
+        while !done.load(Ordering::SeqCst) {
+            tokio::task::block_in_place(|| {
+                server.kill();
+                server.start();
+            });
+            kills += 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        kills
+    };
+    let applied = async {
+        let (mut from, mut failures) = (None, 0);
+        loop {
+            let error = match &from {
+                None => match Checkpoint::read(&test.db).await {
+                    Ok(checkpoint) => {
+                        from = Some(checkpoint);
+                        continue;
+                    }
+                    Err(error) => error.into(),
+                },
+                Some(checkpoint) => {
+                    let next = usize::try_from(checkpoint.sequence).unwrap();
+                    let Some(message) = log.messages.get(next) else { break };
+                    match apply(&test.db, zone(8), &identity, checkpoint, std::slice::from_ref(message)).await
+                    {
+                        Ok(Applied::Here(next)) => {
+                            from = Some(next);
+                            continue;
+                        }
+                        Ok(Applied::Elsewhere) => panic!("nobody else applies"),
+                        Err(error) => error,
+                    }
+                }
+            };
+            let ProjectionError::Database(error) = error else { panic!("{error:?}") };
+            assert!(error.is_unavailable(), "{error:?}");
+            (from, failures) = (None, failures + 1);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        done.store(true, Ordering::SeqCst);
+        failures
+    };
+    let (kills, failures) = tokio::join!(kills, applied);
+    assert!(kills > 2 && failures > 2, "{kills} kills and {failures} failures say little");
+    assert_eq!(checksum(&test.db).await.unwrap(), undisturbed(&log).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_postgres_loses_and_doubles_nothing() {
+    a_killed_server_loses_and_doubles_nothing(Program::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_mariadb_loses_and_doubles_nothing() {
+    a_killed_server_loses_and_doubles_nothing(Program::MariaDb).await;
+}
