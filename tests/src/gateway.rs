@@ -200,11 +200,6 @@ impl Gateway {
     pub async fn wait(mut self) -> ExitStatus {
         self.process.wait().await
     }
-
-    /// Kills it without a chance to drain.
-    pub async fn kill(mut self) {
-        self.process.kill().await;
-    }
 }
 
 impl Drop for Gateway {

@@ -55,12 +55,6 @@ impl Process {
         self.wait().await
     }
 
-    /// Kills it (SIGKILL) and waits.
-    pub async fn kill(&mut self) {
-        signal("KILL", self.id());
-        self.wait().await;
-    }
-
     /// Waits until it has ended.
     pub async fn wait(&mut self) -> ExitStatus {
         match tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await {

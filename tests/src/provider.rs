@@ -3,7 +3,6 @@
 //! Ordinary behaviour is judged against servers that this project did not write ([`crate::foreign`]); this one exists
 //! to hold calls back, break off, and report any token counts.
 
-use crate::wait::eventually;
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -105,14 +104,6 @@ impl FakeProvider {
         let reached =
             tokio::time::timeout(Duration::from_secs(60), waiting.wait_for(|now| *now >= calls)).await;
         assert!(reached.is_ok(), "{} calls reached the provider, {calls} were expected", self.waiting());
-    }
-
-    /// Waits until nobody stands at the gate.
-    pub async fn until_idle(&self) {
-        eventually("the provider is idle", Duration::from_secs(60), async || {
-            (self.waiting() == 0).then_some(())
-        })
-        .await;
     }
 
     /// How many calls stand at the gate.

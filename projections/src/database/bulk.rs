@@ -35,10 +35,7 @@ impl Tx {
         if let Source::Postgres(connection) = self.connection()
             && let Some(types) = types(columns, values)?
         {
-            if tail.is_empty()
-                && values.len()
-                    >= std::env::var("XCOPY").map_or(COPY_FROM, |x| x.parse().unwrap_or(COPY_FROM)) * width
-            {
+            if tail.is_empty() && values.len() >= COPY_FROM * width {
                 return Ok(copy(connection, table, columns, values).await?);
             }
             for rows in chunks(values, width, MOST_UNNESTED) {
@@ -46,22 +43,7 @@ impl Tx {
             }
             return Ok(());
         }
-        let most_rows = std::env::var("XROWS")
-            .map_or(self.dialect().rows_per_insert(width), |x| x.parse().unwrap_or(100));
-        let ladder = std::env::var("XLADDER").is_ok();
-        if ladder {
-            for rows in chunks(values, width, most_rows) {
-                let mut rest = rows;
-                while !rest.is_empty() {
-                    let n = rest.len() / width;
-                    let p = if n >= most_rows { most_rows } else { 1 << n.ilog2() };
-                    let (a, b) = rest.split_at(p * width);
-                    insert_values(self, table, columns, a, tail, p).await?;
-                    rest = b;
-                }
-            }
-            return Ok(());
-        }
+        let most_rows = self.dialect().rows_per_insert(width);
         for rows in chunks(values, width, most_rows) {
             insert_values(self, table, columns, rows, tail, most_rows).await?;
         }
@@ -116,9 +98,7 @@ fn types(columns: &[&str], values: &[Value]) -> Result<Option<Vec<Type>>, Databa
         let mut found = values.iter().skip(at).step_by(columns.len()).filter_map(Type::of);
         let Some(first) = found.next() else { return Ok(None) };
         if found.any(|other| other != first) {
-            return Err(DatabaseError::Config(format!(
-                "column {column} is given integers and texts at once"
-            )));
+            return Err(DatabaseError::Config(format!("column {column} is given integers and texts at once")));
         }
         types.push(first);
     }
