@@ -56,7 +56,7 @@ options! {
     "nats_server" Text "" "Path of the nats-server binary to supervise. Empty: `.deps/bin/nats-server`, then PATH."
     "inbox_days" Integer "400" "How long raw payment callbacks are kept."
     "time_zone" Text "+00:00" "The operator's offset from UTC, by which billing days begin."
-    "log_level" Text "info" "What is logged: `error`, `warn`, `info`, `debug`, or directives such as `info,relay=debug`."
+    "log_level" Text "info,async_nats=warn" "What is logged: `error`, `warn`, `info`, `debug`, or directives such as `info,relay=debug`."
     "log_format" Text "text" "`text` or `json`."
     "drain_seconds" Integer "30" "How long a stop waits for calls in flight, and as long again for the log."
     "allow_private_providers" Bool "false" "Lets providers live on loopback and private addresses, and speak plain http there."

@@ -167,6 +167,30 @@ impl Log {
 
     /// One request to the JetStream API.
     async fn api(&self, verb: &str, body: &Value) -> Result<Value, LedgerError> {
+        let answer = self.ask(verb, body).await?;
+        match &answer["error"] {
+            Value::Null => Ok(answer),
+            error => Err(ApiError::of(error).into_ledger(verb)),
+        }
+    }
+
+    /// One request for a thing that may not be there: `None` where the server answers with this error.
+    async fn api_if_there(
+        &self,
+        verb: &str,
+        body: &Value,
+        absent: u64,
+    ) -> Result<Option<Value>, LedgerError> {
+        let answer = self.ask(verb, body).await?;
+        match &answer["error"] {
+            Value::Null => Ok(Some(answer)),
+            error if error["err_code"] == absent => Ok(None),
+            error => Err(ApiError::of(error).into_ledger(verb)),
+        }
+    }
+
+    /// The server's answer as it is, errors included.
+    async fn ask(&self, verb: &str, body: &Value) -> Result<Value, LedgerError> {
         let payload = match body {
             Value::Null => bytes::Bytes::new(),
             body => body.to_string().into(),
@@ -176,14 +200,9 @@ impl Log {
             .client
             .request(format!("$JS.API.{verb}"), payload)
             .await
-            .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
-        let answer: Value = serde_json::from_slice(&answer.payload).map_err(|error| {
-            LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}"))
-        })?;
-        match &answer["error"] {
-            Value::Null => Ok(answer),
-            error => Err(ApiError::of(error).into_ledger(verb)),
-        }
+            .map_err(|error| LedgerError::Unavailable(format!("JetStream does not answer: {error}")))?;
+        serde_json::from_slice(&answer.payload)
+            .map_err(|error| LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}")))
     }
 }
 

@@ -160,23 +160,13 @@ impl Log {
         stream: &str,
         which: &Value,
     ) -> Result<Option<StoredMessage>, LedgerError> {
-        let request = bytes::Bytes::from(which.to_string());
-        let answer = self
-            .inner
-            .client
-            .request(format!("$JS.API.STREAM.MSG.GET.{stream}"), request)
-            .await
-            .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
-        let answer: Value = serde_json::from_slice(&answer.payload).map_err(|error| {
-            LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}"))
-        })?;
-        match &answer["error"] {
-            Value::Null => stored_message(&answer["message"])
-                .map(Some)
-                .ok_or_else(|| LedgerError::Unavailable("an answer of the server holds no message".into())),
-            error if error["err_code"] == ApiError::NO_MESSAGE => Ok(None),
-            error => Err(ApiError::of(error).into_ledger("STREAM.MSG.GET")),
-        }
+        let verb = format!("STREAM.MSG.GET.{stream}");
+        let Some(answer) = self.api_if_there(&verb, which, ApiError::NO_MESSAGE).await? else {
+            return Ok(None);
+        };
+        stored_message(&answer["message"])
+            .map(Some)
+            .ok_or_else(|| LedgerError::Unavailable("an answer of the server holds no message".into()))
     }
 
     /// All events of one account behind a sequence.

@@ -78,20 +78,7 @@ impl Log {
     }
 
     async fn stream_info(&self, name: &str) -> Result<Option<Value>, LedgerError> {
-        let answer = self
-            .inner
-            .client
-            .request(format!("$JS.API.STREAM.INFO.{name}"), bytes::Bytes::new())
-            .await
-            .map_err(|error| LedgerError::Unavailable(format!("JetStream does not answer: {error}")))?;
-        let answer: Value = serde_json::from_slice(&answer.payload).map_err(|error| {
-            LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}"))
-        })?;
-        match &answer["error"] {
-            Value::Null => Ok(Some(answer)),
-            error if error["err_code"] == ApiError::STREAM_NOT_FOUND => Ok(None),
-            error => Err(ApiError::of(error).into_ledger("STREAM.INFO")),
-        }
+        self.api_if_there(&format!("STREAM.INFO.{name}"), &Value::Null, ApiError::STREAM_NOT_FOUND).await
     }
 }
 
