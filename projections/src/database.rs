@@ -33,6 +33,9 @@ include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 const SERVER_CONNECTIONS: u32 = 16;
 /// Connections that read a SQLite file while one writes.
 const SQLITE_READERS: u32 = 8;
+/// Statements that a connection to MySQL keeps prepared: for each projected table up to eight lengths of its insert, and
+/// what the rest of the program asks.
+const MYSQL_STATEMENTS: usize = 256;
 /// How long a statement waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a process waits for another that changes the tables, and how often it looks where there is no lock.
@@ -633,7 +636,7 @@ async fn connect_mysql(url: &str) -> Result<Pools, DatabaseError> {
                 Ok(())
             })
         })
-        .connect_with(options.charset("utf8mb4"))
+        .connect_with(options.charset("utf8mb4").statement_cache_capacity(MYSQL_STATEMENTS))
         .await?;
     Ok(Pools::MySql(pool))
 }

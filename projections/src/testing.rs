@@ -387,6 +387,44 @@ impl TestLog {
         self.append(Event::Suspense("sandbox".parse().unwrap(), SuspenseEvent::PaymentSuspended(it)))
     }
 
+    /// Names that a careless database would alter, take for one another or put in another order, and numbers of every
+    /// length, on an account of their own.
+    pub(crate) fn oddities(&mut self) -> &mut Self {
+        let (owner, held) = (account(77), 770_000);
+        self.granted(owner, held, "9000000000").adjusted(owner, held + 1, "-8999999999.999999999");
+        self.adjusted(owner, held + 2, "200000000").leased(owner, held, "100000000");
+        let mut spent = Credits::ZERO;
+        let when = Moment::from_micros(self.now);
+        let records = (1..).zip(ODD_NAMES).map(|(n, name)| {
+            let mut call = usage(held + n, name, n * 1_000, n, when);
+            call.duration_ms = u64::MAX / (n * n);
+            (call.provider, call.endpoint) = (label(name), label(name));
+            spent = spent.checked_add(call.charge).unwrap();
+            record(owner, lease(held), n, spent, call)
+        });
+        let records = records.collect();
+        self.reported(records);
+        for (number, name) in (held..).zip(ODD_NAMES) {
+            self.initiated(owner, number, "90000000000000.01", "0.000000001");
+            let it = TopUpCompleted {
+                order: order(number),
+                channel: "sandbox".parse().unwrap(),
+                provider_txn: label(name),
+                paid: money("90000000000000.01"),
+                credits: credits("0.000000001"),
+            };
+            self.of(owner, AccountEvent::TopUpCompleted(it));
+            let it = CreditGranted {
+                grant: GrantId::from_uuid(id(8, number + 1_000)),
+                source: GrantSource::Admin,
+                credits: Credits::from_nano(1),
+                reason: Some(name.parse().unwrap()),
+            };
+            self.of(owner, AccountEvent::CreditGranted(it));
+        }
+        self
+    }
+
     /// Some hundred events of three accounts, as a busy week would make them; always the same for a seed.
     pub(crate) fn busy_week(seed: u64) -> Self {
         let mut log = Self::default();
@@ -463,6 +501,30 @@ impl TestLog {
         log
     }
 }
+
+/// See [`TestLog::oddities`].
+pub(crate) const ODD_NAMES: [&str; 20] = [
+    "a",
+    "A",
+    "ab",
+    "a-b",
+    "a b",
+    "aB",
+    "á",
+    "a\u{301}",
+    "Z",
+    "z",
+    "ß",
+    "ss",
+    "it's \"so\" `so`",
+    "back\\slash\\",
+    "? $1 %_ -- ;",
+    "模型/v1.5:thinking",
+    "\u{202e}left\u{200b}",
+    "👩‍👩‍👧‍👦 🏳️‍🌈",
+    "\u{10ffff}",
+    "NULL",
+];
 
 /// Numbers that look random and are the same each time.
 struct Random(u64);

@@ -87,7 +87,11 @@ async fn values_come_back_as_they_went(on: On) {
     }
     let mut tx = db.begin().await.unwrap();
     tx.insert("things", &COLUMNS, &values("some", &rows), "").await.unwrap();
-    let many: Vec<Value> = (0..60).flat_map(|copy| values(&format!("bulk {copy}"), &rows)).collect();
+    // Long ones among them make them too many for one statement.
+    let long = [("filler".to_owned(), Value::NullInt, "y".repeat(100_000).into())];
+    let many = (0..60)
+        .flat_map(|copy| [values(&format!("bulk {copy}"), &rows), values(&format!("bulk {copy}"), &long)]);
+    let many: Vec<Value> = many.flatten().collect();
     tx.insert("things", &COLUMNS, &many, "").await.unwrap();
     let tail = tx.dialect().upsert("things", &["id"], &[Set::New("number"), Set::New("name")]);
     let blank: Vec<(String, Value, Value)> =
@@ -171,12 +175,13 @@ async fn errors_are_told_apart(on: On) {
 
 async fn after_an_error_the_connections_are_as_good_as_before(on: On) {
     let test = with_table(on).await;
-    let row = |id: i64| [Value::display(id), id.into(), "x".into()];
+    let long = "x".repeat(2_000);
+    let row = |id: i64| [Value::display(id), id.into(), long.as_str().into()];
     test.db.execute("INSERT INTO things (id) VALUES ('3')", &[]).await.unwrap();
-    // Few rows and many, with the taken key at the end of what is sent.
-    for count in [4, 3_000] {
+    // Few rows, and more than one statement takes, with the taken key near the end of what is sent.
+    for count in [4, 2_500] {
         let values: Vec<Value> = (0..count).rev().flat_map(row).collect();
-        for _ in 0..20 {
+        for _ in 0..4 {
             let mut tx = test.db.begin().await.unwrap();
             let refused = tx.insert("things", &COLUMNS, &values, "").await.unwrap_err();
             assert!(refused.is_unique_violation(), "{refused:?}");
@@ -406,6 +411,34 @@ async fn a_lock_that_was_not_had_is_worth_another_try() {
         let (first, second) = tokio::join!(one.execute(update, &b), two.execute(update, &a));
         let given_up = first.err().xor(second.err()).expect("one of them gives up");
         assert!(given_up.is_unavailable(), "{given_up:?}");
+    }
+}
+
+/// As when a server is stopped, or an administrator ends a connection that holds others up.
+#[tokio::test]
+async fn a_connection_that_is_ended_is_worth_another_try() {
+    for on in [On::Postgres, On::MariaDb] {
+        let test = with_table(on).await;
+        let (who, end, sleep) = match on {
+            On::Sqlite | On::Postgres => {
+                ("SELECT pg_backend_pid() AS id", "SELECT pg_terminate_backend", "SELECT 1 FROM pg_sleep(60)")
+            }
+            On::MariaDb => {
+                ("SELECT CAST(CONNECTION_ID() AS SIGNED) AS id", "KILL ", "SELECT 1 AS a WHERE SLEEP(60) = 0")
+            }
+        };
+        let mut tx = test.db.begin().await.unwrap();
+        tx.execute("INSERT INTO things (id) VALUES ('a')", &[]).await.unwrap();
+        let id = tx.fetch_one(who, &[]).await.unwrap().int("id").unwrap();
+        let asleep = tx.fetch_all(sleep, &[]);
+        let ended = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            test.db.execute(&format!("{end}({id})"), &[]).await.unwrap();
+        };
+        let (heard, ()) = tokio::join!(asleep, ended);
+        assert!(heard.as_ref().is_err_and(DatabaseError::is_unavailable), "{heard:?}");
+        let _ = tx.rollback().await;
+        assert!(ids(&test.db).await.is_empty());
     }
 }
 

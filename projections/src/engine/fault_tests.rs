@@ -54,8 +54,8 @@ async fn a_commit_whose_answer_is_lost_is_looked_up_on_mariadb() {
     a_commit_whose_answer_is_lost_is_looked_up(Program::MariaDb).await;
 }
 
-/// Applies message by message, with a new look at the checkpoint after each failure, while the server is killed and
-/// started again.
+/// Applies a few messages at a time, with a new look at the checkpoint after each failure, while the server is killed, or stopped,
+/// and started again.
 async fn a_killed_server_loses_and_doubles_nothing(program: Program) {
     let log = TestLog::busy_week(22);
     let server = Server::start_new(program);
@@ -65,7 +65,11 @@ async fn a_killed_server_loses_and_doubles_nothing(program: Program) {
         let mut kills = 0;
         while !done.load(Ordering::SeqCst) {
             tokio::task::block_in_place(|| {
-                server.kill();
+                if kills % 2 == 0 {
+                    server.kill()
+                } else {
+                    server.stop()
+                }
                 server.start();
             });
             kills += 1;
@@ -86,9 +90,8 @@ async fn a_killed_server_loses_and_doubles_nothing(program: Program) {
                 },
                 Some(checkpoint) => {
                     let next = usize::try_from(checkpoint.sequence).unwrap();
-                    let Some(message) = log.messages.get(next) else { break };
-                    match apply(&test.db, zone(8), &identity, checkpoint, std::slice::from_ref(message)).await
-                    {
+                    let Some(batch) = log.messages[next..].chunks(3).next() else { break };
+                    match apply(&test.db, zone(8), &identity, checkpoint, batch).await {
                         Ok(Applied::Here(next)) => {
                             from = Some(next);
                             continue;

@@ -39,7 +39,8 @@ async fn halted_by(db: &Database, messages: &[Logged]) -> Halt {
 }
 
 async fn however_the_log_is_cut_into_batches_the_tables_are_the_same(on: On) {
-    let log = TestLog::busy_week(7);
+    let mut log = TestLog::busy_week(7);
+    log.oddities();
     let whole = TestDatabase::on(on).await;
     apply_in(&whole.db, &log.messages, 10_000).await;
     let expected = dump(&whole.db).await;

@@ -70,7 +70,8 @@ async fn carry(mut client: UnixStream, behind: PathBuf, cut: Arc<AtomicU8>) -> s
                 if asked.is_empty() {
                     return Ok(());
                 }
-                let commits = asked.windows(6).any(|word| word == b"COMMIT");
+                // As PostgreSQL's text ends, and as MySQL's begins: "READ COMMITTED" is another thing.
+                let commits = asked.windows(7).any(|word| word == b"COMMIT\0" || word == b"\x03COMMIT");
                 let here = if commits { cut.swap(Cut::Nowhere as u8, Ordering::SeqCst) } else { Cut::Nowhere as u8 };
                 if here == Cut::BeforeTheServer as u8 {
                     return Ok(());

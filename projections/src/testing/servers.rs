@@ -194,9 +194,19 @@ impl Server {
 
     /// Kills it (SIGKILL).
     pub(crate) fn kill(&self) {
-        let child = self.child.lock().unwrap().take();
-        let mut child = child.expect("it runs");
+        let mut child = self.child.lock().unwrap().take().expect("it runs");
         child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks it to stop at once, as the system does when it restarts a service: calls under way are told so, and undone.
+    pub(crate) fn stop(&self) {
+        let mut child = self.child.lock().unwrap().take().expect("it runs");
+        let signal = match self.program {
+            Program::Postgres => "-INT",
+            Program::MariaDb => "-TERM",
+        };
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         child.wait().unwrap();
     }
 
