@@ -21,7 +21,7 @@ missing() {
 packages=$(missing | paste -sd' ' -)
 [ -n "$packages" ] || exit 0
 cannot() {
-    echo "$packages missing and not installed ($1): install it (Debian: apt-get install $packages), the tests of the databases need it" >&2
+    echo "$packages: missing, and not installed ($1); the tests of the databases need it (Debian: apt-get install $packages)" >&2
     exit 1
 }
 
