@@ -41,6 +41,25 @@ pub enum ActorKind {
 pub enum NodeEvent {
     /// Calls consumed tokens.
     UsageReported(UsageReported),
+    /// The run is over: nothing can follow on its subject, for whoever writes there expects another last message.
+    NodeSealed(NodeSealed),
+}
+
+/// The end of a run's subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSealed {
+    /// Why.
+    pub cause: SealCause,
+}
+
+/// Why a run was declared over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SealCause {
+    /// A lease of it was not renewed for twice its life.
+    Silent,
+    /// Its successor holds the lock of its outbox, which proves it dead.
+    Restarted,
 }
 
 /// A batch of usage records, of many accounts.

@@ -90,6 +90,7 @@ pub fn postings(event: &Event) -> Vec<Posting> {
         Event::Node(_, NodeEvent::UsageReported(report)) => {
             report.records.iter().flat_map(of_usage).collect()
         }
+        Event::Node(_, NodeEvent::NodeSealed(_)) => Vec::new(),
         Event::Suspense(channel, SuspenseEvent::PaymentSuspended(it)) => {
             money(it.paid, Book::Clearing(channel.clone()), Book::Suspense(channel.clone()))
         }

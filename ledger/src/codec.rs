@@ -83,6 +83,7 @@ fn current(event: &Event) -> (&'static str, u32) {
             AccountEvent::LeaseClosed(_) => ("lease_closed", 1),
         },
         Event::Node(_, NodeEvent::UsageReported(_)) => ("usage_reported", 1),
+        Event::Node(_, NodeEvent::NodeSealed(_)) => ("node_sealed", 1),
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => ("payment_suspended", 1),
     }
 }
@@ -115,6 +116,7 @@ fn data_of(event: &Event) -> Result<Box<RawValue>, serde_json::Error> {
             AccountEvent::LeaseClosed(it) => raw(it),
         },
         Event::Node(_, NodeEvent::UsageReported(it)) => raw(it),
+        Event::Node(_, NodeEvent::NodeSealed(it)) => raw(it),
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(it)) => raw(it),
     }
 }
@@ -220,6 +222,7 @@ fn account_event(kind: &str, v: u32, data: &str) -> Found<AccountEvent> {
 fn node_event(kind: &str, v: u32, data: &str) -> Found<NodeEvent> {
     match (kind, v) {
         ("usage_reported", 1) => read(data, NodeEvent::UsageReported),
+        ("node_sealed", 1) => read(data, NodeEvent::NodeSealed),
         _ => Ok(None),
     }
 }

@@ -66,7 +66,8 @@ pub(crate) enum Said<'a> {
     Decided(Decision<'a>),
     /// Usage, of many accounts.
     Reported(&'a UsageReported),
-    /// Nothing that these tables show: payments in suspense are read from their own subject of the log.
+    /// Nothing that these tables show: payments in suspense are read from their own subject of the log, as is the end of a
+    /// node's run.
     Nothing,
 }
 
@@ -78,6 +79,7 @@ pub(crate) fn said(logged: &Logged) -> Said<'_> {
             Said::Decided(Decision { account: *account, event, recorded, logged })
         }
         Event::Node(_, NodeEvent::UsageReported(report)) => Said::Reported(report),
+        Event::Node(_, NodeEvent::NodeSealed(_)) => Said::Nothing,
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => Said::Nothing,
     }
 }

@@ -3,8 +3,8 @@
 use super::fixed;
 use crate::event::{
     AccountEvent, AdjustmentPosted, CloseReason, Closer, CreditGranted, Event, GrantSource, LeaseAmended,
-    LeaseClosed, LeaseGranted, NodeEvent, PaymentSuspended, Scope, SuspenseEvent, TopUpClosed,
-    TopUpCompleted, TopUpInitiated, UsageReported,
+    LeaseClosed, LeaseGranted, NodeEvent, NodeSealed, PaymentSuspended, Scope, SealCause, SuspenseEvent,
+    TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
 };
 use crate::samples::{channel, label, reason, usage_record, uuid};
 use crate::{
@@ -118,6 +118,9 @@ fn event() -> impl Strategy<Value = Event> {
         2 => proptest::collection::vec(record(), 0..5).prop_map(|records| {
             let batch = BatchId::from_uuid(uuid("batch"));
             Event::Node(EpochId::from_uuid(uuid("epoch")), NodeEvent::UsageReported(UsageReported { batch, records }))
+        }),
+        1 => select(vec![SealCause::Silent, SealCause::Restarted]).prop_map(|cause| {
+            Event::Node(EpochId::from_uuid(uuid("epoch")), NodeEvent::NodeSealed(NodeSealed { cause }))
         }),
         1 => money().prop_map(|paid| {
             let suspended = PaymentSuspended {

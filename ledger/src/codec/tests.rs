@@ -5,7 +5,7 @@
 use super::*;
 use crate::testing::{credits, label, usage};
 use domain::account::event::*;
-use domain::event::{PaymentSuspended, UsageReported};
+use domain::event::{NodeSealed, PaymentSuspended, SealCause, UsageReported};
 use domain::usage::{Attempt, Usage};
 use domain::{
     ActorKind, AdjustmentId, BatchId, Credits, GrantId, KeyId, LeaseId, Money, OrderId, Outcome,
@@ -106,6 +106,7 @@ fn samples() -> Vec<Event> {
     let plain = UsageRecord { n: 4, uncovered: Credits::ZERO, usage: plain_usage(), ..record.clone() };
     let reported = UsageReported { batch: BatchId::from_uuid(id(8)), records: vec![record, plain] };
     all.push(Event::Node(epoch, NodeEvent::UsageReported(reported)));
+    all.push(Event::Node(epoch, NodeEvent::NodeSealed(NodeSealed { cause: SealCause::Silent })));
     let suspended = PaymentSuspended {
         order: label("no such order"),
         provider_txn: label("txn-9"),
