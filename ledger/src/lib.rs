@@ -14,6 +14,7 @@ pub mod error;
 pub mod inbox;
 pub mod log;
 pub mod meter;
+pub mod outbox;
 pub mod projected;
 pub mod server;
 pub mod subject;
