@@ -10,10 +10,10 @@ mod tests;
 
 use crate::log::{Appended, Hash, Logged, hash};
 use crate::subject::Subject;
-use crate::{LedgerError, Log, codec};
+use crate::{LedgerError, Log, ambient, codec};
 use domain::{
-    Account, AccountEvent, AccountId, Actor, Command, Decision, Event, EventId, IdempotencyKey, Moment,
-    Recorded, decide,
+    Account, AccountEvent, AccountId, Actor, Command, Decision, Event, EventId, IdempotencyKey, Recorded,
+    decide,
 };
 use futures_util::future::BoxFuture;
 use std::num::NonZeroUsize;
@@ -122,7 +122,7 @@ impl Ledger {
             Some(state) => state,
             None => self.load(account).await?,
         };
-        let id = EventId::from_uuid(uuid::Uuid::now_v7());
+        let id = EventId::from_uuid(ambient::new_id());
         let mut races = 0;
         let answer = loop {
             let decision = decide(&state.account, &command, key.as_ref());
@@ -224,7 +224,7 @@ impl Ledger {
         key: Option<&IdempotencyKey>,
         event: AccountEvent,
     ) -> Result<Option<Recorded<AccountEvent>>, LedgerError> {
-        let (version, at) = (state.account.version + 1, Moment::from(chrono::Utc::now()));
+        let (version, at) = (state.account.version + 1, ambient::now());
         let wrapped = Event::Account(account, event.clone());
         let draft = codec::Draft { id, version, at, actor, key, prev: state.hash, event: &wrapped };
         let bytes = codec::encode(&draft)?;

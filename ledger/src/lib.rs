@@ -8,6 +8,7 @@
 //! balance is ever stored here, only what happened.
 
 pub mod account;
+mod ambient;
 pub mod audit;
 pub mod codec;
 pub mod error;

@@ -10,15 +10,18 @@ mod read;
 pub(crate) mod streams;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wire;
 
 pub use append::Appended;
 pub(crate) use append::pause;
 pub use read::{Logged, Tail};
 
 use crate::LedgerError;
+use domain::Moment;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::Wire;
 
 /// SHA-256 of the stored bytes of a message.
 pub type Hash = [u8; 32];
@@ -91,8 +94,7 @@ pub struct Log {
 }
 
 struct Inner {
-    client: async_nats::Client,
-    context: async_nats::jetstream::Context,
+    wire: Wire,
     options: LogOptions,
     /// Turns for appends that have no order of their own. A server that flushes every message takes them one by one: more
     /// of them at once only wait there, with their time running.
@@ -128,18 +130,21 @@ impl Log {
             .connect(servers)
             .await
             .map_err(|error| LedgerError::Unavailable(format!("NATS: {error}")))?;
-        let context = async_nats::jetstream::new(client.clone());
-        let unordered = tokio::sync::Semaphore::new(UNORDERED_AT_ONCE);
-        let log = Self { inner: Arc::new(Inner { client, context, options, unordered }) };
+        let log = Self::on(Wire::nats(client), options);
         log.check_version()?;
         log.prepare_streams().await?;
         Ok(log)
     }
 
+    pub(crate) fn on(wire: Wire, options: LogOptions) -> Self {
+        let unordered = tokio::sync::Semaphore::new(UNORDERED_AT_ONCE);
+        Self { inner: Arc::new(Inner { wire, options, unordered }) }
+    }
+
     /// The durability in force.
     pub fn durability(&self) -> Durability {
         Durability {
-            server_version: self.inner.client.server_info().version,
+            server_version: self.inner.wire.server_version(),
             replicas: self.inner.options.replicas,
             sync: self.inner.options.sync.clone().unwrap_or_else(|| "unknown".into()),
         }
@@ -152,7 +157,7 @@ impl Log {
 
     /// Is the connection up at this moment?
     pub fn is_connected(&self) -> bool {
-        self.inner.client.connection_state() == async_nats::connection::State::Connected
+        self.inner.wire.is_connected()
     }
 
     /// Which stream LEDGER is, and its last sequence. Answered by the stream's leader.
@@ -163,6 +168,29 @@ impl Log {
             LedgerError::Unavailable("the stream's information has no last sequence".into())
         })?;
         Ok(StreamIdentity { stream: streams::LEDGER.into(), created, last_sequence })
+    }
+
+    /// The server's clock, and LEDGER's last sequence at that moment. Answered by the stream's leader.
+    ///
+    /// Ages are measured by this clock alone, so that no node's clock decides about another node's lease.
+    pub(crate) async fn server_now(&self) -> Result<(Moment, u64), LedgerError> {
+        let info = self.api("STREAM.INFO.LEDGER", &Value::Null).await?;
+        let now = info["ts"].as_str().and_then(|ts| ts.parse().ok());
+        now.zip(info["state"]["last_seq"].as_u64()).ok_or_else(|| {
+            LedgerError::Unavailable("the stream's information has no time or no last sequence".into())
+        })
+    }
+
+    /// Tells all nodes something that is lost if nobody listens.
+    pub(crate) async fn tell(&self, subject: &str, payload: Vec<u8>) -> Result<(), LedgerError> {
+        let told = self.inner.wire.publish(subject.to_owned(), payload.into()).await;
+        told.map_err(|error| LedgerError::Unavailable(format!("{subject}: {error}")))
+    }
+
+    /// Listens to what nodes tell each other on subjects of this pattern.
+    pub(crate) async fn listen(&self, pattern: &str) -> Result<wire::Heard, LedgerError> {
+        let heard = self.inner.wire.subscribe(pattern.to_owned()).await;
+        heard.map_err(|error| LedgerError::Unavailable(format!("{pattern}: {error}")))
     }
 
     /// One request to the JetStream API.
@@ -197,11 +225,11 @@ impl Log {
         };
         let answer = self
             .inner
-            .client
-            .request(format!("$JS.API.{verb}"), payload)
+            .wire
+            .request(format!("$JS.API.{verb}"), None, payload)
             .await
             .map_err(|error| LedgerError::Unavailable(format!("JetStream does not answer: {error}")))?;
-        serde_json::from_slice(&answer.payload)
+        serde_json::from_slice(&answer)
             .map_err(|error| LedgerError::Unavailable(format!("an answer of the server is no JSON: {error}")))
     }
 }

@@ -6,12 +6,13 @@
 
 use super::read::next_by_subject;
 use super::{ApiError, Log, streams};
-use crate::{LedgerError, subject::Subject};
+use crate::{LedgerError, ambient, subject::Subject};
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use domain::EventId;
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,13 +114,12 @@ impl Log {
         if let Some(expected) = expected {
             headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
         }
-        let request = async_nats::Request::new().headers(headers).payload(payload);
-        let answer = match self.inner.client.send_request(subject.to_owned(), request).await {
+        let answer = match self.inner.wire.request(subject.to_owned(), Some(headers), payload).await {
             Ok(answer) => answer,
             // Time-out, a broken connection and "no responders" (a stream without a leader) alike.
-            Err(error) => return Ok(Published::Unknown(error.to_string())),
+            Err(error) => return Ok(Published::Unknown(error)),
         };
-        let answer: Value = match serde_json::from_slice(&answer.payload) {
+        let answer: Value = match serde_json::from_slice(&answer) {
             Ok(answer) => answer,
             Err(_) => return Ok(Published::Unknown("the acknowledgement is no JSON".into())),
         };
@@ -160,6 +160,6 @@ enum Behind {
 
 /// A jittered pause that doubles: 5–10 ms, 10–20 ms … 160–320 ms.
 pub(crate) async fn pause(attempt: u32) {
-    let base = 5_u64 << attempt.min(5);
-    tokio::time::sleep(Duration::from_millis(rand::random_range(base..=base * 2))).await;
+    let base = Duration::from_millis(5_u64 << attempt.min(5));
+    tokio::time::sleep(ambient::jitter(base..base * 2)).await;
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use domain::{AccountId, Event, Moment, Recorded};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// An event as read from the log.
 #[derive(Clone, Debug)]
@@ -124,7 +124,8 @@ impl Log {
             |error: &dyn std::fmt::Display| LedgerError::Unavailable(format!("reading LEDGER: {error}"));
         let stream = self
             .inner
-            .context
+            .wire
+            .context()?
             .get_stream_no_info(streams::LEDGER)
             .await
             .map_err(|error| unavailable(&error))?;

@@ -22,7 +22,7 @@ const DAY_NS: u64 = 86_400_000_000_000;
 
 impl Log {
     pub(super) fn check_version(&self) -> Result<(), LedgerError> {
-        let version = self.inner.client.server_info().version;
+        let version = self.inner.wire.server_version();
         let mut numbers = version.split(['.', '-']).map(|part| part.parse::<u64>().unwrap_or(0));
         let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         if found < OLDEST_SERVER {
