@@ -321,3 +321,20 @@ pub(crate) fn usage(charge: Credits) -> Usage {
         attempts: Vec::new(),
     }
 }
+
+/// Projections that never get anywhere.
+pub(crate) struct Unprojected;
+
+impl crate::Projected for Unprojected {
+    fn position(&self) -> futures_util::future::BoxFuture<'_, Result<u64, crate::LedgerError>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
+    fn stale_leases(
+        &self,
+        _now: Moment,
+        _most: usize,
+    ) -> futures_util::future::BoxFuture<'_, Result<crate::StaleLeases, crate::LedgerError>> {
+        Box::pin(std::future::ready(Ok(crate::StaleLeases::default())))
+    }
+}

@@ -1,16 +1,20 @@
-//! The book of one lease: what is held, spent and left, in memory and without waiting.
+//! The book of one entry: its lease, and those it had before, while calls still use them. What is held, spent and left, in
+//! memory and without waiting.
 //!
 //! May not touch: the network. Time arrives as an argument.
 //! Claims: held + spent never exceeds the lease's credits; `n` counts 1, 2, 3… and `spent` is cumulative, both fixed
-//! under the lock that ends the hold; a lease whose life has run out, by the monotonic or the wall clock, admits nothing.
+//! under the lock that ends the hold; a lease whose life has run out, by the monotonic or the wall clock, admits nothing;
+//! a lease is forgotten only when no call uses it, all of its records are acknowledged and the log has closed it.
 
 #[cfg(test)]
 mod tests;
 
+use super::{HoldError, ambient};
 use domain::account::event::Scope;
-use domain::{AccountId, Credits, LeaseId};
+use domain::{AccountId, Credits, EpochId, LeaseId};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// One account (or one key with a budget) on this node.
 pub(super) struct Entry {
@@ -19,13 +23,15 @@ pub(super) struct Entry {
     book: Mutex<Book>,
     /// Held by whoever talks to the log about this entry's lease.
     pub(super) slow: tokio::sync::Mutex<()>,
+    /// Told when credits may have come free here: a call ended, or the lease grew.
+    pub(super) freed: tokio::sync::Notify,
 }
 
 /// What the entry's lock protects.
 pub(super) struct Book {
     pub(super) open: Option<OpenLease>,
-    /// Leases that the log ended while calls used them; kept until those calls end.
-    ended: Vec<OpenLease>,
+    /// Leases that admit nothing any more; kept until their calls have ended and the log has their records.
+    former: Vec<Former>,
     /// The entry is out of the map: start over with a new one.
     pub(super) retired: bool,
     /// The id that the next grant will have. It changes only once the log has answered, so that a grant whose answer was
@@ -33,14 +39,47 @@ pub(super) struct Book {
     next: LeaseId,
     /// A grant of that id was asked for, and the answer is still out.
     asked: bool,
+    /// The outbox knows that id.
+    noted: bool,
     /// The worst cases of those who wait for credits.
     waiting: Credits,
     spending: Spending,
     last_used: Instant,
+    /// Until then credits are scarce: one call's worth is asked for at a time, and what no call needs is given back.
+    tight_until: Option<Instant>,
+    /// Somebody is on the way to give the slack back.
+    giving: bool,
+    /// The last refusal after all nodes were asked.
+    verdict: Option<Verdict>,
+}
+
+/// A refusal that holds for whoever asked before it and needs no less.
+struct Verdict {
+    at: Instant,
+    need: Credits,
+    error: HoldError,
+}
+
+/// A lease that admits nothing any more.
+struct Former {
+    lease: OpenLease,
+    end: LeaseEnd,
+}
+
+/// How a lease came to admit nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeaseEnd {
+    /// Its epoch is sealed. It stands open on the log: its calls are charged to it, and then it is closed.
+    Sealed,
+    /// The log has closed it, or never knew it: what its calls cost is the operator's loss.
+    Lost,
+    /// Closed by us.
+    Closed,
 }
 
 pub(super) struct OpenLease {
     id: LeaseId,
+    epoch: EpochId,
     credits: Credits,
     held: Credits,
     spent: Credits,
@@ -65,7 +104,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn now() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+        Self { monotonic: Instant::now(), wall: ambient::wall() }
     }
 }
 
@@ -83,7 +122,7 @@ impl Deadline {
     }
 
     fn passed(&self, now: Instant) -> bool {
-        now >= self.monotonic || SystemTime::now() >= self.wall
+        now >= self.monotonic || ambient::wall() >= self.wall
     }
 }
 
@@ -142,6 +181,8 @@ pub(super) enum Care {
     },
     /// Give it back.
     Close,
+    /// Close a lease of a sealed epoch that no call uses any more.
+    CloseFormer,
     /// There is no lease, and nobody has asked for one for long.
     Forget,
 }
@@ -164,15 +205,20 @@ impl Entry {
         let now = Instant::now();
         let book = Book {
             open: None,
-            ended: Vec::new(),
+            former: Vec::new(),
             retired: false,
             next: new_lease_id(),
             asked: false,
+            noted: false,
             waiting: Credits::ZERO,
             spending: Spending { since: now, current: Credits::ZERO, previous: Credits::ZERO },
             last_used: now,
+            tight_until: None,
+            giving: false,
+            verdict: None,
         };
-        Self { account, scope, book: Mutex::new(book), slow: tokio::sync::Mutex::new(()) }
+        let (slow, freed) = (tokio::sync::Mutex::new(()), tokio::sync::Notify::new());
+        Self { account, scope, book: Mutex::new(book), slow, freed }
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
@@ -208,6 +254,16 @@ impl Book {
         self.open.as_ref().is_some_and(|lease| !lease.lapses.passed(now))
     }
 
+    /// Is this the lease that calls get?
+    pub(super) fn is(&self, id: LeaseId) -> bool {
+        self.open.as_ref().is_some_and(|lease| lease.id == id)
+    }
+
+    /// Has its lease run out?
+    pub(super) fn has_lapsed(&self, now: Instant) -> bool {
+        self.open.as_ref().is_some_and(|lease| lease.lapses.passed(now))
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.open.as_ref().is_some_and(|lease| lease.closing)
     }
@@ -217,8 +273,45 @@ impl Book {
         self.open.as_ref().map_or(Credits::ZERO, OpenLease::free)
     }
 
+    /// What calls in flight hold: it may come free.
+    pub(super) fn held(&self) -> Credits {
+        let leases = self.open.iter().chain(self.former.iter().map(|former| &former.lease));
+        leases.fold(Credits::ZERO, |sum, lease| plus(sum, lease.held))
+    }
+
+    /// Credits are scarce for this long.
+    pub(super) fn tighten(&mut self, until: Instant) {
+        self.tight_until = Some(until);
+    }
+
+    fn is_tight(&self, now: Instant) -> bool {
+        self.tight_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether somebody should give the slack back, now that a call has ended. Says so once until [`Self::gave`].
+    pub(super) fn should_give(&mut self, now: Instant) -> bool {
+        let slack = self.open.as_ref().is_some_and(|lease| !lease.closing && lease.free().is_positive());
+        let should = !self.giving && slack && self.waiting == Credits::ZERO && self.is_tight(now);
+        self.giving |= should;
+        should
+    }
+
+    pub(super) fn gave(&mut self) {
+        self.giving = false;
+    }
+
+    /// A refusal given after `since` to somebody who needed no more than this.
+    pub(super) fn verdict(&self, need: Credits, since: Instant) -> Option<HoldError> {
+        let verdict = self.verdict.as_ref().filter(|verdict| verdict.at >= since && need >= verdict.need)?;
+        Some(verdict.error.for_need(need))
+    }
+
+    pub(super) fn refuse(&mut self, need: Credits, error: HoldError, now: Instant) {
+        self.verdict = Some(Verdict { at: now, need, error });
+    }
+
     pub(super) fn need(&mut self, worst_case: Credits) -> Need {
-        let target = self.target(Instant::now());
+        let target = self.target(worst_case, Instant::now());
         match &self.open {
             None => Need::Grant,
             Some(lease) => Need::Extend {
@@ -229,37 +322,54 @@ impl Book {
         }
     }
 
-    /// The next grant's id and the size it should have. The grant counts as asked for from now on.
-    pub(super) fn next_grant(&mut self) -> (LeaseId, Credits) {
+    /// The id that the next grant will have, and whether the outbox knows it.
+    pub(super) fn next_id(&self) -> (LeaseId, bool) {
+        (self.next, self.noted)
+    }
+
+    /// The outbox knows the next grant's id.
+    pub(super) fn noted(&mut self, id: LeaseId) {
+        self.noted |= self.next == id;
+    }
+
+    /// The next grant's size. The grant counts as asked for from now on.
+    pub(super) fn next_grant(&mut self, worst_case: Credits) -> Credits {
         self.asked = true;
-        (self.next, self.target(Instant::now()))
+        self.target(worst_case, Instant::now())
     }
 
-    /// The log has answered the grant with a no.
-    pub(super) fn not_granted(&mut self) {
-        self.asked = false;
+    /// The log has answered the grant with a no. The id serves the next try.
+    pub(super) fn not_granted(&mut self, id: LeaseId) {
+        self.asked &= self.next != id;
     }
 
-    /// Everyone who waits, and at least what was spent of late.
-    fn target(&mut self, now: Instant) -> Credits {
-        self.waiting.max(self.spending.recent(now))
+    /// Everyone who waits, and at least what was spent of late; one call's worth while credits are scarce.
+    fn target(&mut self, worst_case: Credits, now: Instant) -> Credits {
+        match self.is_tight(now) {
+            true => worst_case,
+            false => self.waiting.max(self.spending.recent(now)),
+        }
     }
 
-    pub(super) fn granted(&mut self, id: LeaseId, credits: Credits, life: Duration, asked: Asked) {
-        (self.next, self.asked) = (new_lease_id(), false);
-        self.open = Some(OpenLease {
-            id,
-            credits,
-            held: Credits::ZERO,
-            spent: Credits::ZERO,
-            n: 0,
-            unacknowledged: 0,
-            calls: 0,
-            lapses: Deadline::after(asked, life),
-            renew_at: renewal(asked, life),
-            closing: false,
-            dry: false,
-        });
+    /// The log has granted the lease; `false`: its epoch has ended meanwhile, and it will be closed unused.
+    pub(super) fn granted(
+        &mut self,
+        id: LeaseId,
+        epoch: EpochId,
+        credits: Credits,
+        life: Duration,
+        asked: Asked,
+    ) -> bool {
+        if self.next != id {
+            return false;
+        }
+        self.renew_id();
+        self.open = Some(OpenLease::new(id, epoch, credits, life, asked));
+        true
+    }
+
+    fn renew_id(&mut self) {
+        (self.next, self.asked, self.noted) = (new_lease_id(), false, false);
     }
 
     /// The log has another size and a new life for the lease. `wanted` is how much more was asked for.
@@ -271,7 +381,7 @@ impl Book {
         life: Duration,
         asked: Asked,
     ) {
-        if let Some(lease) = self.open.as_mut().filter(|lease| lease.id == id) {
+        if let Some(lease) = self.payer(id) {
             lease.dry = minus(credits, lease.credits) < wanted;
             lease.credits = credits;
             lease.lapses = Deadline::after(asked, life);
@@ -288,10 +398,22 @@ impl Book {
         Some((lease.id, lease.credits))
     }
 
+    /// The lease of that id, if the log charges it.
+    fn payer(&mut self, id: LeaseId) -> Option<&mut OpenLease> {
+        let sealed = self.former.iter_mut().filter(|former| former.end == LeaseEnd::Sealed);
+        self.open.iter_mut().chain(sealed.map(|former| &mut former.lease)).find(|lease| lease.id == id)
+    }
+
+    /// The lease of that id, however it stands.
+    fn any(&mut self, id: LeaseId) -> Option<&mut OpenLease> {
+        let former = self.former.iter_mut().map(|former| &mut former.lease);
+        self.open.iter_mut().chain(former).find(|lease| lease.id == id)
+    }
+
     /// Grows a hold towards a charge, out of the lease's rest; answers with what is still missing. A lease that the log has
     /// ended pays nothing, so nothing is missing there.
     pub(super) fn grow(&mut self, id: LeaseId, held: &mut Credits, charge: Credits) -> Credits {
-        let Some(lease) = self.open.as_mut().filter(|lease| lease.id == id) else { return Credits::ZERO };
+        let Some(lease) = self.payer(id) else { return Credits::ZERO };
         let more = minus(charge, *held).min(lease.free());
         lease.held = plus(lease.held, more);
         *held = plus(*held, more);
@@ -301,12 +423,10 @@ impl Book {
     /// Ends a hold with a charge. Pays what the hold and the lease's rest can pay.
     pub(super) fn settle(&mut self, id: LeaseId, held: Credits, charge: Credits, now: Instant) -> Settlement {
         self.last_used = now;
-        let open = self.open.as_mut().filter(|lease| lease.id == id);
         // A lease that the log has ended is out of our hands: its record counts on, but the charge is the operator's loss.
-        let (lease, payable) = match (open, self.ended.iter_mut().find(|lease| lease.id == id)) {
-            (Some(lease), _) => (lease, charge),
-            (None, Some(lease)) => (lease, Credits::ZERO),
-            (None, None) => return Settlement { n: 0, spent: Credits::ZERO, paid: Credits::ZERO },
+        let payable = if self.payer(id).is_some() { charge } else { Credits::ZERO };
+        let Some(lease) = self.any(id) else {
+            return Settlement { n: 0, spent: Credits::ZERO, paid: Credits::ZERO };
         };
         lease.end_call(held);
         let paid = payable.min(lease.free()).max(Credits::ZERO);
@@ -315,34 +435,81 @@ impl Book {
         lease.unacknowledged += 1;
         let settlement = Settlement { n: lease.n, spent: lease.spent, paid };
         self.spending.add(paid, now);
-        self.ended.retain(|lease| lease.calls > 0);
         settlement
     }
 
     /// Ends a hold with nothing.
     pub(super) fn release(&mut self, id: LeaseId, held: Credits) {
-        if let Some(lease) = self.open.iter_mut().chain(&mut self.ended).find(|lease| lease.id == id) {
+        if let Some(lease) = self.any(id) {
             lease.end_call(held);
         }
-        self.ended.retain(|lease| lease.calls > 0);
     }
 
     /// The log has acknowledged a record of this lease.
     pub(super) fn acknowledged(&mut self, id: LeaseId) {
-        if let Some(lease) = self.open.as_mut().filter(|lease| lease.id == id) {
+        if let Some(lease) = self.any(id) {
             lease.unacknowledged = lease.unacknowledged.saturating_sub(1);
         }
     }
 
-    /// The log has ended the lease.
-    pub(super) fn forget_lease(&mut self) {
-        self.ended.extend(self.open.take().filter(|lease| lease.calls > 0));
-        (self.next, self.asked) = (new_lease_id(), false);
+    /// The lease admits nothing any more. Without a lease: the grant whose answer is out.
+    pub(super) fn end_lease(&mut self, end: LeaseEnd) {
+        match self.open.take() {
+            Some(lease) => self.former.push(Former { lease, end }),
+            None if self.asked => self.end_grant(end),
+            None => {}
+        }
     }
 
-    /// Calls that hold credits now, also of leases that the log has ended.
+    /// The epoch is over: its lease admits nothing any more, and a grant that is on its way must not be used.
+    pub(super) fn end_epoch(&mut self, epoch: EpochId) {
+        if let Some(lease) = self.open.take_if(|lease| lease.epoch == epoch) {
+            self.former.push(Former { lease, end: LeaseEnd::Sealed });
+        }
+        if self.asked {
+            self.end_grant(LeaseEnd::Sealed);
+        }
+    }
+
+    /// A grant whose answer is out is given up: it may stand on the log, unused.
+    fn end_grant(&mut self, end: LeaseEnd) {
+        let asked = Asked::now();
+        let nil = EpochId::from_uuid(uuid::Uuid::nil());
+        let lease = OpenLease::new(self.next, nil, Credits::ZERO, Duration::ZERO, asked);
+        self.former.push(Former { lease, end });
+        self.renew_id();
+    }
+
+    /// A former lease that stands open on the log, is used by no call and has all of its records there: its id, what was
+    /// spent, how many records it has.
+    pub(super) fn closable(&self) -> Option<(LeaseId, Credits, u64)> {
+        let done = |it: &&Former| it.end == LeaseEnd::Sealed && it.lease.is_done();
+        self.former.iter().find(done).map(|it| (it.lease.id, it.lease.spent, it.lease.n))
+    }
+
+    /// The log has closed a former lease.
+    pub(super) fn closed(&mut self, id: LeaseId, end: LeaseEnd) {
+        if let Some(former) = self.former.iter_mut().find(|former| former.lease.id == id) {
+            former.end = end;
+        }
+    }
+
+    /// The next grant's id, if the outbox knows it and nothing came of it.
+    pub(super) fn noted_in_vain(&self) -> Option<LeaseId> {
+        (self.noted && !self.asked).then_some(self.next)
+    }
+
+    /// Takes out a former lease that nobody needs any more.
+    pub(super) fn finished(&mut self) -> Option<LeaseId> {
+        let is_over = |it: &Former| it.end != LeaseEnd::Sealed && it.lease.is_done();
+        let index = self.former.iter().position(is_over)?;
+        Some(self.former.swap_remove(index).lease.id)
+    }
+
+    /// Calls that hold credits now, also of former leases.
     pub(super) fn calls(&self) -> u64 {
-        self.open.iter().chain(&self.ended).map(|lease| lease.calls).sum()
+        let former = self.former.iter().map(|former| &former.lease);
+        self.open.iter().chain(former).map(|lease| lease.calls).sum()
     }
 
     /// Stops new holds if nothing stands in the way of giving the lease back. A node that is stopping lets nobody wait.
@@ -351,7 +518,7 @@ impl Book {
         if self.open.is_none() {
             return unwanted && self.asked;
         }
-        match self.open.as_mut().filter(|lease| unwanted && lease.calls == 0 && lease.unacknowledged == 0) {
+        match self.open.as_mut().filter(|lease| unwanted && lease.is_done()) {
             Some(lease) => {
                 lease.closing = true;
                 true
@@ -371,15 +538,19 @@ impl Book {
 
     /// What should be done about this entry now. Where it may not ask for more credits by itself, a renewal is all it gets.
     pub(super) fn care(&mut self, idle_close: Duration, may_ask: bool, now: Instant) -> Care {
-        let target = if may_ask { self.target(now) } else { Credits::ZERO };
+        if self.closable().is_some() {
+            return Care::CloseFormer;
+        }
+        let ask = may_ask && !self.is_tight(now);
+        let target = if ask { self.target(Credits::ZERO, now) } else { Credits::ZERO };
         let idle =
             now.saturating_duration_since(self.last_used) >= idle_close && self.waiting == Credits::ZERO;
         match &self.open {
             None if idle && self.asked => Care::Close,
-            None if idle && self.ended.is_empty() => Care::Forget,
+            None if idle && self.former.is_empty() => Care::Forget,
             None => Care::Nothing,
             Some(lease) if lease.closing => Care::Close,
-            Some(lease) if idle && lease.calls == 0 && lease.unacknowledged == 0 => Care::Close,
+            Some(lease) if idle && lease.is_done() => Care::Close,
             Some(lease) => {
                 // Ahead of the calls: at half its life, or when half its credits are gone.
                 let wanted = minus(target, lease.free());
@@ -395,23 +566,49 @@ impl Book {
 }
 
 impl OpenLease {
+    fn new(id: LeaseId, epoch: EpochId, credits: Credits, life: Duration, asked: Asked) -> Self {
+        Self {
+            id,
+            epoch,
+            credits,
+            held: Credits::ZERO,
+            spent: Credits::ZERO,
+            n: 0,
+            unacknowledged: 0,
+            calls: 0,
+            lapses: Deadline::after(asked, life),
+            renew_at: renewal(asked, life),
+            closing: false,
+            dry: false,
+        }
+    }
+
     fn end_call(&mut self, held: Credits) {
         self.held = minus(self.held, held);
         self.calls = self.calls.saturating_sub(1);
     }
 
+    pub(super) fn id(&self) -> LeaseId {
+        self.id
+    }
+
     fn free(&self) -> Credits {
         minus(minus(self.credits, self.held), self.spent)
+    }
+
+    /// No call uses it, and the log has all of its records.
+    fn is_done(&self) -> bool {
+        self.calls == 0 && self.unacknowledged == 0
     }
 }
 
 /// Half the life, give or take a fifth, so that leases granted together are not renewed together.
 fn renewal(asked: Asked, life: Duration) -> Instant {
-    asked.monotonic + life.mul_f32(rand::random_range(0.4..0.6))
+    asked.monotonic + ambient::jitter(life * 2 / 5..life * 3 / 5)
 }
 
 fn new_lease_id() -> LeaseId {
-    LeaseId::from_uuid(uuid::Uuid::now_v7())
+    LeaseId::from_uuid(ambient::new_id())
 }
 
 /// Sums inside one lease fit: each is at most what the account holds, which `decide` keeps far below the limit.

@@ -2,17 +2,19 @@
 //!
 //! Group commit: while one batch is being acknowledged the next one fills, across all accounts. That makes durable
 //! metering cheap: hundreds of records per disk flush. Claims: records stand on the log in the order in which they were
-//! settled; a batch whose answer was lost is sent again with the same id and the same bytes.
+//! settled; a batch whose answer was lost is sent again with the same id and the same bytes; what a sealed epoch could not
+//! report any more is reported under the next one, as it is.
 
-use super::Shared;
 use super::book::Entry;
+use super::{Note, Shared};
 use crate::log::{Appended, hash};
-use crate::{LedgerError, Subject, codec};
+use crate::{LedgerError, Subject, ambient, codec};
 use domain::event::UsageReported;
-use domain::{BatchId, Event, EventId, Moment, NodeEvent, UsageRecord};
+use domain::{BatchId, EpochId, Event, EventId, NodeEvent, UsageRecord};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Records per batch. With about one kilobyte each a batch stays far below the server's 1 MiB.
 const MOST_RECORDS: usize = 250;
@@ -40,12 +42,13 @@ struct Queue {
 
 struct Queued {
     record: UsageRecord,
-    entry: Arc<Entry>,
+    /// Whose lease it is charged to; `None`: a lease of a run before.
+    entry: Option<Arc<Entry>>,
     since: Instant,
 }
 
 impl Reports {
-    pub(super) fn push(&self, record: UsageRecord, entry: Arc<Entry>) {
+    pub(super) fn push(&self, record: UsageRecord, entry: Option<Arc<Entry>>) {
         self.queue().waiting.push_back(Queued { record, entry, since: Instant::now() });
         self.queued.notify_one();
     }
@@ -103,28 +106,49 @@ impl Reports {
     }
 }
 
-/// Where this node's subject ends.
-#[derive(Default)]
-struct Position {
+/// Where this run's subject ends.
+struct Place {
+    epoch: EpochId,
     sequence: u64,
     version: u64,
     prev: Option<crate::log::Hash>,
 }
 
+impl Place {
+    fn start(epoch: EpochId) -> Self {
+        Self { epoch, sequence: 0, version: 0, prev: None }
+    }
+}
+
+/// What became of a batch.
+enum Sent {
+    /// It stands at this sequence.
+    At(u64),
+    /// The epoch was sealed before it could land.
+    Sealed,
+    /// The meter was stopped while the log was away.
+    Stopped,
+}
+
 /// Appends batches until the meter stops and nothing is left.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut position = Position::default();
+    let mut place = Place::start(shared.epoch());
     let mut most = MOST_RECORDS;
     loop {
         let mut batch = shared.reports.take(most);
         if batch.is_empty() {
             tokio::select! {
+                biased;
                 () = shared.reports.queued.notified() => continue,
                 () = shared.stop.cancelled() => return,
             }
         }
+        let epoch = shared.epoch();
+        if epoch != place.epoch {
+            place = Place::start(epoch);
+        }
         let records: Vec<_> = batch.iter().map(|queued| queued.record.clone()).collect();
-        let (id, bytes) = match encode(&shared, &position, records) {
+        let (id, bytes) = match encode(&shared, &place, records) {
             Ok(encoded) => encoded,
             Err(error) => return give_up(&shared, &error),
         };
@@ -135,15 +159,24 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         most = MOST_RECORDS;
         let own_hash = hash(&bytes);
-        match append(&shared, position.sequence, id, bytes).await {
-            Ok(Some(sequence)) => {
-                position = Position { sequence, version: position.version + 1, prev: Some(own_hash) };
+        match append(&shared, &place, id, bytes).await {
+            Ok(Sent::At(sequence)) => {
+                place = Place { sequence, version: place.version + 1, prev: Some(own_hash), ..place };
             }
-            Ok(None) => return, // stopped while the log was away; the drain has said so
+            Ok(Sent::Sealed) => {
+                shared.reports.put_back(batch.split_off(0));
+                shared.end_epoch(place.epoch);
+                continue;
+            }
+            Ok(Sent::Stopped) => return, // the drain has said so; the next start reports what the outbox has
             Err(error) => return give_up(&shared, &error),
         }
+        let records = batch.iter().map(|queued| (queued.record.lease, queued.record.n)).collect();
+        shared.note_lightly(&Note::Reported { sequence: place.sequence, records });
         for queued in &batch {
-            queued.entry.book().acknowledged(queued.record.lease);
+            if let Some(entry) = &queued.entry {
+                entry.book().acknowledged(queued.record.lease);
+            }
         }
         shared.reports.done();
     }
@@ -151,53 +184,71 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 fn encode(
     shared: &Shared,
-    position: &Position,
+    place: &Place,
     records: Vec<UsageRecord>,
 ) -> Result<(EventId, Vec<u8>), LedgerError> {
-    let id = EventId::from_uuid(uuid::Uuid::now_v7());
+    let id = EventId::from_uuid(ambient::new_id());
     let batch = BatchId::from_uuid(id.uuid());
-    let event = Event::Node(shared.epoch, NodeEvent::UsageReported(UsageReported { batch, records }));
+    let event = Event::Node(place.epoch, NodeEvent::UsageReported(UsageReported { batch, records }));
     let draft = codec::Draft {
         id,
-        version: position.version + 1,
-        at: Moment::from(chrono::Utc::now()),
-        actor: &shared.actor,
+        version: place.version + 1,
+        at: ambient::now(),
+        actor: &shared.actor()?,
         key: None,
-        prev: position.prev,
+        prev: place.prev,
         event: &event,
     };
     Ok((id, codec::encode(&draft)?))
 }
 
-/// Tries for as long as the log is away. `None`: the meter was stopped meanwhile.
-async fn append(
-    shared: &Shared,
-    expected: u64,
-    id: EventId,
-    bytes: Vec<u8>,
-) -> Result<Option<u64>, LedgerError> {
-    let subject = Subject::Node(shared.epoch);
+/// Tries for as long as the log is away.
+async fn append(shared: &Shared, place: &Place, id: EventId, bytes: Vec<u8>) -> Result<Sent, LedgerError> {
+    let subject = Subject::Node(place.epoch);
     loop {
-        match shared.ledger.log().append(&subject, expected, id, bytes.clone()).await {
-            Ok(Appended::Stored { sequence }) => return Ok(Some(sequence)),
-            Ok(Appended::LostRace) => {
-                return Err(LedgerError::Damaged(format!("another process writes to {subject}")));
-            }
-            Err(LedgerError::Unavailable(why)) => {
-                tracing::warn!(epoch = %shared.epoch, why, "usage waits for the log");
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(rand::random_range(100..300))) => {}
-                    () = shared.stop.cancelled() => return Ok(None),
+        match shared.ledger.log().append(&subject, place.sequence, id, bytes.clone()).await {
+            Ok(Appended::Stored { sequence }) => return Ok(Sent::At(sequence)),
+            Ok(Appended::LostRace) => match super::epoch::is_sealed(shared, place.epoch).await {
+                Ok(true) => return Ok(Sent::Sealed),
+                Ok(false) => {
+                    return Err(LedgerError::Damaged(format!("another process writes to {subject}")));
                 }
+                Err(LedgerError::Unavailable(why)) => {
+                    tracing::warn!(%subject, why, "usage waits for the log")
+                }
+                Err(error) => return Err(error),
+            },
+            Err(LedgerError::Unavailable(why)) => {
+                tracing::warn!(epoch = %place.epoch, why, "usage waits for the log");
+                check_tail(shared, &subject, place.sequence).await?;
             }
             Err(error) => return Err(error),
+        }
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return Ok(Sent::Stopped),
+            () = tokio::time::sleep(ambient::jitter(Duration::from_millis(100)..Duration::from_millis(300))) => {}
         }
     }
 }
 
-/// This epoch cannot report any more: no new call may start on this node.
+/// A log that was restored from an older state misses what it had acknowledged: no append can succeed then, and the outbox
+/// has to report again, which a start does.
+async fn check_tail(shared: &Shared, subject: &Subject, expected: u64) -> Result<(), LedgerError> {
+    match shared.ledger.log().last_on(subject).await {
+        Ok(last) if last.as_ref().map_or(0, |logged| logged.recorded.sequence) < expected => {
+            Err(LedgerError::Damaged(format!(
+                "message {expected} on {subject} was acknowledged and is gone: start this node again, so that its outbox reports what the log has lost"
+            )))
+        }
+        Ok(_) | Err(LedgerError::Unavailable(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// This process can report no more: no new call may start on this node.
 fn give_up(shared: &Shared, error: &LedgerError) {
-    tracing::error!(epoch = %shared.epoch, %error, "usage cannot be reported; no more calls are admitted");
+    tracing::error!(epoch = %shared.epoch(), %error, "usage cannot be reported; no more calls are admitted");
     // The first reason stands.
     shared.reports.broken.set(error.to_string()).ok();
     shared.reports.acknowledged.notify_waiters();

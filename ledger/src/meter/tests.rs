@@ -2,21 +2,30 @@
 
 use super::*;
 use crate::testing::{
-    Server, credits, freeze, funded, grant, key_scope, label, minus, new_account, story, sum, tester, thaw,
-    until, usage,
+    Server, Unprojected, credits, freeze, funded, grant, key_scope, label, minus, new_account, story, sum,
+    tester, thaw, until, usage,
 };
 use crate::{Log, Logged, NoSnapshots, Subject};
-use domain::account::event::LeaseClosed;
-use domain::{Event, NodeEvent};
+use domain::account::event::{Closer, LeaseClosed};
+use domain::usage::Usage;
+use domain::{AccountEvent, Command, Event, NodeEvent, UsageRecord};
+use tokio::time::Instant;
 
 /// Leases that live long and upkeep that keeps out of the way: what happens is what the test does.
 fn quiet() -> MeterOptions {
     MeterOptions {
-        lease_life: Duration::from_secs(60),
         idle_close: Duration::from_secs(60),
-        report_bound: Duration::from_secs(30),
         upkeep_every: Duration::from_millis(20),
+        recall_wait: Duration::from_millis(100),
+        sweep_every: Duration::from_secs(3600),
+        ..MeterOptions::with_outbox("")
     }
+}
+
+/// A meter with an outbox of its own, as another process would have.
+async fn start_meter(server: &Server, ledger: Ledger, mut options: MeterOptions) -> Meter {
+    options.outbox.dir = server.folder().join(format!("outbox-{}", uuid::Uuid::now_v7()));
+    Meter::start(ledger, Arc::new(Unprojected), options).await.unwrap()
 }
 
 const DRAIN: Duration = Duration::from_secs(10);
@@ -49,7 +58,7 @@ impl Node {
             Credits::ZERO => new_account(),
             _ => funded(&server.ledger().await, amount).await,
         };
-        let meter = Meter::start(ledger.clone(), options).unwrap();
+        let meter = start_meter(&server, ledger.clone(), options).await;
         Self { server, ledger, meter, account }
     }
 
@@ -148,9 +157,9 @@ fn is_unavailable(answer: &Result<Hold, HoldError>) -> bool {
 #[tokio::test]
 async fn a_hold_that_settles_is_one_record() {
     let node = Node::start("10", quiet()).await;
-    let hold = node.hold("2").await.unwrap();
+    let mut hold = node.hold("2").await.unwrap();
     assert_eq!(hold.held(), credits("2"));
-    hold.confirm().unwrap();
+    hold.open(usage(Credits::ZERO)).await.unwrap();
     assert_eq!(node.meter.status().calls_in_flight, 1);
     let used = usage(credits("1.25"));
     let settled = hold.settle(used.clone()).await;
@@ -203,8 +212,8 @@ async fn calls_of_all_sizes_are_admitted_as_long_as_there_are_credits() {
             let request = node.request(worst);
             // Others take what one has asked for: that must never be his error.
             tokio::spawn(async move {
-                let hold = meter.hold(request).await.unwrap();
-                hold.confirm().unwrap();
+                let mut hold = meter.hold(request).await.unwrap();
+                hold.open(usage(Credits::ZERO)).await.unwrap();
                 let charge = hold.held();
                 assert_eq!(hold.settle(usage(charge)).await.uncovered, Credits::ZERO);
             })
@@ -293,7 +302,7 @@ async fn an_idle_lease_is_given_back_and_forgotten() {
 #[tokio::test]
 async fn a_lease_is_renewed_before_its_life_ends_while_a_call_is_in_flight() {
     let node = Node::start("10", MeterOptions { lease_life: Duration::from_millis(1000), ..quiet() }).await;
-    let hold = node.hold("4").await.unwrap();
+    let mut hold = node.hold("4").await.unwrap();
     let renewals = async || {
         let events = story(node.ledger.log(), node.account).await.into_iter();
         events
@@ -301,7 +310,7 @@ async fn a_lease_is_renewed_before_its_life_ends_while_a_call_is_in_flight() {
             .count()
     };
     until("it is renewed four times, which is two lives", async || {
-        hold.confirm().unwrap();
+        hold.open(usage(Credits::ZERO)).await.unwrap();
         renewals().await >= 4
     })
     .await;
@@ -452,7 +461,7 @@ async fn a_key_never_spends_more_than_its_budget() {
     assert_eq!(node.drain("100").await.len(), 11);
 
     // Another run of the node remembers what the key has spent: 7 of 10.5.
-    let next = Meter::start(server_ledger(&node).await, quiet()).unwrap();
+    let next = start_meter(&node.server, server_ledger(&node).await, quiet()).await;
     let hold = next.hold(node.key_request(&scope, "10.5", "3.5")).await.unwrap();
     let refused = next.hold(node.key_request(&scope, "10.5", "0.000000001")).await;
     assert!(matches!(refused, Err(HoldError::BudgetSpent { .. })));
@@ -526,7 +535,7 @@ async fn a_call_that_can_cost_nothing_needs_an_account_that_has_something() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_share_an_account_never_spend_more_than_it_has() {
     let node = Node::start("50", quiet()).await;
-    let other = Meter::start(server_ledger(&node).await, quiet()).unwrap();
+    let other = start_meter(&node.server, server_ledger(&node).await, quiet()).await;
     let calls: Vec<_> = (0..200)
         .map(|i| {
             let (meter, request) = (if i % 2 == 0 { &node.meter } else { &other }.clone(), node.request("1"));
@@ -564,8 +573,8 @@ async fn without_a_log_calls_go_on_until_the_lease_or_the_bound_ends() {
     node.server.stop().await;
 
     // The lease lives: no network is needed.
-    let (one, two) = (node.hold("1").await.unwrap(), node.hold("1").await.unwrap());
-    one.confirm().unwrap();
+    let (mut one, two) = (node.hold("1").await.unwrap(), node.hold("1").await.unwrap());
+    one.open(usage(Credits::ZERO)).await.unwrap();
     // Nothing is leased to these: they are told so in time, all of them.
     let began = Instant::now();
     let asking = (0..20).map(|_| node.meter.hold(HoldRequest { account: stranger, ..node.request("1") }));
@@ -595,9 +604,9 @@ async fn a_killed_server_is_no_error_for_calls() {
             let (meter, request) = (node.meter.clone(), node.request("1"));
             tokio::spawn(async move {
                 for _ in 0..40 {
-                    let hold = meter.hold(request.clone()).await.unwrap();
+                    let mut hold = meter.hold(request.clone()).await.unwrap();
                     tokio::time::sleep(Duration::from_millis(5)).await;
-                    hold.confirm().unwrap();
+                    hold.open(usage(Credits::ZERO)).await.unwrap();
                     assert_eq!(hold.settle(usage(credits("1"))).await.uncovered, Credits::ZERO);
                 }
             })
@@ -667,13 +676,13 @@ async fn an_account_at_its_end_is_not_asked_again_and_again() {
 async fn a_lease_that_the_log_has_ended_pays_nothing_and_is_replaced() {
     let node = Node::start("10", quiet()).await;
     let hold = node.hold("2").await.unwrap();
-    let lease = hold.lease;
+    let lease = hold.lease();
     // As a sweeper would, which took this node for dead.
     let close = Command::CloseLease { lease, spent: Credits::ZERO, count: 0, by: Closer::Sweeper };
     node.ledger.execute(node.account, close, tester(), None).await.unwrap();
     // Found out when more is asked for.
     let next = node.hold("3").await.unwrap();
-    assert_ne!(next.lease, lease);
+    assert_ne!(next.lease(), lease);
     assert_eq!(node.meter.status().calls_in_flight, 2);
     let settled = hold.settle(usage(credits("1"))).await;
     assert_eq!(settled, Settled { paid: Credits::ZERO, uncovered: credits("1") });

@@ -13,6 +13,7 @@ enum Step {
     Shrink,
     Close,
     EndedByLog,
+    Sealed,
     Acknowledge,
 }
 
@@ -26,6 +27,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Shrink),
         1 => Just(Step::Close),
         1 => Just(Step::EndedByLog),
+        1 => Just(Step::Sealed),
         2 => Just(Step::Acknowledge),
     ]
 }
@@ -40,6 +42,18 @@ struct Model {
 
 fn nano(nano: i64) -> Credits {
     Credits::from_nano(nano)
+}
+
+fn epoch() -> EpochId {
+    EpochId::from_uuid(uuid::Uuid::max())
+}
+
+/// The next grant, asked for and granted.
+fn granted(book: &mut Book, credits: Credits, life: Duration, asked: Asked) -> LeaseId {
+    let (lease, _) = book.next_id();
+    book.next_grant(Credits::ZERO);
+    assert!(book.granted(lease, epoch(), credits, life, asked));
+    lease
 }
 
 proptest! {
@@ -57,8 +71,8 @@ proptest! {
                 Step::Hold(worst) => holds.extend(book.try_hold(nano(worst), now).map(|lease| (lease, nano(worst)))),
                 Step::Settle { which, charge } if !holds.is_empty() => {
                     let (lease, mut held) = holds.swap_remove(which % holds.len());
-                    let (before, free) = (held, book.free());
-                    let open = book.open.as_ref().is_some_and(|open| open.id == lease);
+                    let before = held;
+                    let (open, free) = book.payer(lease).map_or((false, Credits::ZERO), |it| (true, it.free()));
                     let missing = book.grow(lease, &mut held, nano(charge));
                     let settled = book.settle(lease, held, nano(charge), now);
                     let model = models.entry(lease).or_default();
@@ -75,8 +89,8 @@ proptest! {
                     book.release(lease, held);
                 }
                 Step::Granted(credits) if book.open.is_none() => {
-                    let (lease, _) = book.next_grant();
-                    book.granted(lease, nano(credits), life, Asked::now());
+                    let lease = granted(&mut book, nano(credits), life, Asked::now());
+                    prop_assert!(book.is(lease));
                 }
                 Step::Amended(more) => {
                     if let Some((lease, size)) = book.open.as_ref().map(|lease| (lease.id, lease.credits)) {
@@ -98,12 +112,14 @@ proptest! {
                         prop_assert_eq!(model.unacknowledged, 0, "closed with records on the way");
                         prop_assert_eq!(book.closing(), Some((lease, nano(model.spent), model.n)));
                         prop_assert!(book.try_hold(Credits::ZERO, now).is_none(), "held while closing");
-                        book.forget_lease();
+                        book.end_lease(LeaseEnd::Closed);
                     }
                 }
-                Step::EndedByLog => book.forget_lease(),
+                Step::EndedByLog => book.end_lease(LeaseEnd::Lost),
+                Step::Sealed => book.end_epoch(epoch()),
                 Step::Acknowledge => {
-                    if let Some(lease) = book.open.as_ref().map(|lease| lease.id)
+                    let former = book.former.first().map(|it| it.lease.id);
+                    if let Some(lease) = former.or(book.open.as_ref().map(|lease| lease.id))
                         && let Some(model) = models.get_mut(&lease)
                         && model.unacknowledged > 0
                     {
@@ -113,7 +129,15 @@ proptest! {
                 }
                 Step::Settle { .. } | Step::Release(_) | Step::Granted(_) => {}
             }
-            if let Some(lease) = &book.open {
+            while let Some((lease, spent, count)) = book.closable() {
+                prop_assert!(!holds.iter().any(|(held, _)| *held == lease), "closed under a call");
+                let model = models.remove(&lease).unwrap_or_default();
+                prop_assert_eq!((spent.nano(), count, model.unacknowledged), (model.spent, model.n, 0));
+                book.closed(lease, LeaseEnd::Closed);
+            }
+            while book.finished().is_some() {}
+            let former = book.former.iter().map(|it| &it.lease);
+            for lease in book.open.iter().chain(former) {
                 let used = lease.held.nano() + lease.spent.nano();
                 prop_assert!(used <= lease.credits.nano(), "{used} of {}", lease.credits);
                 let held: i64 = holds.iter().filter(|(id, _)| *id == lease.id).map(|(_, held)| held.nano()).sum();
@@ -129,8 +153,7 @@ fn a_lease_that_has_run_out_admits_nothing() {
     let entry = Entry::new(AccountId::from_uuid(uuid::Uuid::nil()), Scope::Account);
     let mut book = entry.book();
     let (asked, life) = (Asked::now(), Duration::from_secs(60));
-    let (lease, _) = book.next_grant();
-    book.granted(lease, nano(10), life, asked);
+    let lease = granted(&mut book, nano(10), life, asked);
     let (early, late) = (asked.monotonic + life - Duration::from_millis(1), asked.monotonic + life);
     assert_eq!(book.try_hold(nano(1), early), Some(lease));
     assert!(book.is_live(lease, early));
@@ -150,8 +173,7 @@ fn a_lease_is_renewed_about_half_way_and_asked_for_more_only_where_there_is_more
     let mut book = entry.book();
     let (asked, life, idle) = (Asked::now(), Duration::from_secs(60), Duration::from_secs(3600));
     let at = |part: f32| asked.monotonic + life.mul_f32(part);
-    let (lease, _) = book.next_grant();
-    book.granted(lease, nano(10), life, asked);
+    let lease = granted(&mut book, nano(10), life, asked);
     assert_eq!(book.care(idle, true, at(0.39)), Care::Nothing);
     assert_eq!(book.care(idle, true, at(0.61)), Care::Renew { lease, wanted: Credits::ZERO });
 

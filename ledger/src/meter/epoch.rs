@@ -1,0 +1,47 @@
+//! The run as a whole: its end by a seal, and the next one.
+//!
+//! A seal fences reports: nothing of a sealed epoch can land on the log any more. A node that lives all the same goes on
+//! under a new epoch: calls in flight finish on the leases they have, their records are reported under the new epoch with
+//! the old (lease, n), and new calls get new leases.
+
+use super::Shared;
+use crate::outbox::Entry as Note;
+use crate::{LedgerError, Subject, ambient};
+use domain::{EpochId, Event, NodeEvent};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+impl Shared {
+    /// Ends an epoch that was found sealed and begins the next; nothing if somebody has done so.
+    pub(super) fn end_epoch(&self, sealed: EpochId) {
+        let mut current = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != sealed {
+            return;
+        }
+        let epoch = EpochId::from_uuid(ambient::new_id());
+        tracing::warn!(%sealed, %epoch, "this node was taken for dead and goes on as a new run");
+        self.epochs_sealed.fetch_add(1, Ordering::Relaxed);
+        self.note_lightly(&Note::Began { epoch });
+        *current = epoch;
+        drop(current);
+        for entry in self.all_entries() {
+            entry.book().end_epoch(sealed);
+        }
+    }
+
+    /// Asked before a lease that has run out is used again: is this run still the present one? A pause so long may have been
+    /// taken for its end.
+    pub(super) async fn check_epoch(&self) -> Result<(), LedgerError> {
+        let epoch = self.epoch();
+        if is_sealed(self, epoch).await? {
+            self.end_epoch(epoch);
+        }
+        Ok(())
+    }
+}
+
+/// Does the epoch's subject end with a seal?
+pub(super) async fn is_sealed(shared: &Shared, epoch: EpochId) -> Result<bool, LedgerError> {
+    let last = shared.ledger.log().last_on(&Subject::Node(epoch)).await?;
+    Ok(last.is_some_and(|logged| matches!(logged.recorded.event, Event::Node(_, NodeEvent::NodeSealed(_)))))
+}

@@ -1,0 +1,170 @@
+//! Restart: the run before is ended exactly, without waiting for its leases to run out.
+//!
+//! The lock on the outbox proves that run dead. Its epoch is sealed first, so that nothing of it can land any more; then what
+//! stands on the log is known for good, and the rest is told from the outbox.
+//! Claims: every settled record reaches the log, with the (lease, n) it had; a call in flight at the end becomes a record
+//! with what was delivered by its last mark; then the leases are closed at exactly what was spent of them.
+
+use super::sweep::seal;
+use super::{Note, Shared, unfit};
+use crate::outbox::{InterruptedCall, Recovered};
+use crate::{LedgerError, Subject};
+use domain::event::{SealCause, UsageReported};
+use domain::{AccountId, Credits, Event, LeaseId, NodeEvent, RequestId, UsageRecord};
+use futures_util::{StreamExt, stream};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Leases closed at once.
+const AT_ONCE: usize = 16;
+/// How long a start waits for the log to take what the run before had settled.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is known of a lease of the run before.
+#[derive(Clone, Copy)]
+struct Known {
+    account: AccountId,
+    count: u64,
+    spent: Credits,
+}
+
+/// What the log has of the run before.
+#[derive(Default)]
+struct OnLog {
+    records: BTreeSet<(LeaseId, u64)>,
+    requests: BTreeSet<RequestId>,
+}
+
+impl OnLog {
+    fn take(&mut self, report: &UsageReported) {
+        for record in &report.records {
+            self.records.insert((record.lease, record.n));
+            self.requests.insert(record.usage.request);
+        }
+    }
+
+    fn has(&self, record: &UsageRecord) -> bool {
+        self.records.contains(&(record.lease, record.n))
+    }
+}
+
+/// Seals, reports, closes. When this returns, the run before holds no credits any more.
+pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) -> Result<(), LedgerError> {
+    let started = Instant::now();
+    let mut leases: BTreeMap<LeaseId, Known> = BTreeMap::new();
+    for it in &recovered.leases {
+        leases.insert(it.lease, Known { account: it.account, count: it.count, spent: it.spent });
+    }
+    let mut on_log = OnLog::default();
+    for former in &recovered.epochs {
+        seal(shared, former.epoch, SealCause::Restarted).await?;
+        // A power cut may have cost the outbox its last words; the log has them if they were reported.
+        let subject = Subject::Node(former.epoch);
+        for logged in shared.ledger.log().events_behind(&subject, former.last_reported).await? {
+            let Event::Node(_, NodeEvent::UsageReported(report)) = &logged.recorded.event else { continue };
+            on_log.take(report);
+            for record in &report.records {
+                let known = Known { account: record.account, count: 0, spent: Credits::ZERO };
+                let known = leases.entry(record.lease).or_insert(known);
+                if record.n > known.count {
+                    (known.count, known.spent) = (record.n, record.spent);
+                }
+            }
+        }
+    }
+    find_acknowledged(shared, &recovered, &mut on_log).await?;
+    let mut again = 0_usize;
+    for it in recovered.settled.into_iter().filter(|it| !on_log.has(&it.record)) {
+        again += 1;
+        shared.reports.push(it.record, None);
+    }
+    let interrupted: Vec<_> =
+        recovered.interrupted.into_iter().filter(|it| !on_log.requests.contains(&it.usage.request)).collect();
+    let calls = interrupted.len();
+    for call in interrupted {
+        let record = settle(shared, call, &mut leases).await?;
+        let _ = shared.outbox.append(&Note::Settled { record: record.clone() }).map_err(unfit)?;
+        shared.reports.push(record, None);
+    }
+    reported(shared).await?;
+    let count = leases.len();
+    let closing = stream::iter(leases).map(|(lease, known)| close(shared, lease, known));
+    let closed: Vec<_> = closing.buffer_unordered(AT_ONCE).collect().await;
+    closed.into_iter().collect::<Result<(), _>>()?;
+    if count + again + calls > 0 {
+        let (took_ms, records, interrupted) = (started.elapsed().as_millis(), again, calls);
+        tracing::info!(leases = count, records, interrupted, took_ms, "the run before is ended");
+    }
+    Ok(())
+}
+
+/// Looks up what was acknowledged: a log that was restored from an older state may miss it. What the projections have is not
+/// asked for again.
+async fn find_acknowledged(
+    shared: &Shared,
+    recovered: &Recovered,
+    on_log: &mut OnLog,
+) -> Result<(), LedgerError> {
+    let projected = shared.projected.position().await.unwrap_or(0);
+    let mut reports = BTreeSet::new();
+    for it in &recovered.settled {
+        match it.reported {
+            Some(sequence) if sequence <= projected => {
+                on_log.records.insert((it.record.lease, it.record.n));
+                on_log.requests.insert(it.record.usage.request);
+            }
+            Some(sequence) => {
+                reports.insert(sequence);
+            }
+            None => {}
+        }
+    }
+    for sequence in reports {
+        if let Some(logged) = shared.ledger.log().at(sequence).await?
+            && let Event::Node(_, NodeEvent::UsageReported(report)) = &logged.recorded.event
+        {
+            on_log.take(report);
+        }
+    }
+    Ok(())
+}
+
+/// The record of a call that the end of the process interrupted: it pays what its lease still has.
+async fn settle(
+    shared: &Shared,
+    call: InterruptedCall,
+    leases: &mut BTreeMap<LeaseId, Known>,
+) -> Result<UsageRecord, LedgerError> {
+    let InterruptedCall { lease, account, usage, .. } = call;
+    let known = leases.entry(lease).or_insert(Known { account, count: 0, spent: Credits::ZERO });
+    let size = shared.ledger.account(account).await?.leases.get(&lease).map(|open| open.credits);
+    // A lease that the log has closed pays nothing more.
+    let free = size.and_then(|size| size.checked_sub(known.spent)).unwrap_or(Credits::ZERO);
+    let paid = usage.charge.min(free).max(Credits::ZERO);
+    known.count += 1;
+    known.spent = known.spent.checked_add(paid).unwrap_or(known.spent);
+    let uncovered = usage.charge.checked_sub(paid).unwrap_or(Credits::ZERO);
+    tracing::warn!(request = %usage.request, %account, %lease, charge = %usage.charge, "a call was interrupted by the end of the process");
+    Ok(UsageRecord { account, lease, n: known.count, spent: known.spent, uncovered, usage })
+}
+
+/// Waits until the log has everything.
+async fn reported(shared: &Shared) -> Result<(), LedgerError> {
+    let waited = tokio::time::timeout(PATIENCE, shared.reports.drained()).await;
+    match shared.reports.broken() {
+        Some(why) => Err(LedgerError::Damaged(why)),
+        None => waited.map_err(|_| {
+            LedgerError::Unavailable("usage of the run before cannot be written to the log".into())
+        }),
+    }
+}
+
+async fn close(shared: &Shared, lease: LeaseId, known: Known) -> Result<(), LedgerError> {
+    let Known { account, count, spent } = known;
+    // Refused: closed by a sweeper, or never granted. Either way nothing of it is ours any more.
+    shared.close_on_log(account, lease, spent, count).await?;
+    shared.note_lightly(&Note::Ended { lease });
+    Ok(())
+}
