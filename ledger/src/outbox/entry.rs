@@ -166,6 +166,6 @@ pub(super) enum Writing<'a> {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Stored {
     Carried(Carried),
-    Entry(Entry),
+    Entry(Box<Entry>),
     Mark,
 }

@@ -120,7 +120,7 @@ impl Read {
                 }
                 Stored::Entry(entry) => {
                     self.books.apply(&entry, number, frame.number);
-                    if let Entry::Settled { record } = entry {
+                    if let Entry::Settled { record } = *entry {
                         self.settled.push((frame.number, record));
                     }
                 }
