@@ -71,6 +71,11 @@ options! {
     "relay.first_byte_seconds" Integer "300" "How long a provider may take to begin its answer; an answer that is not streamed begins when it is complete."
     "relay.idle_seconds" Integer "120" "How long a provider may pause within an answer."
     "relay.call_seconds" Integer "540" "The longest a call may take."
+    "lease.life_seconds" Integer "60" "How long a node may spend credits that it has leased, before it must renew the lease. A lease that is not renewed for twice as long is taken from its node."
+    "lease.report_seconds" Integer "30" "No call begins while a usage record has been waiting longer than this for the log."
+    "lease.quarantine_seconds" Integer "600" "How long the credits of a node that fell silent stay reserved: at least `relay.call_seconds` + `lease.report_seconds` + 5."
+    "outbox.max_bytes" Integer "1073741824" "How much a node keeps on its own disk of calls and usage that the projections have not passed. Beyond it no call begins."
+    "outbox.sync" Bool "false" "Calls wait until the disk has them, at their begin and at their end. Without it the disk has them within 5 ms: a power cut may lose so much, a kill nothing."
 }
 
 /// What the operator set, checked.
@@ -120,6 +125,10 @@ pub struct Config {
     pub topup: TopUpConfig,
     /// Model calls.
     pub relay: RelayConfig,
+    /// Metering of model calls.
+    pub lease: LeaseConfig,
+    /// The node's own store of calls and usage.
+    pub outbox: OutboxConfig,
 }
 
 /// Options of top-ups.
@@ -149,6 +158,31 @@ pub struct RelayConfig {
     /// The longest a call may take.
     pub call: Duration,
 }
+
+/// Options of metering.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseConfig {
+    /// How long a node may spend what it has leased.
+    pub life: Duration,
+    /// How long usage may wait for the log before no call begins any more.
+    pub report: Duration,
+    /// How long a silent node's credits stay reserved.
+    pub quarantine: Duration,
+}
+
+/// Options of the outbox.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxConfig {
+    /// The most that it may hold.
+    pub max_bytes: u64,
+    /// Calls wait for the disk.
+    pub sync: bool,
+}
+
+/// What a node's clock may be wrong by while it measures a call.
+const CLOCK_ERROR: Duration = Duration::from_secs(5);
+/// The least that an outbox can work with: some segments.
+const LEAST_OUTBOX_BYTES: u64 = 64 << 20;
 
 /// Why the configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -204,6 +238,8 @@ struct Raw {
     sandbox: bool,
     topup: RawTopUp,
     relay: RawRelay,
+    lease: RawLease,
+    outbox: RawOutbox,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -230,6 +266,21 @@ struct RawRelay {
     first_byte_seconds: u64,
     idle_seconds: u64,
     call_seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLease {
+    life_seconds: u64,
+    report_seconds: u64,
+    quarantine_seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOutbox {
+    max_bytes: u64,
+    sync: bool,
 }
 
 /// A number that may be written with or without quotes; a float is refused, for it is not the number that was written.
@@ -329,6 +380,26 @@ impl Config {
                 "topup.min is {min} and topup.max is {max}; they must be above zero and in order"
             ));
         }
+        let lease = LeaseConfig {
+            life: Duration::from_secs(raw.lease.life_seconds),
+            report: Duration::from_secs(raw.lease.report_seconds),
+            quarantine: Duration::from_secs(raw.lease.quarantine_seconds),
+        };
+        if !(1..=3600).contains(&raw.lease.life_seconds) {
+            return wrong("lease.life_seconds must be between 1 and 3600".into());
+        }
+        // A call that was admitted before its node fell silent may still be running, and its usage may still come.
+        let least = Duration::from_secs(raw.relay.call_seconds) + lease.report + CLOCK_ERROR;
+        if lease.quarantine < least {
+            return wrong(format!(
+                "lease.quarantine_seconds is {}; with these relay.call_seconds and lease.report_seconds it must be at least {}",
+                lease.quarantine.as_secs(),
+                least.as_secs()
+            ));
+        }
+        if raw.outbox.max_bytes < LEAST_OUTBOX_BYTES {
+            return wrong(format!("outbox.max_bytes must be at least {LEAST_OUTBOX_BYTES}"));
+        }
         let preset = |number: &Number| {
             let text = number.text();
             text.parse()
@@ -368,6 +439,8 @@ impl Config {
                 idle: Duration::from_secs(raw.relay.idle_seconds),
                 call: Duration::from_secs(raw.relay.call_seconds),
             },
+            lease,
+            outbox: OutboxConfig { max_bytes: raw.outbox.max_bytes, sync: raw.outbox.sync },
         })
     }
 
@@ -509,6 +582,9 @@ mod tests {
             ("[topup.rates]\nCNY = 7.2", &[], "rates"),
             ("[topup.rates]\nUSD = 1", &[], "topup.currency"),
             ("[topup]\nmin = 0", &[], "topup.min"),
+            ("[relay]\ncall_seconds = 600", &[], "lease.quarantine_seconds"),
+            ("", &[("NEXUSROUTE_LEASE_LIFE_SECONDS", "0")], "lease.life_seconds"),
+            ("[outbox]\nmax_bytes = 1", &[], "outbox.max_bytes"),
         ] {
             let error = read(file, variables).unwrap_err().to_string();
             assert!(error.contains(named), "{file:?} {variables:?}: {error}");

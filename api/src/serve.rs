@@ -16,6 +16,7 @@ use crate::{health, http};
 use anyhow::{Context, bail};
 use axum::serve::ListenerExt;
 use domain::{Actor, ActorKind, Label};
+use ledger::outbox::Flush;
 use ledger::{Audit, Inbox, Ledger, LocalServer, LocalServerOptions, Log, LogOptions, Meter, MeterOptions};
 use projections::{Database, Projector, ProjectorOptions};
 use relay::{Relay, RelayOptions};
@@ -306,7 +307,7 @@ impl Running {
         let projector =
             Projector::start(db.clone(), log.clone(), ProjectorOptions { time_zone, ..Default::default() });
         let ledger = Ledger::new(log.clone(), Arc::new(db.clone()));
-        let meter = Meter::start(ledger.clone(), MeterOptions::default())?;
+        let meter = Meter::start(ledger.clone(), Arc::new(db.clone()), meter_options(config)).await?;
         let directory = foundation.directory.clone();
         let catalogue = directory.catalogue_handle();
         let options = RelayOptions {
@@ -373,6 +374,20 @@ impl Running {
         }
         self.projector.stop().await;
     }
+}
+
+fn meter_options(config: &Config) -> MeterOptions {
+    let mut options = MeterOptions::with_outbox(config.data_dir.join("outbox"));
+    options.lease_life = config.lease.life;
+    options.report_bound = config.lease.report;
+    options.quarantine = config.lease.quarantine;
+    // A short life is swept as closely.
+    options.sweep_every = options.sweep_every.min(config.lease.life / 2);
+    options.outbox.max_bytes = config.outbox.max_bytes;
+    if config.outbox.sync {
+        options.outbox.flush = Flush::BeforeAnswer;
+    }
+    options
 }
 
 /// What a person sees at the start.

@@ -19,8 +19,12 @@ pub trait Metering: Clone + Send + Sync + 'static {
 
 /// Credits reserved for one call. Dropping it releases them.
 pub trait Holding: Send + 'static {
-    /// Asked right before a provider is called: is the reservation still good?
-    fn confirm(&self) -> Result<(), HoldError>;
+    /// Asked right before a provider is called: is the reservation still good? If so the call is noted where a crash
+    /// leaves it: `usage` is its record if the process died now.
+    fn open(&mut self, usage: Usage) -> impl Future<Output = Result<(), HoldError>> + Send;
+
+    /// Notes how far a stream has come: the record if the process died now.
+    fn mark(&self, usage: Usage);
 
     /// Credits reserved.
     fn held(&self) -> Credits;
@@ -41,8 +45,12 @@ impl Metering for ledger::Meter {
 }
 
 impl Holding for ledger::Hold {
-    fn confirm(&self) -> Result<(), HoldError> {
-        Self::confirm(self)
+    fn open(&mut self, usage: Usage) -> impl Future<Output = Result<(), HoldError>> + Send {
+        Self::open(self, usage)
+    }
+
+    fn mark(&self, usage: Usage) {
+        Self::mark(self, usage);
     }
 
     fn held(&self) -> Credits {

@@ -54,6 +54,20 @@ pub struct Bill {
     pub cost_prices: Option<UnitPrices>,
 }
 
+impl Bill {
+    /// The bill of a call of which nothing has come.
+    pub fn nothing(price: &Priced) -> Self {
+        Self {
+            tokens: Tokens::default(),
+            source: UsageSource::Estimated,
+            unit_prices: price.prices.unit_prices(0),
+            charge: Credits::ZERO,
+            cost: Credits::ZERO,
+            cost_prices: None,
+        }
+    }
+}
+
 impl Consumption<'_> {
     /// The tokens that count, and who counted them.
     pub fn tokens(&self) -> (Tokens, UsageSource) {

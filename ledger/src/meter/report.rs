@@ -210,13 +210,12 @@ async fn append(shared: &Shared, place: &Place, id: EventId, bytes: Vec<u8>) -> 
             Ok(Appended::Stored { sequence }) => return Ok(Sent::At(sequence)),
             Ok(Appended::LostRace) => match super::epoch::is_sealed(shared, place.epoch).await {
                 Ok(true) => return Ok(Sent::Sealed),
-                Ok(false) => {
+                Err(LedgerError::Unavailable(why)) => {
+                    tracing::warn!(%subject, why, "usage waits for the log");
+                }
+                Ok(false) | Err(_) => {
                     return Err(LedgerError::Damaged(format!("another process writes to {subject}")));
                 }
-                Err(LedgerError::Unavailable(why)) => {
-                    tracing::warn!(%subject, why, "usage waits for the log")
-                }
-                Err(error) => return Err(error),
             },
             Err(LedgerError::Unavailable(why)) => {
                 tracing::warn!(epoch = %place.epoch, why, "usage waits for the log");

@@ -62,14 +62,13 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
         if client.is_gone() {
             break;
         }
-        if let Err(error) = settlement.confirm() {
+        if let Err(error) = settlement.begin(route).await {
             if failures.is_empty() {
                 settlement.release();
                 return client.answer(openai::error::response(&admission::hold_error(error, &tools.options)));
             }
             break;
         }
-        settlement.begin(route);
         match Box::pin(attempt(&tools, &call, route, &mut settlement, &mut client, deadline)).await {
             Ok(Answer::Refused(error)) => {
                 let status = error.status();

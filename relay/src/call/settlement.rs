@@ -11,7 +11,7 @@ use crate::pricing::{Bill, Consumption};
 use axum::http::StatusCode;
 use domain::price::PriceError;
 use domain::usage::{Attempt, Usage};
-use domain::{Credits, Label, Moment, Outcome, Prices, Tokens, UsageSource};
+use domain::{Credits, Label, Moment, Outcome, Prices, Tokens};
 use ledger::HoldError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,12 @@ pub(crate) struct End {
     pub(crate) is_complete: bool,
 }
 
+/// The end of a call whose process or task died.
+const INTERRUPTED: End = End { outcome: Outcome::Interrupted, status: 500, is_complete: false };
+
+/// How often a stream's progress is noted.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
 /// A call's hold, with all that its usage record will say.
 pub(crate) struct Settlement<H: Holding> {
     hold: Option<H>,
@@ -42,6 +48,8 @@ pub(crate) struct Settlement<H: Holding> {
     /// The provider's last counts in the present try.
     pub(crate) reported: Option<Tokens>,
     first_byte: Option<Duration>,
+    /// When its progress was noted last.
+    marked: Instant,
 }
 
 /// The provider of the present or last try.
@@ -56,6 +64,7 @@ struct Served {
 impl<H: Holding> Settlement<H> {
     pub(crate) fn new(hold: H, call: Call, endpoint: Label, tracker: TaskTracker) -> Self {
         Self {
+            marked: call.started,
             hold: Some(hold),
             call: Arc::new(call),
             endpoint,
@@ -72,22 +81,37 @@ impl<H: Holding> Settlement<H> {
         Arc::clone(&self.call)
     }
 
-    /// Is the hold still good? Asked right before a provider is called.
-    pub(crate) fn confirm(&self) -> Result<(), HoldError> {
-        self.hold.as_ref().map_or(Ok(()), Holding::confirm)
-    }
-
-    /// A try at a provider begins.
-    pub(crate) fn begin(&mut self, route: &Route) {
-        self.delivered = Estimate::default();
-        self.reported = None;
-        self.first_byte = None;
-        self.served_by = Some(Served {
+    /// A try at a provider begins, if the hold is still good. After an error nothing has begun.
+    pub(crate) async fn begin(&mut self, route: &Route) -> Result<(), HoldError> {
+        let now = Instant::now();
+        let served = Served {
             provider: route.provider.clone(),
             upstream_model: route.upstream_model.clone(),
             cost: route.cost.clone(),
-            since: Some(Instant::now()),
-        });
+            since: Some(now),
+        };
+        let nothing = Bill::nothing(&self.call.price);
+        let draft = self.record(INTERRUPTED, &served, nothing, self.attempts.clone());
+        if let Some(hold) = &mut self.hold {
+            hold.open(draft).await?;
+        }
+        self.delivered = Estimate::default();
+        self.reported = None;
+        self.first_byte = None;
+        self.marked = now;
+        self.served_by = Some(served);
+        Ok(())
+    }
+
+    /// The provider has sent more. Noted about once a second, so that a crash costs the operator no more than that.
+    pub(crate) fn progressed(&mut self, now: Instant) {
+        if now < self.marked + MARK_EVERY {
+            return;
+        }
+        self.marked = now;
+        let (Some(hold), Some(served)) = (&self.hold, &self.served_by) else { return };
+        let bill = self.bill(INTERRUPTED, served.cost.as_ref());
+        hold.mark(self.record(INTERRUPTED, served, bill, self.attempts.clone()));
     }
 
     /// The provider's first byte is here.
@@ -135,14 +159,19 @@ impl<H: Holding> Settlement<H> {
         self.end_attempt(None, Some("interrupted"));
         let served = self.served_by.take()?;
         let bill = self.bill(end, served.cost.as_ref());
+        let attempts = std::mem::take(&mut self.attempts);
+        Some(self.record(end, &served, bill, attempts))
+    }
+
+    fn record(&self, end: End, served: &Served, bill: Bill, attempts: Vec<Attempt>) -> Usage {
         let Call { request, started, grant, model, price, chat, .. } = &*self.call;
-        Some(Usage {
+        Usage {
             request: *request,
             at: Moment::from(chrono::Utc::now()),
             key: grant.key,
             model: model.name.clone(),
-            provider: served.provider,
-            upstream_model: served.upstream_model,
+            provider: served.provider.clone(),
+            upstream_model: served.upstream_model.clone(),
             endpoint: self.endpoint.clone(),
             tokens: bill.tokens,
             price_version: price.version,
@@ -157,8 +186,8 @@ impl<H: Holding> Settlement<H> {
             status: end.status,
             ttft_ms: self.first_byte.map(millis),
             duration_ms: millis(started.elapsed()),
-            attempts: std::mem::take(&mut self.attempts),
-        })
+            attempts,
+        }
     }
 
     fn bill(&self, end: End, cost: Option<&Prices>) -> Bill {
@@ -189,14 +218,8 @@ impl<H: Holding> Settlement<H> {
     fn bill_without_counts(&self, consumption: Consumption<'_>, is_free: bool) -> Bill {
         let Call { grant, price, .. } = &*self.call;
         let estimated = Consumption { reported: None, ..consumption };
-        estimated.bill(price, grant.multiplier, None, is_free).unwrap_or_else(|_: PriceError| Bill {
-            tokens: Tokens::default(),
-            source: UsageSource::Estimated,
-            unit_prices: price.prices.unit_prices(0),
-            charge: Credits::ZERO,
-            cost: Credits::ZERO,
-            cost_prices: None,
-        })
+        let bill = estimated.bill(price, grant.multiplier, None, is_free);
+        bill.unwrap_or_else(|_: PriceError| Bill::nothing(price))
     }
 
     fn log(&self, usage: &Usage) {
@@ -225,8 +248,7 @@ impl<H: Holding> Drop for Settlement<H> {
     /// Reached with a hold only when the call's task panicked or was aborted.
     fn drop(&mut self) {
         let Some(hold) = self.hold.take() else { return };
-        let end = End { outcome: Outcome::Interrupted, status: 500, is_complete: false };
-        let Some(usage) = self.usage(end) else { return hold.release() };
+        let Some(usage) = self.usage(INTERRUPTED) else { return hold.release() };
         let request = usage.request;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {

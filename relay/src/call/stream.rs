@@ -79,7 +79,9 @@ pub(crate) async fn forward<H: Holding>(
                 stream.settlement.first_byte();
                 splitter.push(&chunk);
                 stream.read_on(chunk.len() as u64, now);
-                stream.events(&mut splitter).await
+                let ended = stream.events(&mut splitter).await;
+                stream.settlement.progressed(now);
+                ended
             }
             Step::Read(Ok(None)) => stream.end_of_bytes(&mut splitter).await,
             Step::Read(Err(error)) => stream.broken(Failure::transport("broken", error)).await.map(Some),

@@ -30,6 +30,8 @@ struct Books {
     held: i64,
     confirms: bool,
     holds: u64,
+    /// What a crash would have left.
+    drafts: Vec<Usage>,
     records: Vec<Usage>,
 }
 
@@ -67,11 +69,17 @@ impl Reserved {
 }
 
 impl Holding for Reserved {
-    fn confirm(&self) -> Result<(), HoldError> {
-        match self.wallet.0.lock().unwrap().confirms {
+    async fn open(&mut self, usage: Usage) -> Result<(), HoldError> {
+        let mut books = self.wallet.0.lock().unwrap();
+        books.drafts.push(usage);
+        match books.confirms {
             true => Ok(()),
             false => Err(HoldError::Unavailable("the lease has run out".into())),
         }
+    }
+
+    fn mark(&self, usage: Usage) {
+        self.wallet.0.lock().unwrap().drafts.push(usage);
     }
 
     fn held(&self) -> Credits {
