@@ -1,5 +1,6 @@
 use super::check::{check, check_hash};
 use super::{Applied, ProjectorOptions, ProjectorStatus, apply};
+use crate::error::with_sources;
 use crate::{Checkpoint, Database, DatabaseError, Halt, ProjectionError};
 use ledger::{Hash, LedgerError, Log, Logged, StreamIdentity, Tail};
 use std::sync::Arc;
@@ -228,18 +229,6 @@ fn permanent(error: &ProjectionError) -> Option<Halt> {
             | DatabaseError::Migration(_) => Some(Halt::RefusedRow { why: with_sources(error) }),
         },
     }
-}
-
-/// An error with what caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 /// Between half of it and all of it, so that nodes that lost the same server do not come back in step.
