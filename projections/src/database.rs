@@ -19,11 +19,10 @@ pub use value::Value;
 use row::Inner;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{
-    AssertSqlSafe, MySql, MySqlPool, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool, Transaction,
-};
+use sqlx::{AssertSqlSafe, MySql, MySqlPool, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool};
 use std::time::Duration;
 
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
@@ -77,7 +76,7 @@ pub enum DatabaseError {
     /// The database will not do that, however often it is asked: a constraint, a value, the statement itself.
     #[error("the database refused a statement")]
     Refused(#[source] sqlx::Error),
-    /// The answer to a COMMIT was lost: it may or may not have happened. Look before you repeat.
+    /// The answer to a COMMIT was lost, or did not come in time: it may or may not have happened. Look before you repeat.
     #[error("the outcome of a commit is unknown")]
     OutcomeUnknown(#[source] sqlx::Error),
     /// One row was asked for, there is none.
@@ -97,6 +96,12 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// No answer came in time. What was asked for may have been done.
+    pub(crate) fn no_answer(within: Duration) -> Self {
+        let why = format!("no answer within {} ms", within.as_millis());
+        Self::OutcomeUnknown(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why)))
+    }
+
     /// Is a unique key taken?
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::UniqueViolation(_))
@@ -368,28 +373,31 @@ impl Database {
     /// Begins a write transaction. SQLite: takes the one write lock at once, so hold it briefly, and use no other write
     /// of this `Database` before it ends.
     pub async fn begin(&self) -> Result<Tx, DatabaseError> {
-        Ok(Tx(match &self.pools {
-            Pools::Sqlite { write, .. } => Source::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres(pool) => Source::Postgres(pool.begin().await?),
-            Pools::MySql(pool) => Source::MySql(pool.begin().await?),
-        }))
+        let connection = match &self.pools {
+            Pools::Sqlite { write, .. } => Source::Sqlite(write.acquire().await?),
+            Pools::Postgres(pool) => Source::Postgres(pool.acquire().await?),
+            Pools::MySql(pool) => Source::MySql(pool.acquire().await?),
+        };
+        Tx::begun_by(connection, if self.dialect() == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" })
+            .await
     }
 
     /// Begins a transaction that only reads, and sees one state of the whole database for as long as it lasts. End it with
     /// [`Tx::rollback`].
     pub async fn snapshot(&self) -> Result<Tx, DatabaseError> {
-        Ok(Tx(match &self.pools {
+        let (connection, begin) = match &self.pools {
             // Its state is that of the first read, also for the others.
-            Pools::Sqlite { read, .. } => Source::Sqlite(read.begin().await?),
+            Pools::Sqlite { read, .. } => (Source::Sqlite(read.acquire().await?), "BEGIN"),
             Pools::Postgres(pool) => {
-                Source::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+                (Source::Postgres(pool.acquire().await?), "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             }
             Pools::MySql(pool) => {
                 // The isolation of the next transaction; one request, since it must be the same connection.
                 let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION READ ONLY";
-                Source::MySql(pool.begin_with(begin).await?)
+                (Source::MySql(pool.acquire().await?), begin)
             }
-        }))
+        };
+        Tx::begun_by(connection, begin).await
     }
 
     /// Closes the connections; calls after it fail.
@@ -421,11 +429,25 @@ impl Database {
     }
 }
 
-/// A write transaction. Dropping it rolls back.
+/// A write transaction. Dropping it rolls back, by ending its connection: that is the one way that also works in the
+/// middle of a statement, and with a server that has stopped answering.
 #[derive(Debug)]
-pub struct Tx(
-    Source<Transaction<'static, Sqlite>, Transaction<'static, Postgres>, Transaction<'static, MySql>>,
-);
+pub struct Tx {
+    connection: Source<PoolConnection<Sqlite>, PoolConnection<Postgres>, PoolConnection<MySql>>,
+    ended: bool,
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if !self.ended {
+            match &mut self.connection {
+                Source::Sqlite(it) => it.close_on_drop(),
+                Source::Postgres(it) => it.close_on_drop(),
+                Source::MySql(it) => it.close_on_drop(),
+            }
+        }
+    }
+}
 
 impl<S, P, M> std::fmt::Debug for Source<S, P, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -438,9 +460,28 @@ impl<S, P, M> std::fmt::Debug for Source<S, P, M> {
 }
 
 impl Tx {
+    async fn begun_by(
+        connection: Source<PoolConnection<Sqlite>, PoolConnection<Postgres>, PoolConnection<MySql>>,
+        begin: &'static str,
+    ) -> Result<Self, DatabaseError> {
+        let mut tx = Self { connection, ended: false };
+        tx.control(begin).await?;
+        Ok(tx)
+    }
+
+    /// Runs words about the transaction itself, without preparing them.
+    async fn control(&mut self, words: &'static str) -> Result<(), sqlx::Error> {
+        use sqlx::Executor as _;
+        match self.connection() {
+            Source::Sqlite(it) => it.execute(words).await.map(drop),
+            Source::Postgres(it) => it.execute(words).await.map(drop),
+            Source::MySql(it) => it.execute(words).await.map(drop),
+        }
+    }
+
     /// Which database it is.
     pub fn dialect(&self) -> Dialect {
-        match &self.0 {
+        match &self.connection {
             Source::Sqlite(_) => Dialect::Sqlite,
             Source::Postgres(_) => Dialect::Postgres,
             Source::MySql(_) => Dialect::MySql,
@@ -518,29 +559,23 @@ impl Tx {
     }
 
     /// Makes it last. Any error means that nobody knows whether it did: [`DatabaseError::OutcomeUnknown`].
-    pub async fn commit(self) -> Result<(), DatabaseError> {
-        match self.0 {
-            Source::Sqlite(it) => it.commit().await,
-            Source::Postgres(it) => it.commit().await,
-            Source::MySql(it) => it.commit().await,
-        }
-        .map_err(DatabaseError::OutcomeUnknown)
+    pub async fn commit(mut self) -> Result<(), DatabaseError> {
+        self.control("COMMIT").await.map_err(DatabaseError::OutcomeUnknown)?;
+        self.ended = true;
+        Ok(())
     }
 
     /// Undoes all of it.
-    pub async fn rollback(self) -> Result<(), DatabaseError> {
-        match self.0 {
-            Source::Sqlite(it) => it.rollback().await,
-            Source::Postgres(it) => it.rollback().await,
-            Source::MySql(it) => it.rollback().await,
-        }
-        .map_err(DatabaseError::from)
+    pub async fn rollback(mut self) -> Result<(), DatabaseError> {
+        self.control("ROLLBACK").await?;
+        self.ended = true;
+        Ok(())
     }
 
     fn connection(
         &mut self,
     ) -> Source<&mut sqlx::SqliteConnection, &mut sqlx::PgConnection, &mut sqlx::MySqlConnection> {
-        match &mut self.0 {
+        match &mut self.connection {
             Source::Sqlite(it) => Source::Sqlite(it),
             Source::Postgres(it) => Source::Postgres(it),
             Source::MySql(it) => Source::MySql(it),
@@ -550,11 +585,13 @@ impl Tx {
 
 /// A MySQL lock on migrating a database, for as long as its connection lives. sqlx's own waits for ever by a time-out below
 /// zero, which MariaDB takes for none.
-struct MigrationLock(sqlx::pool::PoolConnection<MySql>);
+struct MigrationLock(PoolConnection<MySql>);
 
 impl MigrationLock {
     async fn take(pool: &MySqlPool) -> Result<Self, DatabaseError> {
         let mut connection = pool.acquire().await?;
+        // Also where nobody comes to release it: back in the pool the connection would hold it for ever.
+        connection.close_on_drop();
         // The lock is the whole server's, so its name holds the database's; names end at 64 characters.
         let sql = "SELECT GET_LOCK(SHA2(CONCAT('nexusroute migrations ', DATABASE()), 256), ?)";
         let query = sqlx::query_scalar(sql).bind(MIGRATION_PATIENCE.as_secs().cast_signed());

@@ -49,9 +49,10 @@ impl Tx {
             // 64, 32, 16… rows make few statements, each prepared once.
             let mut rest = rows;
             while !rest.is_empty() {
-                let count = rest.len() / width;
+                // A part of a row is the statement's to refuse, not a reason to stand still here.
+                let count = (rest.len() / width).max(1);
                 let portion = match self.dialect() {
-                    Dialect::MySql if count < most_rows => 1 << count.max(1).ilog2(),
+                    Dialect::MySql if count < most_rows => 1 << count.ilog2(),
                     Dialect::MySql | Dialect::Sqlite | Dialect::Postgres => count,
                 };
                 let (now, later) = rest.split_at(rest.len().min(portion * width));

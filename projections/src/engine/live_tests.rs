@@ -249,3 +249,39 @@ async fn the_engine_outlives_its_postgres() {
 async fn the_engine_outlives_its_mariadb() {
     the_engine_outlives_its_database(Program::MariaDb).await;
 }
+
+/// Its database, or the road there, swallows a COMMIT, once before and once after it was done, and closes nothing.
+async fn the_engine_gives_up_a_database_that_stops_answering(program: Program) {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path()).await;
+    let sqlite = TestDatabase::on(On::Sqlite).await;
+    let proxy = Proxy::to(program.shared());
+    let test = TestDatabase::on_server(program.shared(), proxy.socket()).await;
+    let options = ProjectorOptions { patience: Duration::from_millis(500), ..ProjectorOptions::default() };
+    let projector = Projector::start(test.db.clone(), server.log.clone(), options);
+    let mut last = server.give(&sqlite.db, 0..3).await;
+    assert!(projector.wait_for(last, FOREVER).await, "{:?}", projector.status());
+    for (round, cut) in (1..).zip([Cut::StallBeforeTheServer, Cut::StallBeforeTheClient].repeat(2)) {
+        proxy.cut_next(cut);
+        last = server.give(&sqlite.db, round * 10..round * 10 + 5).await;
+        assert!(projector.wait_for(last, FOREVER).await, "{:?}", projector.status());
+        assert!(proxy.is_cut());
+    }
+    assert_eq!(projector.status().halted, None);
+    projector.stop().await;
+    let undisturbed = server.project(&sqlite.db);
+    assert!(undisturbed.wait_for(last, FOREVER).await);
+    undisturbed.stop().await;
+    assert_eq!(checksum(&test.db).await.unwrap(), checksum(&sqlite.db).await.unwrap());
+    server.local.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engine_gives_up_a_postgres_that_stops_answering() {
+    the_engine_gives_up_a_database_that_stops_answering(Program::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engine_gives_up_a_mariadb_that_stops_answering() {
+    the_engine_gives_up_a_database_that_stops_answering(Program::MariaDb).await;
+}

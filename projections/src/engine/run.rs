@@ -2,7 +2,7 @@ use super::check::{check, check_hash};
 use super::{Applied, ProjectorOptions, ProjectorStatus, apply};
 use crate::error::with_sources;
 use crate::{Checkpoint, Database, DatabaseError, Halt, ProjectionError};
-use ledger::{Hash, LedgerError, Log, Logged, StreamIdentity, Tail};
+use ledger::{LedgerError, Log, Logged, StreamIdentity, Tail};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -106,7 +106,8 @@ impl Run {
             }
             self.stands(&place.checkpoint).await?;
             let zone = self.options.time_zone;
-            match apply(&self.db, zone, &place.identity, &place.checkpoint, &batch).await? {
+            let applied = apply(&self.db, zone, &place.identity, &place.checkpoint, &batch);
+            match self.in_time(applied).await? {
                 Applied::Here(checkpoint) => {
                     place.checkpoint = checkpoint;
                     self.report(place);
@@ -122,13 +123,23 @@ impl Run {
     /// new messages. Once those are applied, the checkpoint is one of them and nothing would ever show it.
     async fn stands(&self, checkpoint: &Checkpoint) -> Result<(), ProjectionError> {
         if checkpoint.sequence > 0 {
-            check_hash(checkpoint, self.hash_at(checkpoint.sequence).await?)?;
+            check_hash(checkpoint, self.log.hash_at(checkpoint.sequence).await?)?;
         }
         Ok(())
     }
 
-    async fn hash_at(&self, sequence: u64) -> Result<Option<Hash>, ProjectionError> {
-        Ok(self.log.at(sequence).await?.map(|logged| logged.hash))
+    /// What the database answers, unless it takes longer than patience lasts: a server that has stopped answering, or a
+    /// road to it that swallows everything, closes no connection. A transaction that is given up ends with its connection;
+    /// whether its commit happened is what the next session reads from the checkpoint.
+    async fn in_time<T, E: Into<ProjectionError>>(
+        &self,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ProjectionError> {
+        let patience = self.options.patience;
+        match tokio::time::timeout(patience, answer).await {
+            Ok(answer) => answer.map_err(Into::into),
+            Err(_) => Err(DatabaseError::no_answer(patience).into()),
+        }
     }
 
     /// The next messages; `None`: told to stop. While it waits, the log is compared now and then.
@@ -176,11 +187,11 @@ impl Run {
 
     /// Reads the checkpoint and compares the log with it.
     async fn compare(&self) -> Result<Place, ProjectionError> {
-        let checkpoint = Checkpoint::read(&self.db).await?;
+        let checkpoint = self.in_time(Checkpoint::read(&self.db)).await?;
         let identity = self.log.identity().await?;
         let at_checkpoint = match checkpoint.sequence {
             0 => None,
-            sequence => self.hash_at(sequence).await?,
+            sequence => self.log.hash_at(sequence).await?,
         };
         check(&checkpoint, &identity, at_checkpoint)?;
         let place = Place { checkpoint, identity };

@@ -38,7 +38,7 @@ async fn a_lease_that_nobody_renews_is_stale_after_two_lives(on: On) {
         count: 1,
         touched: touched(3),
     };
-    assert_eq!(seen(two_lives(touched(3)), 10).await, [twelve.clone()]);
+    assert_eq!(seen(two_lives(touched(3)), 10).await, [twelve]);
     let names =
         async |now, most| -> Vec<_> { seen(now, most).await.into_iter().map(|it| it.lease).collect() };
     assert_eq!(names(two_lives(touched(4)), 10).await, [lease(12), lease(13)]);
