@@ -17,7 +17,8 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use apply::{Applied, apply};
+pub(crate) use apply::{Applied, apply, fold_and_write};
+pub(crate) use check::check;
 
 use crate::Database;
 use chrono::FixedOffset;

@@ -29,6 +29,7 @@ impl Tx {
         tail: &str,
     ) -> Result<(), DatabaseError> {
         let width = columns.len().max(1);
+        let (table, tail) = (&*self.named(table), &*self.named(tail));
         if let Source::Postgres(connection) = self.connection()
             && let Some(types) = types(columns, values)?
         {

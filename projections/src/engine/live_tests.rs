@@ -1,18 +1,15 @@
 //! The engine against a real log.
 
 use super::{Projector, ProjectorHandle, ProjectorOptions};
-use crate::testing::{Cut, On, Program, Proxy, TestDatabase, account, credits, dump, id};
+use crate::testing::{Cut, FOREVER, On, Program, Proxy, TestDatabase, account, credits, dump, id, serve};
 use crate::{Database, balances, checksum, position};
 use domain::account::event::GrantSource;
 use domain::{Actor, ActorKind, Command, GrantId};
-use ledger::{Ledger, LocalServer, LocalServerOptions, Log, LogOptions};
-use std::path::{Path, PathBuf};
+use ledger::{Ledger, LocalServer, Log};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// Nothing here takes this long unless it never happens.
-const FOREVER: Duration = Duration::from_secs(30);
 
 struct Server {
     local: LocalServer,
@@ -21,16 +18,7 @@ struct Server {
 
 impl Server {
     async fn start(folder: &Path) -> Self {
-        let folder = folder.to_owned();
-        let options = LocalServerOptions { binary: binary(), folder, start_limit: Duration::from_secs(20) };
-        let local = LocalServer::start(options).await.unwrap();
-        let options = LogOptions {
-            servers: vec![local.url().to_owned()],
-            token: Some(local.token().to_owned()),
-            patience: FOREVER, // a killed server is started again
-            ..LogOptions::default()
-        };
-        let log = Log::connect(options).await.unwrap();
+        let (local, log) = serve(folder).await;
         Self { local, log }
     }
 
@@ -58,16 +46,6 @@ impl Server {
         }
         last
     }
-}
-
-fn binary() -> PathBuf {
-    if let Some(named) = std::env::var_os("NEXUSROUTE_NATS_SERVER") {
-        return named.into();
-    }
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let installed =
-        here.ancestors().map(|folder| folder.join(".deps/bin/nats-server")).find(|file| file.exists());
-    installed.unwrap_or_else(|| "nats-server".into())
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -101,8 +101,9 @@ impl Run {
     async fn apply_all(&self, place: &mut Place, mut batch: Vec<Logged>) -> Result<(), ProjectionError> {
         loop {
             batch.retain(|logged| logged.recorded.sequence > place.checkpoint.sequence);
-            if batch.is_empty() {
-                return Ok(());
+            let Some(first) = batch.first() else { return Ok(()) };
+            if first.recorded.sequence > place.checkpoint.sequence + 1 {
+                return Err(moved_back(place));
             }
             self.stands(&place.checkpoint).await?;
             let zone = self.options.time_zone;
@@ -153,7 +154,13 @@ impl Run {
                 biased;
                 () = self.stop.cancelled() => return Ok(None),
                 batch = &mut next => return Ok(Some(batch?)),
-                () = tokio::time::sleep(CHECK_EVERY) => *place = self.compare().await?,
+                () = tokio::time::sleep(CHECK_EVERY) => {
+                    let before = place.checkpoint.sequence;
+                    *place = self.compare().await?;
+                    if place.checkpoint.sequence < before {
+                        return Err(moved_back(place));
+                    }
+                }
             }
             // Its own heartbeats would take many seconds to tell it that the server has forgotten it.
             if seen > place.checkpoint.sequence {
@@ -217,6 +224,16 @@ impl Run {
         });
         self.stop.cancelled().await;
     }
+}
+
+/// The tables stand before what was read: rebuilt ones have come in their place, or a backup. The next session reads again
+/// from there.
+fn moved_back(place: &Place) -> ProjectionError {
+    let position = place.checkpoint.sequence;
+    LedgerError::Unavailable(format!(
+        "the tables were put back to {position}; LEDGER is read again from there"
+    ))
+    .into()
 }
 
 /// Is an error one that no retry cures?
