@@ -3,6 +3,7 @@
 //! Claims: every command says in one line what went wrong, and ends with a status that a script can use.
 
 use crate::config::Config;
+use crate::projections_cli::{self, ProjectionsVerb};
 use crate::serve::{self, Foundation};
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -29,6 +30,9 @@ enum Verb {
     /// Look at the log.
     #[command(subcommand)]
     Ledger(LedgerVerb),
+    /// Look after the tables that are made of the log.
+    #[command(subcommand)]
+    Projections(ProjectionsVerb),
     /// Look after operators.
     #[command(subcommand)]
     Admin(AdminVerb),
@@ -104,6 +108,7 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<(
                 tail(&config, *account, *after, *follow).await
             }
             Some(Verb::Ledger(LedgerVerb::Explain { request })) => explain(&config, *request).await,
+            Some(Verb::Projections(verb)) => projections_cli::run(&config, verb).await,
             Some(Verb::Admin(AdminVerb::Create { username, email })) => {
                 create_admin(config, username, email).await
             }

@@ -15,6 +15,7 @@ pub mod health;
 pub mod http;
 pub mod payments;
 pub mod problem;
+pub mod projections_cli;
 pub mod secrets;
 pub mod serve;
 pub mod session;

@@ -10,4 +10,4 @@ mod state;
 
 pub(crate) use fold::BalanceRows;
 pub use query::{Balance, balance};
-pub(crate) use state::StateRows;
+pub(crate) use state::{StateRows, is_older_snapshot};

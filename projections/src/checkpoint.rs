@@ -2,7 +2,7 @@
 //!
 //! Claims: it moves only together with the rows, and only from where the mover believed it to be.
 
-use crate::{Database, DatabaseError, Row, Tx, Value};
+use crate::{Database, DatabaseError, Dialect, Row, Tx, Value};
 use ledger::{Logged, StreamIdentity};
 
 /// The checkpoint of the tables that are read.
@@ -41,6 +41,16 @@ impl Checkpoint {
     /// Reads it in a transaction: what else is read there belongs to it.
     pub(crate) async fn read_in(tx: &mut Tx) -> Result<Self, DatabaseError> {
         Self::of_row(&tx.fetch_one(READ, &[LIVE.into()]).await?)
+    }
+
+    /// Reads it and keeps projectors waiting until the transaction ends: each begins a batch by moving it. (On SQLite the
+    /// transaction as such does that.)
+    pub(crate) async fn hold_in(tx: &mut Tx) -> Result<Self, DatabaseError> {
+        let sql = match tx.dialect() {
+            Dialect::Sqlite => READ.to_owned(),
+            Dialect::Postgres | Dialect::MySql => format!("{READ} FOR UPDATE"),
+        };
+        Self::of_row(&tx.fetch_one(&sql, &[LIVE.into()]).await?)
     }
 
     /// Moves it, if it still stands where `from` says; else nothing happens and the answer is `false`.

@@ -44,6 +44,7 @@ pub struct TableChecksum {
 /// Reads all projected tables and sums them up, while projectors and readers go on.
 pub async fn checksum(db: &Database) -> Result<Checksums, DatabaseError> {
     let mut tx = db.snapshot().await?;
+    tx.keep_tables(&TABLES.iter().map(|(table, _)| (*table).to_owned()).collect()).await?;
     let position = Checkpoint::read_in(&mut tx).await?.sequence;
     let mut tables = Vec::with_capacity(TABLES.len());
     for (table, keys) in TABLES {

@@ -7,23 +7,29 @@
 //! it; a commit whose answer was lost is told apart from one that failed ([`DatabaseError::OutcomeUnknown`]); what was
 //! committed survives a power cut as far as the database can promise it.
 
+mod aliases;
 mod dialect;
 mod row;
 mod value;
 
+pub(crate) use aliases::{Aliases, statements, words};
 pub use dialect::{Dialect, Set, question_marks};
 pub(crate) use row::Cell;
 pub use row::Row;
 pub use value::Value;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use row::Inner;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{
-    AssertSqlSafe, MySql, MySqlPool, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool, Transaction,
-};
+use sqlx::{AssertSqlSafe, MySql, MySqlPool, PgPool, Postgres, SqlSafeStr as _, Sqlite, SqlitePool};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
@@ -31,6 +37,8 @@ include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 /// Connections that one process opens to a database server at most; with a handful of instances that stays below the
 /// hundred that PostgreSQL allows by default.
 const SERVER_CONNECTIONS: u32 = 16;
+/// Connections of work beside: one writes, two read, one holds a lock.
+const ASIDE_CONNECTIONS: u32 = 4;
 /// Connections that read a SQLite file while one writes.
 const SQLITE_READERS: u32 = 8;
 /// Statements that a connection to MySQL keeps prepared: for each projected table up to eight lengths of its insert, and
@@ -77,7 +85,7 @@ pub enum DatabaseError {
     /// The database will not do that, however often it is asked: a constraint, a value, the statement itself.
     #[error("the database refused a statement")]
     Refused(#[source] sqlx::Error),
-    /// The answer to a COMMIT was lost: it may or may not have happened. Look before you repeat.
+    /// The answer to a COMMIT was lost, or did not come in time: it may or may not have happened. Look before you repeat.
     #[error("the outcome of a commit is unknown")]
     OutcomeUnknown(#[source] sqlx::Error),
     /// One row was asked for, there is none.
@@ -97,6 +105,12 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// No answer came in time. What was asked for may have been done.
+    pub(crate) fn no_answer(within: Duration) -> Self {
+        let why = format!("no answer within {} ms", within.as_millis());
+        Self::OutcomeUnknown(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why)))
+    }
+
     /// Is a unique key taken?
     pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::UniqueViolation(_))
@@ -143,11 +157,11 @@ impl From<sqlx::Error> for DatabaseError {
 /// Is a database's own error one that passes: a lock, a deadlock, a shutdown, a full disk?
 fn may_pass(error: &dyn sqlx::error::DatabaseError) -> bool {
     if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
-        // 1205 lock wait, 1213 deadlock; too many connections, shutdown, disk or table full, read-only, killed.
+        // 1205 lock wait, 1213 deadlock; 1412 a table was changed after the snapshot was taken; too many connections, shutdown, disk or table full, read-only, killed.
         return matches!(
             error.number(),
             1021 | 1037 | 1038 | 1040 | 1053 | 1114 | 1158
-                ..=1161 | 1205 | 1213 | 1290 | 1317 | 1836 | 1927 | 3024
+                ..=1161 | 1205 | 1213 | 1290 | 1317 | 1412 | 1836 | 1927 | 3024
         );
     }
     let code = error.code().unwrap_or_default();
@@ -271,6 +285,15 @@ mod optional {
     }
 }
 
+/// The migrations of a dialect: number, name and text, in order.
+pub(crate) fn migrations(dialect: Dialect) -> &'static [(i64, &'static str, &'static str)] {
+    match dialect {
+        Dialect::Sqlite => SQLITE,
+        Dialect::Postgres => POSTGRES,
+        Dialect::MySql => MYSQL,
+    }
+}
+
 impl Database {
     /// Connects: `sqlite://path/to/file?mode=rwc`, `postgres://…` or `mysql://…`.
     pub async fn connect(url: &str) -> Result<Self, DatabaseError> {
@@ -290,16 +313,11 @@ impl Database {
     /// Brings the tables up to date. Safe to call from several processes at once: one does it, the
     /// others wait.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
-        let files = match self.dialect() {
-            Dialect::Sqlite => SQLITE,
-            Dialect::Postgres => POSTGRES,
-            Dialect::MySql => MYSQL,
-        };
-        let migrations = files.iter().map(|(number, name, sql)| {
+        let files = migrations(self.dialect()).iter().map(|(number, name, sql)| {
             let name = name.replace('_', " ").into();
             Migration::new(*number, name, MigrationType::Simple, sql.into_sql_str(), false)
         });
-        let mut migrator = Migrator::with_migrations(migrations.collect());
+        let mut migrator = Migrator::with_migrations(files.collect());
         match &self.pools {
             Pools::Sqlite { write, .. } => {
                 // There is no lock to take. A process that another was ahead of fails, leaves nothing, and finds the work
@@ -368,27 +386,93 @@ impl Database {
     /// Begins a write transaction. SQLite: takes the one write lock at once, so hold it briefly, and use no other write
     /// of this `Database` before it ends.
     pub async fn begin(&self) -> Result<Tx, DatabaseError> {
-        Ok(Tx(match &self.pools {
-            Pools::Sqlite { write, .. } => Source::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres(pool) => Source::Postgres(pool.begin().await?),
-            Pools::MySql(pool) => Source::MySql(pool.begin().await?),
-        }))
+        let connection = match &self.pools {
+            Pools::Sqlite { write, .. } => Source::Sqlite(write.acquire().await?),
+            Pools::Postgres(pool) => Source::Postgres(pool.acquire().await?),
+            Pools::MySql(pool) => Source::MySql(pool.acquire().await?),
+        };
+        Tx::begun_by(connection, if self.dialect() == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" })
+            .await
     }
 
     /// Begins a transaction that only reads, and sees one state of the whole database for as long as it lasts. End it with
     /// [`Tx::rollback`].
     pub async fn snapshot(&self) -> Result<Tx, DatabaseError> {
-        Ok(Tx(match &self.pools {
+        let (connection, begin) = match &self.pools {
             // Its state is that of the first read, also for the others.
-            Pools::Sqlite { read, .. } => Source::Sqlite(read.begin().await?),
+            Pools::Sqlite { read, .. } => (Source::Sqlite(read.acquire().await?), "BEGIN"),
             Pools::Postgres(pool) => {
-                Source::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+                (Source::Postgres(pool.acquire().await?), "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             }
             Pools::MySql(pool) => {
                 // The isolation of the next transaction; one request, since it must be the same connection.
                 let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION READ ONLY";
-                Source::MySql(pool.begin_with(begin).await?)
+                (Source::MySql(pool.acquire().await?), begin)
             }
+        };
+        Tx::begun_by(connection, begin).await
+    }
+
+    /// The same database over a few connections of their own, for work that can be thrown away: what they commit may be
+    /// lost by a power cut, and costs less for it. Nothing is torn by that; and a commit over the other connections makes
+    /// what these have committed before it last, too.
+    pub(crate) async fn aside(&self) -> Result<Self, DatabaseError> {
+        let pools = match &self.pools {
+            Pools::Sqlite { write, .. } => {
+                let options = (*write.connect_options()).clone();
+                // In WAL mode NORMAL leaves out the flush of each commit and keeps those of checkpoints; OFF would risk
+                // the other tables in the file. The pages under work are many, so keep more of them in memory.
+                sqlite_pools(options.synchronous(SqliteSynchronous::Normal).pragma("cache_size", "-65536"))
+                    .await?
+            }
+            Pools::Postgres(pool) => {
+                let options = PgPoolOptions::new()
+                    .max_connections(ASIDE_CONNECTIONS)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .after_connect(|connection, _| {
+                        Box::pin(async move {
+                            use sqlx::Executor as _;
+                            connection.execute("SET synchronous_commit = off").await?;
+                            connection.execute("SET maintenance_work_mem = '256MB'").await?;
+                            Ok(())
+                        })
+                    });
+                Pools::Postgres(options.connect_with((*pool.connect_options()).clone()).await?)
+            }
+            // When InnoDB flushes is the server's setting, not a connection's.
+            Pools::MySql(pool) => {
+                Pools::MySql(mysql_pool((*pool.connect_options()).clone(), ASIDE_CONNECTIONS).await?)
+            }
+        };
+        Ok(Self { pools })
+    }
+
+    /// A SQLite database that lives for one piece of work and may be lost at any moment: nothing is ever flushed, and a
+    /// crash leaves a file to be removed.
+    pub(crate) async fn scratch(file: &std::path::Path) -> Result<Self, DatabaseError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Off)
+            .pragma("cache_size", "-65536");
+        Ok(Self { pools: sqlite_pools(options).await? })
+    }
+
+    /// Where the file lies, if it is SQLite's.
+    pub(crate) fn file(&self) -> Option<std::path::PathBuf> {
+        match &self.pools {
+            Pools::Sqlite { write, .. } => Some(write.connect_options().get_filename().to_owned()),
+            Pools::Postgres(_) | Pools::MySql(_) => None,
+        }
+    }
+
+    /// A connection of one's own, with what its session holds: ended by dropping it.
+    pub(crate) async fn session(&self) -> Result<Session, DatabaseError> {
+        Ok(Session(match &self.pools {
+            Pools::Sqlite { write, .. } => Source::Sqlite(closing(write.acquire().await?)),
+            Pools::Postgres(pool) => Source::Postgres(closing(pool.acquire().await?)),
+            Pools::MySql(pool) => Source::MySql(closing(pool.acquire().await?)),
         }))
     }
 
@@ -421,11 +505,26 @@ impl Database {
     }
 }
 
-/// A write transaction. Dropping it rolls back.
+/// A write transaction. Dropping it rolls back, by ending its connection: that is the one way that also works in the
+/// middle of a statement, and with a server that has stopped answering.
 #[derive(Debug)]
-pub struct Tx(
-    Source<Transaction<'static, Sqlite>, Transaction<'static, Postgres>, Transaction<'static, MySql>>,
-);
+pub struct Tx {
+    connection: Source<PoolConnection<Sqlite>, PoolConnection<Postgres>, PoolConnection<MySql>>,
+    aliases: Option<Arc<Aliases>>,
+    ended: bool,
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if !self.ended {
+            match &mut self.connection {
+                Source::Sqlite(it) => it.close_on_drop(),
+                Source::Postgres(it) => it.close_on_drop(),
+                Source::MySql(it) => it.close_on_drop(),
+            }
+        }
+    }
+}
 
 impl<S, P, M> std::fmt::Debug for Source<S, P, M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -438,9 +537,47 @@ impl<S, P, M> std::fmt::Debug for Source<S, P, M> {
 }
 
 impl Tx {
+    async fn begun_by(
+        connection: Source<PoolConnection<Sqlite>, PoolConnection<Postgres>, PoolConnection<MySql>>,
+        begin: &'static str,
+    ) -> Result<Self, DatabaseError> {
+        let mut tx = Self { connection, aliases: None, ended: false };
+        tx.control(begin).await?;
+        Ok(tx)
+    }
+
+    /// From here on statements mean the tables that these aliases say.
+    pub(crate) fn set_aliases(&mut self, aliases: Option<Arc<Aliases>>) {
+        self.aliases = aliases;
+    }
+
+    /// As the first words of a [`Database::snapshot`]: nobody gives these names to other tables while it lasts. Only
+    /// PostgreSQL would let a state seen before such a change be looked for in the tables after it.
+    pub(crate) async fn keep_tables(&mut self, tables: &BTreeSet<String>) -> Result<(), DatabaseError> {
+        if self.dialect() == Dialect::Postgres && !tables.is_empty() {
+            let tables = tables.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            self.execute(&format!("LOCK TABLE {tables} IN ACCESS SHARE MODE"), &[]).await?;
+        }
+        Ok(())
+    }
+
+    fn named<'a>(&self, sql: &'a str) -> Cow<'a, str> {
+        self.aliases.as_ref().map_or(Cow::Borrowed(sql), |aliases| aliases.apply(sql))
+    }
+
+    /// Runs words about the transaction itself, without preparing them.
+    async fn control(&mut self, words: &'static str) -> Result<(), sqlx::Error> {
+        use sqlx::Executor as _;
+        match self.connection() {
+            Source::Sqlite(it) => it.execute(words).await.map(drop),
+            Source::Postgres(it) => it.execute(words).await.map(drop),
+            Source::MySql(it) => it.execute(words).await.map(drop),
+        }
+    }
+
     /// Which database it is.
     pub fn dialect(&self) -> Dialect {
-        match &self.0 {
+        match &self.connection {
             Source::Sqlite(_) => Dialect::Sqlite,
             Source::Postgres(_) => Dialect::Postgres,
             Source::MySql(_) => Dialect::MySql,
@@ -451,12 +588,14 @@ impl Tx {
     ///
     /// After any error roll back: PostgreSQL's transaction is dead by then, MySQL may have undone only the statement.
     pub async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, DatabaseError> {
-        each!(self.connection(), self.dialect(), sql, values, execute, affected)
+        let sql = self.named(sql);
+        each!(self.connection(), self.dialect(), &sql, values, execute, affected)
     }
 
     /// All rows of a query.
     pub async fn fetch_all(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
-        each!(self.connection(), self.dialect(), sql, values, fetch_all, all)
+        let sql = self.named(sql);
+        each!(self.connection(), self.dialect(), &sql, values, fetch_all, all)
     }
 
     /// The first row of a query, if there is one.
@@ -465,7 +604,8 @@ impl Tx {
         sql: &str,
         values: &[Value],
     ) -> Result<Option<Row>, DatabaseError> {
-        each!(self.connection(), self.dialect(), sql, values, fetch_optional, optional)
+        let sql = self.named(sql);
+        each!(self.connection(), self.dialect(), &sql, values, fetch_optional, optional)
     }
 
     /// The first row of a query; [`DatabaseError::NoRow`] if there is none.
@@ -481,7 +621,7 @@ impl Tx {
         mut with: impl FnMut(Row) -> Result<(), DatabaseError>,
     ) -> Result<(), DatabaseError> {
         use futures_util::TryStreamExt as _;
-        let sql = self.dialect().placeholders(sql);
+        let sql = self.dialect().placeholders(&self.named(sql));
         macro_rules! rows {
             ($database:ty, $null:expr, $inner:path, $connection:expr) => {{
                 let mut rows = bound!($database, sql, values, true, $null).fetch($connection);
@@ -496,6 +636,21 @@ impl Tx {
             Source::MySql(it) => rows!(MySql, None::<&str>, Inner::MySql, it),
         }
         Ok(())
+    }
+
+    /// The rows of a query without values, as they come.
+    pub(crate) fn stream(&mut self, sql: &str) -> BoxStream<'_, Result<Row, DatabaseError>> {
+        let sql = AssertSqlSafe(self.named(sql).into_owned());
+        macro_rules! rows {
+            ($database:ty, $inner:path, $connection:expr) => {
+                sqlx::query::<$database>(sql).fetch($connection).map(|row| Ok(Row($inner(row?)))).boxed()
+            };
+        }
+        match self.connection() {
+            Source::Sqlite(it) => rows!(Sqlite, Inner::Sqlite, it),
+            Source::Postgres(it) => rows!(Postgres, Inner::Postgres, it),
+            Source::MySql(it) => rows!(MySql, Inner::MySql, it),
+        }
     }
 
     /// The rows whose `column` is among `keys`, in as many queries as it takes. `sql` ends in `… WHERE` (or `… AND`).
@@ -518,23 +673,52 @@ impl Tx {
     }
 
     /// Makes it last. Any error means that nobody knows whether it did: [`DatabaseError::OutcomeUnknown`].
-    pub async fn commit(self) -> Result<(), DatabaseError> {
-        match self.0 {
-            Source::Sqlite(it) => it.commit().await,
-            Source::Postgres(it) => it.commit().await,
-            Source::MySql(it) => it.commit().await,
-        }
-        .map_err(DatabaseError::OutcomeUnknown)
+    pub async fn commit(mut self) -> Result<(), DatabaseError> {
+        self.control("COMMIT").await.map_err(DatabaseError::OutcomeUnknown)?;
+        self.ended = true;
+        Ok(())
     }
 
     /// Undoes all of it.
-    pub async fn rollback(self) -> Result<(), DatabaseError> {
-        match self.0 {
-            Source::Sqlite(it) => it.rollback().await,
-            Source::Postgres(it) => it.rollback().await,
-            Source::MySql(it) => it.rollback().await,
+    pub async fn rollback(mut self) -> Result<(), DatabaseError> {
+        self.control("ROLLBACK").await?;
+        self.ended = true;
+        Ok(())
+    }
+
+    fn connection(
+        &mut self,
+    ) -> Source<&mut sqlx::SqliteConnection, &mut sqlx::PgConnection, &mut sqlx::MySqlConnection> {
+        match &mut self.connection {
+            Source::Sqlite(it) => Source::Sqlite(it),
+            Source::Postgres(it) => Source::Postgres(it),
+            Source::MySql(it) => Source::MySql(it),
         }
-        .map_err(DatabaseError::from)
+    }
+}
+
+/// A connection with what its session holds: locks, settings.
+#[derive(Debug)]
+pub(crate) struct Session(Source<PoolConnection<Sqlite>, PoolConnection<Postgres>, PoolConnection<MySql>>);
+
+impl Session {
+    /// Runs one statement.
+    pub(crate) async fn execute(&mut self, sql: &str) -> Result<u64, DatabaseError> {
+        each!(self.connection(), self.dialect(), sql, &[] as &[Value], execute, affected)
+    }
+
+    /// The first row of a query; [`DatabaseError::NoRow`] if there is none.
+    pub(crate) async fn fetch_one(&mut self, sql: &str, values: &[Value]) -> Result<Row, DatabaseError> {
+        let row = each!(self.connection(), self.dialect(), sql, values, fetch_optional, optional)?;
+        row.ok_or(DatabaseError::NoRow)
+    }
+
+    fn dialect(&self) -> Dialect {
+        match &self.0 {
+            Source::Sqlite(_) => Dialect::Sqlite,
+            Source::Postgres(_) => Dialect::Postgres,
+            Source::MySql(_) => Dialect::MySql,
+        }
     }
 
     fn connection(
@@ -548,13 +732,20 @@ impl Tx {
     }
 }
 
+/// A connection that is not used again.
+fn closing<D: sqlx::Database>(mut connection: PoolConnection<D>) -> PoolConnection<D> {
+    connection.close_on_drop();
+    connection
+}
+
 /// A MySQL lock on migrating a database, for as long as its connection lives. sqlx's own waits for ever by a time-out below
 /// zero, which MariaDB takes for none.
-struct MigrationLock(sqlx::pool::PoolConnection<MySql>);
+struct MigrationLock(PoolConnection<MySql>);
 
 impl MigrationLock {
     async fn take(pool: &MySqlPool) -> Result<Self, DatabaseError> {
-        let mut connection = pool.acquire().await?;
+        // Also where nobody comes to release it: back in the pool the connection would hold it for ever.
+        let mut connection = closing(pool.acquire().await?);
         // The lock is the whole server's, so its name holds the database's; names end at 64 characters.
         let sql = "SELECT GET_LOCK(SHA2(CONCAT('nexusroute migrations ', DATABASE()), 256), ?)";
         let query = sqlx::query_scalar(sql).bind(MIGRATION_PATIENCE.as_secs().cast_signed());
@@ -589,6 +780,10 @@ async fn connect_sqlite(url: &str) -> Result<Pools, DatabaseError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(SQLITE_BUSY_TIMEOUT);
+    sqlite_pools(options).await
+}
+
+async fn sqlite_pools(options: SqliteConnectOptions) -> Result<Pools, DatabaseError> {
     let write = SqlitePoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -623,8 +818,13 @@ async fn connect_mysql(url: &str) -> Result<Pools, DatabaseError> {
     // sqlx knows the one scheme.
     let url = url.strip_prefix("mariadb:").map_or_else(|| url.to_owned(), |rest| format!("mysql:{rest}"));
     let options: MySqlConnectOptions = url.parse()?;
+    let options = options.charset("utf8mb4").statement_cache_capacity(MYSQL_STATEMENTS);
+    Ok(Pools::MySql(mysql_pool(options, SERVER_CONNECTIONS).await?))
+}
+
+async fn mysql_pool(options: MySqlConnectOptions, connections: u32) -> Result<MySqlPool, DatabaseError> {
     let pool = MySqlPoolOptions::new()
-        .max_connections(SERVER_CONNECTIONS)
+        .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(|connection, _| {
             Box::pin(async move {
@@ -636,9 +836,9 @@ async fn connect_mysql(url: &str) -> Result<Pools, DatabaseError> {
                 Ok(())
             })
         })
-        .connect_with(options.charset("utf8mb4").statement_cache_capacity(MYSQL_STATEMENTS))
+        .connect_with(options)
         .await?;
-    Ok(Pools::MySql(pool))
+    Ok(pool)
 }
 
 /// A value that sea-query collected, as one of ours.

@@ -17,7 +17,8 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use apply::{Applied, apply};
+pub(crate) use apply::{Applied, apply, fold_and_write};
+pub(crate) use check::check;
 
 use crate::Database;
 use chrono::FixedOffset;
@@ -36,11 +37,17 @@ pub struct ProjectorOptions {
     /// The operator's time zone: what a billing day is. After a change, days begun before keep their old zone until a
     /// rebuild.
     pub time_zone: FixedOffset,
+    /// How long the database may take for one batch before it is given up and tried again.
+    pub patience: Duration,
 }
 
 impl Default for ProjectorOptions {
     fn default() -> Self {
-        Self { max_batch: 512, time_zone: chrono::Offset::fix(&chrono::Utc) }
+        Self {
+            max_batch: 512,
+            time_zone: chrono::Offset::fix(&chrono::Utc),
+            patience: Duration::from_secs(60),
+        }
     }
 }
 

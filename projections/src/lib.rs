@@ -12,12 +12,15 @@ pub mod billing;
 mod calendar;
 mod checkpoint;
 mod checksum;
+mod compare;
 pub mod database;
 pub mod engine;
 mod error;
 mod facts;
 pub mod leases;
 mod page;
+mod rebuild;
+mod status;
 pub mod top_ups;
 pub mod usage;
 
@@ -26,7 +29,10 @@ mod testing;
 
 pub use checkpoint::{Checkpoint, position};
 pub use checksum::{Checksums, TableChecksum, checksum};
+pub use compare::{Difference, DifferenceKind, TableComparison, TableReport, VerifyOptions, verify_tables};
 pub use database::{Database, DatabaseError, Dialect, Row, Set, Tx, Value};
 pub use engine::{Projector, ProjectorHandle, ProjectorOptions, ProjectorStatus};
 pub use error::{Halt, ProjectionError};
 pub use page::{Cursor, CursorError, Page, Paging};
+pub use rebuild::{RebuildError, RebuildOptions, RebuildOutcome, RebuildReport, rebuild};
+pub use status::{Status, TableStatus, status};

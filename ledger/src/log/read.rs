@@ -66,6 +66,12 @@ impl Log {
         message.map(|message| message.decode()).transpose()
     }
 
+    /// The hash of the message at a LEDGER sequence, if there is one. Whether it can be understood is not asked.
+    pub async fn hash_at(&self, sequence: u64) -> Result<Option<Hash>, LedgerError> {
+        let message = self.message(streams::LEDGER, &json!({ "seq": sequence })).await?;
+        Ok(message.map(|message| hash(&message.data)))
+    }
+
     /// The last message on a LEDGER subject, if there is one.
     pub async fn last_on(&self, subject: &Subject) -> Result<Option<Logged>, LedgerError> {
         let message = self.message(streams::LEDGER, &json!({ "last_by_subj": subject.to_string() })).await?;

@@ -1,5 +1,5 @@
 use crate::facts::Facts;
-use crate::{Database, DatabaseError, Halt, ProjectionError, Set, Tx, Value};
+use crate::{Database, DatabaseError, Halt, ProjectionError, Row, Set, Tx, Value};
 use domain::{Account, AccountId};
 use futures_util::future::BoxFuture;
 use ledger::{Snapshot, Snapshots};
@@ -105,6 +105,16 @@ impl StateRows {
 /// A snapshot that this binary can trust.
 fn readable(shape: i64, json: &str) -> Option<Snapshot> {
     (shape == SHAPE).then(|| serde_json::from_str(json).ok()).flatten()
+}
+
+/// Is a row of `account_states` that differs in these columns only one that was written as an older binary, or this one
+/// after it, writes it? Such a snapshot reads as none, so it is not wrong.
+pub(crate) fn is_older_snapshot(row: &Row, differing: &[&str]) -> bool {
+    let left_out = || row.text("snapshot").is_ok_and(|text| text.is_empty());
+    differing.iter().all(|column| ["shape", "snapshot"].contains(column))
+        && row
+            .int("shape")
+            .is_ok_and(|shape| (shape == NO_SHAPE && left_out()) || (1..SHAPE).contains(&shape))
 }
 
 impl Snapshots for Database {

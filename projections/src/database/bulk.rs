@@ -29,6 +29,7 @@ impl Tx {
         tail: &str,
     ) -> Result<(), DatabaseError> {
         let width = columns.len().max(1);
+        let (table, tail) = (&*self.named(table), &*self.named(tail));
         if let Source::Postgres(connection) = self.connection()
             && let Some(types) = types(columns, values)?
         {
@@ -49,9 +50,10 @@ impl Tx {
             // 64, 32, 16… rows make few statements, each prepared once.
             let mut rest = rows;
             while !rest.is_empty() {
-                let count = rest.len() / width;
+                // A part of a row is the statement's to refuse, not a reason to stand still here.
+                let count = (rest.len() / width).max(1);
                 let portion = match self.dialect() {
-                    Dialect::MySql if count < most_rows => 1 << count.max(1).ilog2(),
+                    Dialect::MySql if count < most_rows => 1 << count.ilog2(),
                     Dialect::MySql | Dialect::Sqlite | Dialect::Postgres => count,
                 };
                 let (now, later) = rest.split_at(rest.len().min(portion * width));

@@ -66,6 +66,17 @@ pub(super) async fn in_transaction(
     if !Checkpoint::compare_and_set(tx, from, to).await? {
         return Ok(false);
     }
+    fold_and_write(tx, zone, batch).await?;
+    Ok(true)
+}
+
+/// What the rooms make of a batch, without the checkpoint: whoever calls this knows that the tables contain everything
+/// before it and nothing of it.
+pub(crate) async fn fold_and_write(
+    tx: &mut Tx,
+    zone: FixedOffset,
+    batch: &[Logged],
+) -> Result<(), ProjectionError> {
     let mut leases = LeaseRows::load(tx, batch).await?;
     let facts = leases.fold(batch, zone)?;
     let mut states = StateRows::load(tx, &facts).await?;
@@ -81,6 +92,5 @@ pub(super) async fn in_transaction(
     balances.write(tx).await?;
     top_ups.write(tx).await?;
     usage.write(tx).await?;
-    billing.write(tx, zone).await?;
-    Ok(true)
+    billing.write(tx, zone).await
 }

@@ -1,18 +1,15 @@
 //! The engine against a real log.
 
 use super::{Projector, ProjectorHandle, ProjectorOptions};
-use crate::testing::{Cut, On, Program, Proxy, TestDatabase, account, credits, dump, id};
+use crate::testing::{Cut, FOREVER, On, Program, Proxy, TestDatabase, account, credits, dump, id, serve};
 use crate::{Database, balances, checksum, position};
 use domain::account::event::GrantSource;
 use domain::{Actor, ActorKind, Command, GrantId};
-use ledger::{Ledger, LocalServer, LocalServerOptions, Log, LogOptions};
-use std::path::{Path, PathBuf};
+use ledger::{Ledger, LocalServer, Log};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// Nothing here takes this long unless it never happens.
-const FOREVER: Duration = Duration::from_secs(30);
 
 struct Server {
     local: LocalServer,
@@ -21,16 +18,7 @@ struct Server {
 
 impl Server {
     async fn start(folder: &Path) -> Self {
-        let folder = folder.to_owned();
-        let options = LocalServerOptions { binary: binary(), folder, start_limit: Duration::from_secs(20) };
-        let local = LocalServer::start(options).await.unwrap();
-        let options = LogOptions {
-            servers: vec![local.url().to_owned()],
-            token: Some(local.token().to_owned()),
-            patience: FOREVER, // a killed server is started again
-            ..LogOptions::default()
-        };
-        let log = Log::connect(options).await.unwrap();
+        let (local, log) = serve(folder).await;
         Self { local, log }
     }
 
@@ -58,16 +46,6 @@ impl Server {
         }
         last
     }
-}
-
-fn binary() -> PathBuf {
-    if let Some(named) = std::env::var_os("NEXUSROUTE_NATS_SERVER") {
-        return named.into();
-    }
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let installed =
-        here.ancestors().map(|folder| folder.join(".deps/bin/nats-server")).find(|file| file.exists());
-    installed.unwrap_or_else(|| "nats-server".into())
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -248,4 +226,40 @@ async fn the_engine_outlives_its_postgres() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_engine_outlives_its_mariadb() {
     the_engine_outlives_its_database(Program::MariaDb).await;
+}
+
+/// Its database, or the road there, swallows a COMMIT, once before and once after it was done, and closes nothing.
+async fn the_engine_gives_up_a_database_that_stops_answering(program: Program) {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path()).await;
+    let sqlite = TestDatabase::on(On::Sqlite).await;
+    let proxy = Proxy::to(program.shared());
+    let test = TestDatabase::on_server(program.shared(), proxy.socket()).await;
+    let options = ProjectorOptions { patience: Duration::from_millis(500), ..ProjectorOptions::default() };
+    let projector = Projector::start(test.db.clone(), server.log.clone(), options);
+    let mut last = server.give(&sqlite.db, 0..3).await;
+    assert!(projector.wait_for(last, FOREVER).await, "{:?}", projector.status());
+    for (round, cut) in (1..).zip([Cut::StallBeforeTheServer, Cut::StallBeforeTheClient].repeat(2)) {
+        proxy.cut_next(cut);
+        last = server.give(&sqlite.db, round * 10..round * 10 + 5).await;
+        assert!(projector.wait_for(last, FOREVER).await, "{:?}", projector.status());
+        assert!(proxy.is_cut());
+    }
+    assert_eq!(projector.status().halted, None);
+    projector.stop().await;
+    let undisturbed = server.project(&sqlite.db);
+    assert!(undisturbed.wait_for(last, FOREVER).await);
+    undisturbed.stop().await;
+    assert_eq!(checksum(&test.db).await.unwrap(), checksum(&sqlite.db).await.unwrap());
+    server.local.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engine_gives_up_a_postgres_that_stops_answering() {
+    the_engine_gives_up_a_database_that_stops_answering(Program::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_engine_gives_up_a_mariadb_that_stops_answering() {
+    the_engine_gives_up_a_database_that_stops_answering(Program::MariaDb).await;
 }

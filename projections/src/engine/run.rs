@@ -1,7 +1,8 @@
 use super::check::{check, check_hash};
 use super::{Applied, ProjectorOptions, ProjectorStatus, apply};
+use crate::error::with_sources;
 use crate::{Checkpoint, Database, DatabaseError, Halt, ProjectionError};
-use ledger::{Hash, LedgerError, Log, Logged, StreamIdentity, Tail};
+use ledger::{LedgerError, Log, Logged, StreamIdentity, Tail};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -100,12 +101,14 @@ impl Run {
     async fn apply_all(&self, place: &mut Place, mut batch: Vec<Logged>) -> Result<(), ProjectionError> {
         loop {
             batch.retain(|logged| logged.recorded.sequence > place.checkpoint.sequence);
-            if batch.is_empty() {
-                return Ok(());
+            let Some(first) = batch.first() else { return Ok(()) };
+            if first.recorded.sequence > place.checkpoint.sequence + 1 {
+                return Err(moved_back(place));
             }
             self.stands(&place.checkpoint).await?;
             let zone = self.options.time_zone;
-            match apply(&self.db, zone, &place.identity, &place.checkpoint, &batch).await? {
+            let applied = apply(&self.db, zone, &place.identity, &place.checkpoint, &batch);
+            match self.in_time(applied).await? {
                 Applied::Here(checkpoint) => {
                     place.checkpoint = checkpoint;
                     self.report(place);
@@ -121,13 +124,23 @@ impl Run {
     /// new messages. Once those are applied, the checkpoint is one of them and nothing would ever show it.
     async fn stands(&self, checkpoint: &Checkpoint) -> Result<(), ProjectionError> {
         if checkpoint.sequence > 0 {
-            check_hash(checkpoint, self.hash_at(checkpoint.sequence).await?)?;
+            check_hash(checkpoint, self.log.hash_at(checkpoint.sequence).await?)?;
         }
         Ok(())
     }
 
-    async fn hash_at(&self, sequence: u64) -> Result<Option<Hash>, ProjectionError> {
-        Ok(self.log.at(sequence).await?.map(|logged| logged.hash))
+    /// What the database answers, unless it takes longer than patience lasts: a server that has stopped answering, or a
+    /// road to it that swallows everything, closes no connection. A transaction that is given up ends with its connection;
+    /// whether its commit happened is what the next session reads from the checkpoint.
+    async fn in_time<T, E: Into<ProjectionError>>(
+        &self,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ProjectionError> {
+        let patience = self.options.patience;
+        match tokio::time::timeout(patience, answer).await {
+            Ok(answer) => answer.map_err(Into::into),
+            Err(_) => Err(DatabaseError::no_answer(patience).into()),
+        }
     }
 
     /// The next messages; `None`: told to stop. While it waits, the log is compared now and then.
@@ -141,7 +154,13 @@ impl Run {
                 biased;
                 () = self.stop.cancelled() => return Ok(None),
                 batch = &mut next => return Ok(Some(batch?)),
-                () = tokio::time::sleep(CHECK_EVERY) => *place = self.compare().await?,
+                () = tokio::time::sleep(CHECK_EVERY) => {
+                    let before = place.checkpoint.sequence;
+                    *place = self.compare().await?;
+                    if place.checkpoint.sequence < before {
+                        return Err(moved_back(place));
+                    }
+                }
             }
             // Its own heartbeats would take many seconds to tell it that the server has forgotten it.
             if seen > place.checkpoint.sequence {
@@ -175,11 +194,11 @@ impl Run {
 
     /// Reads the checkpoint and compares the log with it.
     async fn compare(&self) -> Result<Place, ProjectionError> {
-        let checkpoint = Checkpoint::read(&self.db).await?;
+        let checkpoint = self.in_time(Checkpoint::read(&self.db)).await?;
         let identity = self.log.identity().await?;
         let at_checkpoint = match checkpoint.sequence {
             0 => None,
-            sequence => self.hash_at(sequence).await?,
+            sequence => self.log.hash_at(sequence).await?,
         };
         check(&checkpoint, &identity, at_checkpoint)?;
         let place = Place { checkpoint, identity };
@@ -207,6 +226,16 @@ impl Run {
     }
 }
 
+/// The tables stand before what was read: rebuilt ones have come in their place, or a backup. The next session reads again
+/// from there.
+fn moved_back(place: &Place) -> ProjectionError {
+    let position = place.checkpoint.sequence;
+    LedgerError::Unavailable(format!(
+        "the tables were put back to {position}; LEDGER is read again from there"
+    ))
+    .into()
+}
+
 /// Is an error one that no retry cures?
 fn permanent(error: &ProjectionError) -> Option<Halt> {
     match error {
@@ -228,18 +257,6 @@ fn permanent(error: &ProjectionError) -> Option<Halt> {
             | DatabaseError::Migration(_) => Some(Halt::RefusedRow { why: with_sources(error) }),
         },
     }
-}
-
-/// An error with what caused it, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 /// Between half of it and all of it, so that nodes that lost the same server do not come back in step.

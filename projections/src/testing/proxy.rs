@@ -17,6 +17,10 @@ pub(crate) enum Cut {
     BeforeTheServer,
     /// The server has done it, the client never hears so.
     BeforeTheClient,
+    /// Nothing more is carried either way, and nothing closed by it: the server never hears of the COMMIT.
+    StallBeforeTheServer,
+    /// As before, but the server has done it.
+    StallBeforeTheClient,
 }
 
 /// Listens while it lives, in the runtime of the test that made it.
@@ -76,7 +80,14 @@ async fn carry(mut client: UnixStream, behind: PathBuf, cut: Arc<AtomicU8>) -> s
                 if here == Cut::BeforeTheServer as u8 {
                     return Ok(());
                 }
+                if here == Cut::StallBeforeTheServer as u8 {
+                    return stall(client).await;
+                }
                 server.write_all(asked).await?;
+                if here == Cut::StallBeforeTheClient as u8 {
+                    let _ = server.read(&mut answered).await?;
+                    return stall(client).await;
+                }
                 if here == Cut::BeforeTheClient as u8 {
                     // Its answer has come: it is done.
                     return server.read(&mut answered).await.map(drop);
@@ -91,4 +102,11 @@ async fn carry(mut client: UnixStream, behind: PathBuf, cut: Arc<AtomicU8>) -> s
             }
         }
     }
+}
+
+/// Swallows what comes until the client gives up; only then the server's side is closed, with the caller's return.
+async fn stall(mut client: UnixStream) -> std::io::Result<()> {
+    let mut swallowed = [0; 1024];
+    while client.read(&mut swallowed).await? > 0 {}
+    Ok(())
 }

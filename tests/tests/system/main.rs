@@ -7,4 +7,5 @@ mod doors;
 mod faults;
 mod lifecycle;
 mod readme;
+mod tables;
 mod walk;
