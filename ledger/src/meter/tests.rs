@@ -1,5 +1,7 @@
 //! Metering against a real log: what is admitted, paid, reported and given back.
 
+mod life;
+
 use super::*;
 use crate::testing::{
     Server, Unprojected, credits, freeze, funded, grant, key_scope, label, minus, new_account, story, sum,

@@ -842,7 +842,7 @@ async fn a_call_whose_task_dies_is_settled_for_what_was_delivered() {
 
     let mut settlement = settlement().await;
     let task = tokio::spawn(async move {
-        settlement.begin(&route("http://127.0.0.1:1"));
+        settlement.begin(&route("http://127.0.0.1:1")).await.unwrap();
         settlement.delivered.text("Hello there");
         panic!("a fault in the relay");
     });
@@ -850,4 +850,34 @@ async fn a_call_whose_task_dies_is_settled_for_what_was_delivered() {
     let record = gateway.settled_one().await;
     assert_eq!((record.outcome, record.usage_source), (Outcome::Interrupted, UsageSource::Estimated));
     assert!(record.charge.is_positive());
+}
+
+#[tokio::test]
+async fn a_crash_would_find_the_call_before_its_provider_and_then_how_far_it_came() {
+    let provider = provider(|_| json_answer(ANSWER)).await;
+    let gateway = gateway(ranked(&[&provider.url])).await;
+    gateway.call("").await;
+    gateway.settled_one().await;
+    let drafts = std::mem::take(&mut gateway.wallet.0.lock().unwrap().drafts);
+    assert_eq!(drafts.len(), 1);
+    assert_eq!(
+        (drafts[0].outcome, drafts[0].charge, drafts[0].status),
+        (Outcome::Interrupted, Credits::ZERO, 500)
+    );
+
+    let catalogue = gateway.relay.0.catalogue.load_full();
+    let grant = Arc::clone(catalogue.keys.values().next().unwrap());
+    let chat = ChatRequest::try_new(body("").into()).unwrap();
+    let call =
+        Call::try_new(&catalogue, grant, chat, RequestId::from_uuid(Uuid::nil()), Instant::now()).unwrap();
+    let hold = gateway.wallet.hold(call.hold_request(now()).unwrap()).await.unwrap();
+    let mut settlement = Settlement::new(hold, call, endpoint().unwrap(), gateway.relay.0.calls.clone());
+    settlement.begin(&route("http://127.0.0.1:1")).await.unwrap();
+    settlement.delivered.text("Hello there");
+    settlement.progressed(Instant::now());
+    settlement.progressed(Instant::now() + std::time::Duration::from_secs(2));
+    let drafts = std::mem::take(&mut gateway.wallet.0.lock().unwrap().drafts);
+    assert_eq!(drafts.len(), 2, "noted once a second, not with every chunk");
+    assert!(drafts[1].charge.is_positive() && drafts[1].outcome == Outcome::Interrupted);
+    assert_eq!(drafts[0].request, drafts[1].request);
 }
