@@ -26,7 +26,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Run the gateway (the default).
-    Serve,
+    Serve {
+        /// What this process does, as a list: api, relay, projector. All of them unless the configuration says otherwise.
+        #[arg(long, value_delimiter = ',')]
+        role: Vec<String>,
+    },
     /// Look at the log.
     #[command(subcommand)]
     Ledger(LedgerVerb),
@@ -95,7 +99,11 @@ pub fn run() -> ExitCode {
 }
 
 fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<()> {
-    let config = Config::load(file)?;
+    let roles = match verb {
+        Some(Verb::Serve { role }) => role.as_slice(),
+        None | Some(Verb::Ledger(_) | Verb::Projections(_) | Verb::Admin(_) | Verb::Config) => &[],
+    };
+    let config = Config::load(file, roles)?;
     // One TLS provider for everything, chosen before anything can choose another.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         bail!("a TLS provider was installed before ours");
@@ -103,7 +111,7 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match verb {
-            None | Some(Verb::Serve) => serve::serve(config).await,
+            None | Some(Verb::Serve { .. }) => serve::serve(config).await,
             Some(Verb::Ledger(LedgerVerb::Tail { account, after, follow })) => {
                 tail(&config, *account, *after, *follow).await
             }

@@ -16,7 +16,7 @@ use axum::{
     routing::post,
 };
 use ledger::{Audit, Inbox, Ledger, LocalServer, LocalServerOptions, Log, LogOptions, account::NoSnapshots};
-use projections::{Database, Projector, ProjectorOptions};
+use projections::{Database, Follower, Projector, ProjectorHandle, ProjectorOptions};
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -26,6 +26,7 @@ use uuid::Uuid;
 /// A gateway without sockets.
 pub(crate) struct Gateway {
     pub(crate) app: App,
+    pub(crate) projector: ProjectorHandle,
     router: Router,
     _server: LocalServer,
     _folder: TempDir,
@@ -71,11 +72,12 @@ pub(crate) async fn gateway() -> Gateway {
     let config =
         Config { data_dir: folder.path().to_owned(), allow_private_providers: true, ..Config::default() };
     let directory = Directory::open(db.clone(), Sealer::new(&[1; 32])).await.unwrap();
+    let projector = Projector::start(db.clone(), log.clone(), ProjectorOptions::default());
     let app = App::new(Parts {
         ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
         inbox: Inbox::new(log.clone()),
         audit: Audit::new(log.clone()),
-        projector: Projector::start(db.clone(), log, ProjectorOptions::default()),
+        follower: Follower::Here(projector.clone()),
         catalogue: directory.catalogue_handle(),
         channels: Channels::try_new(&config, "http://127.0.0.1:3000").unwrap(),
         db,
@@ -85,7 +87,7 @@ pub(crate) async fn gateway() -> Gateway {
         limits: Default::default(),
     });
     let router = router(app.clone());
-    Gateway { app, router, _server: server, _folder: folder }
+    Gateway { app, projector, router, _server: server, _folder: folder }
 }
 
 /// Sends a request to a router.

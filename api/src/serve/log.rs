@@ -1,0 +1,101 @@
+//! The log that a process works on: configured servers, or a supervised one in the data folder.
+
+use super::lock;
+use crate::config::Config;
+use anyhow::Context;
+use ledger::{LocalServer, LocalServerOptions, Log, LogOptions};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A log, and the server under it if it is ours to stop.
+pub struct LogAccess {
+    log: Log,
+    local: Option<LocalServer>,
+}
+
+impl LogAccess {
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Is the server under it ours?
+    pub(super) fn is_supervised(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// Stops the server, if it is ours.
+    pub async fn end(self) {
+        if let Some(local) = self.local {
+            local.stop().await;
+        }
+    }
+}
+
+/// The log for a command: the configured servers, the running gateway's own server, or a server started for the moment.
+pub async fn log_of(config: &Config) -> anyhow::Result<LogAccess> {
+    if config.nats_url.is_some() {
+        return own_log(config).await;
+    }
+    if let Some((url, token)) = LocalServer::found_in(&nats_folder(config)) {
+        let options = LogOptions { servers: vec![url], token: Some(token), ..local_options(config) };
+        if let Ok(log) = Log::connect(options).await {
+            return Ok(LogAccess { log, local: None });
+        }
+    }
+    let _lock = lock(&config.data_dir)?;
+    own_log(config).await
+}
+
+/// The log of a gateway: the configured servers, or a supervised one in the data folder.
+pub(super) async fn own_log(config: &Config) -> anyhow::Result<LogAccess> {
+    if let Some(servers) = &config.nats_url {
+        let options = LogOptions {
+            servers: servers.clone(),
+            token: config.nats_token.clone(),
+            replicas: config.nats_replicas,
+            sync: config.nats_sync.clone(),
+            inbox_days: config.inbox_days,
+            ..LogOptions::default()
+        };
+        return Ok(LogAccess { log: Log::connect(options).await?, local: None });
+    }
+    let binary = nats_server(config)?;
+    let folder = nats_folder(config);
+    let local =
+        LocalServer::start(LocalServerOptions { binary, folder, start_limit: Duration::from_secs(60) })
+            .await?;
+    let options = LogOptions {
+        servers: vec![local.url().to_owned()],
+        token: Some(local.token().to_owned()),
+        ..local_options(config)
+    };
+    match Log::connect(options).await {
+        Ok(log) => Ok(LogAccess { log, local: Some(local) }),
+        Err(error) => {
+            local.stop().await;
+            Err(error.into())
+        }
+    }
+}
+
+fn local_options(config: &Config) -> LogOptions {
+    LogOptions { sync: Some("always".into()), inbox_days: config.inbox_days, ..LogOptions::default() }
+}
+
+fn nats_folder(config: &Config) -> PathBuf {
+    config.data_dir.join("nats")
+}
+
+/// The nats-server to supervise: the configured one, the one that `make` fetched, or the one on PATH.
+fn nats_server(config: &Config) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &config.nats_server {
+        return Ok(path.clone());
+    }
+    let fetched = PathBuf::from(".deps/bin/nats-server");
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    std::iter::once(fetched)
+        .chain(std::env::split_paths(&on_path).map(|folder| folder.join("nats-server")))
+        .find(|path| path.is_file())
+        .context("no nats-server found: run `make deps`, set nats_server to its path, or nats_url to running servers")
+}
