@@ -9,6 +9,8 @@
 //! flight at a time; a lease is closed only when no call uses it and all of its records are acknowledged, or by a sweeper
 //! after its run was sealed; whatever a run has settled reaches the log, by it or by its successor.
 
+#[cfg(test)]
+mod bench;
 mod book;
 mod epoch;
 mod hold;
