@@ -1,5 +1,6 @@
 use crate::balances::{BalanceRows, StateRows};
 use crate::billing::BillingRows;
+use crate::journal::JournalRows;
 use crate::leases::LeaseRows;
 use crate::top_ups::TopUpRows;
 use crate::usage::UsageRows;
@@ -74,6 +75,7 @@ pub(super) async fn in_transaction(
     let usage = UsageRows::fold(&facts)?;
     let billing = BillingRows::fold(&facts)?;
     let top_ups = TopUpRows::fold(&facts);
+    let journal = JournalRows::fold(&facts)?;
 
     // Always in this order, so that two transactions never wait for each other.
     leases.write(tx).await?;
@@ -82,5 +84,6 @@ pub(super) async fn in_transaction(
     top_ups.write(tx).await?;
     usage.write(tx).await?;
     billing.write(tx, zone).await?;
+    journal.write(tx).await?;
     Ok(true)
 }
