@@ -37,8 +37,6 @@ CREATE INDEX journal_entries_book ON journal_entries (book, at, event_seq, line)
 -- The sums of all lines, those of usage too, by day and book. The sums are over all accounts, and no rule bounds them: one
 -- that did not fit 64 bits would stop the projections for ever. So each is two numbers: an amount's whole billions, and the
 -- rest. debit = debit_billions × 1,000,000,000 + debit_units; both debit and credit are counted above zero.
--- Rows of today are updated with every batch: a quarter of each page is left free, so that the new version of a row lies
--- beside the old one and no index changes.
 CREATE TABLE journal_daily (
     day TEXT COLLATE "C" NOT NULL,
     unit TEXT COLLATE "C" NOT NULL,
@@ -50,7 +48,7 @@ CREATE TABLE journal_daily (
     credit_units BIGINT NOT NULL,
     -- The trial balance reads the days up to one.
     PRIMARY KEY (day, unit, book)
-) WITH (fillfactor = 75);
+);
 
 -- What an account had used up to a position of the log: its balance then. `paid` is in the index so that no row is read.
 CREATE INDEX usage_records_balance ON usage_records (account, event_seq, paid);
