@@ -136,8 +136,8 @@ impl std::str::FromStr for Book {
                 let after = |chapter: &str| text.strip_prefix(chapter)?.strip_prefix(':');
                 None.or_else(|| named(after(CLEARING)?, Self::Clearing))
                     .or_else(|| named(after(FX)?, Self::Fx))
-                    .or_else(|| named(after(LIABILITY)?, Self::Liability))
-                    .or_else(|| named(after(REVENUE)?, Self::Revenue))
+                    .or_else(|| named(after(Self::LIABILITY)?, Self::Liability))
+                    .or_else(|| named(after(Self::REVENUE)?, Self::Revenue))
                     .or_else(|| named(after(PROVIDER_EXPENSE)?, Self::ProviderExpense))
                     .or_else(|| named(after(PROVIDER_PAYABLE)?, Self::ProviderPayable))
                     .or_else(|| named(after(SUSPENSE)?, Self::Suspense))
@@ -149,21 +149,24 @@ impl std::str::FromStr for Book {
 
 const CLEARING: &str = "asset:clearing";
 const FX: &str = "fx";
-const LIABILITY: &str = "liability:credits";
-const REVENUE: &str = "revenue:usage";
 const PROVIDER_EXPENSE: &str = "expense:provider";
 const PROVIDER_PAYABLE: &str = "payable:provider";
 const SUSPENSE: &str = "suspense";
 
 impl Book {
+    /// The chapter of what is owed to accounts.
+    pub const LIABILITY: &'static str = "liability:credits";
+    /// The chapter of what models earn.
+    pub const REVENUE: &'static str = "revenue:usage";
+
     /// Where the book stands in the chart of accounts: its name without the channel, currency, account, model or
     /// provider.
     pub fn chapter(&self) -> &'static str {
         match self {
             Self::Clearing(_) => CLEARING,
             Self::Fx(_) => FX,
-            Self::Liability(_) => LIABILITY,
-            Self::Revenue(_) => REVENUE,
+            Self::Liability(_) => Self::LIABILITY,
+            Self::Revenue(_) => Self::REVENUE,
             Self::ProviderExpense(_) => PROVIDER_EXPENSE,
             Self::ProviderPayable(_) => PROVIDER_PAYABLE,
             Self::Promotions => "expense:promotions",

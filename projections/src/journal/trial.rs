@@ -1,7 +1,7 @@
 use super::fold::BILLION;
 use crate::{Checkpoint, Database, DatabaseError, Row};
 use chrono::NaiveDate;
-use domain::Unit;
+use domain::{Book, Unit};
 use std::collections::BTreeMap;
 
 /// Debits and credits, in nano-credits or minor units, both counted above zero. They are sums over all accounts and all
@@ -41,23 +41,22 @@ pub struct TrialBalance {
     pub day: NaiveDate,
     /// Every event up to this position is in it.
     pub position: u64,
-    /// The books, by unit and name.
+    /// The books, by unit (credits first) and name.
     pub books: Vec<BookSums>,
     /// All books of a unit together: their balance is zero, or the tables are damaged.
     pub totals: BTreeMap<Unit, Sums>,
 }
 
-/// The debt to each account is a book; a balance of all books shows them as one, for there may be very many.
-const LIABILITIES: &str = "liability:credits";
-
-/// The sums of all books up to a day, that day included. Days are the operator's. Usage is booked on the day of the call,
+/// The sums of all books up to a day, that day included. The debt to each account is a book; they are shown as one, for
+/// there may be very many. Days are the operator's. Usage is booked on the day of the call,
 /// so a day that has ended still grows by what nodes report of it.
 pub async fn trial_balance(db: &Database, day: NaiveDate) -> Result<TrialBalance, DatabaseError> {
+    let owed = Book::LIABILITY;
     let sum = |column| format!("{} AS {column}_sum", db.dialect().sum(column));
     // All names that begin with `liability:credits:`; the semicolon is the character after the colon.
     let sql = format!(
-        "SELECT unit, CASE WHEN book >= '{LIABILITIES}:' AND book < '{LIABILITIES};' THEN '{LIABILITIES}' ELSE book END \
-         AS name, {}, {}, {}, {}, {} FROM journal_daily WHERE day <= ? GROUP BY unit, name ORDER BY unit, name",
+        "SELECT unit, CASE WHEN book >= '{owed}:' AND book < '{owed};' THEN '{owed}' ELSE book END \
+         AS name, {}, {}, {}, {}, {} FROM journal_daily WHERE day <= ? GROUP BY unit, name",
         sum("entries"),
         sum("debit_billions"),
         sum("debit_units"),
@@ -70,7 +69,8 @@ pub async fn trial_balance(db: &Database, day: NaiveDate) -> Result<TrialBalance
     let rows = tx.fetch_all(&sql, &[day.format("%Y-%m-%d").to_string().into()]).await?;
     tx.rollback().await?;
 
-    let books = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let mut books = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    books.sort_by(|one, other| (one.unit, &one.book).cmp(&(other.unit, &other.book)));
     let mut totals: BTreeMap<Unit, Sums> = BTreeMap::new();
     for book in &books {
         let total = totals.entry(book.unit).or_default();
