@@ -78,11 +78,57 @@ impl Log {
         message.map(|message| message.decode()).transpose()
     }
 
+    /// The position that LEDGER had at a moment: the sequence of the last message that the server had stored by then, 0
+    /// before the first. `None`: the server's clock has not passed that moment, so more may be stored by then.
+    ///
+    /// By the server's clock alone, whatever the events say. Were it ever turned back, messages stored meanwhile might be
+    /// taken for earlier or later ones, each position by itself being as good as any. A log that was imported was stored
+    /// when it was imported.
+    pub async fn position_at(&self, moment: Moment) -> Result<Option<u64>, LedgerError> {
+        let info = self.api("STREAM.INFO.LEDGER", &Value::Null).await?;
+        let known = (|| {
+            let now: Moment = info["ts"].as_str()?.parse().ok()?;
+            Some((now, info["state"]["first_seq"].as_u64()?, info["state"]["last_seq"].as_u64()?))
+        })();
+        let (now, first, last) = known.ok_or_else(|| {
+            LedgerError::Unavailable("the stream's information lacks the time or the sequences".into())
+        })?;
+        if now <= moment {
+            return Ok(None);
+        }
+        // All up to `stored` were stored by then, all from `later` on were not. Nothing is ever deleted, so there is a
+        // message at every sequence.
+        let (mut stored, mut later) = (first.saturating_sub(1), last.saturating_add(1));
+        while later - stored > 1 {
+            let middle = stored + (later - stored) / 2;
+            let message = self.message(streams::LEDGER, &json!({ "seq": middle })).await?;
+            let message = message
+                .ok_or_else(|| LedgerError::Damaged(format!("message {middle} is missing from the log")))?;
+            if message.stored_at <= moment {
+                stored = middle;
+            } else {
+                later = middle;
+            }
+        }
+        Ok(Some(stored))
+    }
+
     /// All events on a subject behind a sequence, in order.
     pub async fn events_behind(&self, subject: &Subject, after: u64) -> Result<Vec<Logged>, LedgerError> {
+        self.events_between(subject, after, u64::MAX).await
+    }
+
+    /// All events on a subject behind a sequence, up to another one and with it, in order.
+    pub async fn events_between(
+        &self,
+        subject: &Subject,
+        after: u64,
+        up_to: u64,
+    ) -> Result<Vec<Logged>, LedgerError> {
         let (name, mut events, mut position) = (subject.to_string(), Vec::new(), after);
         while events.len() < SINGLE_READS {
-            let Some(message) = self.next_on_subject(&name, position).await? else {
+            let message = self.next_on_subject(&name, position).await?;
+            let Some(message) = message.filter(|message| message.sequence <= up_to) else {
                 return Ok(events);
             };
             position = message.sequence;
@@ -91,7 +137,7 @@ impl Log {
         // The tail may not trail the leader's answer: read up to the last message known now.
         let last = self.last_on(subject).await?.map_or(0, |logged| logged.recorded.sequence);
         let (mut tail, mut patience) = (None, Patience::new(self));
-        while position < last {
+        while position < last && position < up_to {
             // A consumer waits for ever by itself: what is known to be there must come within one answer's time.
             let batch = tokio::time::timeout(self.inner.options.timeout, async {
                 match &mut tail {
@@ -105,7 +151,7 @@ impl Log {
             match batch.await.unwrap_or_else(silent) {
                 Ok(batch) => {
                     position = batch.last().map_or(position, |logged| logged.recorded.sequence);
-                    events.extend(batch);
+                    events.extend(batch.into_iter().filter(|logged| logged.recorded.sequence <= up_to));
                     patience = Patience::new(self);
                 }
                 Err(error) => {

@@ -1,5 +1,6 @@
 use crate::balances::{BalanceRows, StateRows};
 use crate::billing::BillingRows;
+use crate::journal::JournalRows;
 use crate::leases::LeaseRows;
 use crate::top_ups::TopUpRows;
 use crate::usage::UsageRows;
@@ -85,6 +86,7 @@ pub(crate) async fn fold_and_write(
     let usage = UsageRows::fold(&facts)?;
     let billing = BillingRows::fold(&facts)?;
     let top_ups = TopUpRows::fold(&facts);
+    let journal = JournalRows::fold(&facts)?;
 
     // Always in this order, so that two transactions never wait for each other.
     leases.write(tx).await?;
@@ -92,5 +94,6 @@ pub(crate) async fn fold_and_write(
     balances.write(tx).await?;
     top_ups.write(tx).await?;
     usage.write(tx).await?;
-    billing.write(tx, zone).await
+    billing.write(tx, zone).await?;
+    journal.write(tx).await
 }

@@ -2,7 +2,7 @@ use crate::facts::{CountedUsage, Decision, Facts, LeaseMove, Said, said};
 use crate::{DatabaseError, Halt, ProjectionError, Row, Set, Tx, Value};
 use chrono::FixedOffset;
 use domain::account::event::{Closer, Scope};
-use domain::{AccountEvent, AccountId, Credits, EpochId, LeaseId, Moment, UsageRecord};
+use domain::{AccountEvent, AccountId, Credits, EpochId, LeaseId, Moment, Split, UsageRecord};
 use ledger::Logged;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,7 +76,7 @@ impl LeaseRows {
             match said(logged) {
                 Said::Decided(decision) => leases.extend(lease_of(decision.event)),
                 Said::Reported(report) => leases.extend(report.records.iter().map(|record| record.lease)),
-                Said::Nothing => {}
+                Said::Suspended(_) | Said::Nothing => {}
             }
         }
         let keys: Vec<Value> = leases.into_iter().map(Value::from).collect();
@@ -88,7 +88,13 @@ impl LeaseRows {
 
     /// Sorts out what a batch says; pure. Goes before all other rooms, since it tells new usage from old.
     pub(crate) fn fold<'a>(&mut self, batch: &'a [Logged], zone: FixedOffset) -> Result<Facts<'a>, Halt> {
-        let mut facts = Facts { decisions: Vec::new(), usage: Vec::new(), lease_moves: Vec::new(), zone };
+        let mut facts = Facts {
+            decisions: Vec::new(),
+            usage: Vec::new(),
+            suspended: Vec::new(),
+            lease_moves: Vec::new(),
+            zone,
+        };
         for logged in batch {
             match said(logged) {
                 Said::Decided(decision) => {
@@ -99,6 +105,7 @@ impl LeaseRows {
                     let used = report.records.iter().filter_map(|record| self.used(record, logged));
                     facts.usage.extend(used);
                 }
+                Said::Suspended(recorded) => facts.suspended.push(recorded),
                 Said::Nothing => {}
             }
         }
@@ -183,10 +190,7 @@ impl LeaseRows {
             let (request, charge) = (record.usage.request, record.usage.charge);
             tracing::error!(lease = %record.lease, n = record.n, %request, %charge, sequence, "usage came too late for its lease: the operator bears it");
         }
-        let (paid, uncovered) = match late {
-            true => (Credits::ZERO, record.usage.charge),
-            false => (record.paid(), record.uncovered),
-        };
+        let Split { paid, uncovered } = if late { Split::late(record) } else { Split::reported(record) };
         Some(CountedUsage { record, sequence, reported_at: logged.recorded.at, paid, uncovered, late })
     }
 
