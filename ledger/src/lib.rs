@@ -20,16 +20,17 @@ pub mod projected;
 pub mod server;
 pub mod subject;
 pub mod suspense;
-pub mod verify;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 
 pub use account::{Ledger, NoSnapshots, Receipt, Snapshot, Snapshots};
 pub use audit::{Act, Audit};
 pub use error::LedgerError;
 pub use inbox::{Inbox, RawCallback, StoredCallback};
 pub use log::{
-    Appended, Durability, Extent, Hash, Log, LogOptions, Logged, RawMessage, Scan, Stream, StreamIdentity, Tail,
+    Appended, Durability, Extent, Hash, Log, LogOptions, Logged, RawMessage, Scan, Stream, StreamIdentity,
+    Tail,
 };
 pub use meter::{Hold, HoldError, HoldRequest, Meter, MeterOptions, MeterStatus, Settled};
 pub use projected::{Projected, StaleLease, StaleLeases};

@@ -2,7 +2,7 @@
 //!
 //! Claims: a scan answers every message of its stretch once and in order, whatever becomes of the connection meanwhile.
 
-use super::read::Patience;
+use super::read::{Patience, next_by_subject};
 use super::{Log, Stream};
 use crate::LedgerError;
 use async_nats::HeaderMap;
@@ -171,14 +171,16 @@ impl Scan {
             .next_batch(BATCH)
             .await
         });
-        let silent =
-            |_| Err(LedgerError::Unavailable(format!("the reader of {} is silent", self.stream)));
+        let silent = |_| Err(LedgerError::Unavailable(format!("the reader of {} is silent", self.stream)));
         batch.await.unwrap_or_else(silent)
     }
 
-    /// Has retention taken the rest of the stretch while it was read?
-    async fn is_gone(&self) -> bool {
-        let extent = self.log.extent(self.stream).await;
-        matches!(extent, Ok(Some(extent)) if extent.first > self.last && extent.last >= self.last)
+    /// Is there nothing left of the stretch, because retention took it while it was read, or it was lost?
+    async fn is_gone(&mut self) -> bool {
+        let next = next_by_subject(">", self.position);
+        match self.log.message_now(self.stream.name(), &next).await {
+            Ok(found) => found.is_none_or(|found| found.sequence > self.last),
+            Err(_) => false,
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::{Extent, Log, RawMessage, Stream};
 use crate::LedgerError;
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::message::PublishMessage;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 
 /// Metadata of an imported stream: the digest of its archive.
@@ -43,54 +43,61 @@ struct InFlight {
     answer: Option<PublishAckFuture>,
 }
 
+/// A stream that may be filled, and what must be done first.
+pub(crate) struct Plan {
+    log: Log,
+    stream: Stream,
+    /// What the stream says of itself, where there is one.
+    info: Option<Value>,
+    original: Extent,
+    archive: String,
+    last: u64,
+}
+
 impl Restore {
-    /// Makes the stream, or goes on with one that an import of the same archive has left.
+    /// Looks whether a stream can take an archive's messages: it is not there, or empty, or an import of the same archive
+    /// has left it. Changes nothing.
     ///
     /// Errors: [`LedgerError::Unfit`] when the stream holds anything else.
-    pub(crate) async fn begin(
+    pub(crate) async fn plan(
         log: &Log,
         stream: Stream,
         original: &Extent,
         archive: &str,
-    ) -> Result<Self, LedgerError> {
+    ) -> Result<Plan, LedgerError> {
         let unfit = |what: String| Err(LedgerError::Unfit(format!("stream {stream} {what}")));
-        let metadata = json!({ (CREATED): original.created, (ARCHIVE): archive, (IMPORTING): archive });
-        let mut wanted = log.wanted(stream);
-        let Some(info) = log.stream_info(stream.name()).await? else {
-            wanted["metadata"] = metadata;
-            if original.first > 1 {
-                wanted["first_seq"] = json!(original.first);
-            }
-            log.api(&format!("STREAM.CREATE.{stream}"), &wanted).await?;
-            return Ok(Self::new(log, stream, original.first.saturating_sub(1)));
+        let info = log.stream_info(stream.name()).await?;
+        let plan = |info, last| Plan {
+            log: log.clone(),
+            stream,
+            info,
+            original: original.clone(),
+            archive: archive.to_owned(),
+            last,
         };
-        check_configuration(stream.name(), &wanted, &info["config"])?;
-        let Some(found) = log.extent(stream).await? else { return unfit("is gone again".into()) };
+        let (Some(info), Some(found)) = (info, log.extent(stream).await?) else {
+            return Ok(plan(None, original.first - 1));
+        };
+        check_configuration(stream.name(), &log.wanted(stream), &info["config"])?;
         let said = |what: &str| info["config"]["metadata"][what].as_str();
-        match (said(IMPORTING), said(ARCHIVE)) {
-            (Some(of), _) if of != archive => unfit("holds a part of another archive".into()),
-            (None, of) if found.messages > 0 && (of != Some(archive) || found.last != original.last) => {
-                unfit(format!("is not empty: it holds {} messages, and nothing is ever overwritten", found.messages))
-            }
-            _ if found.messages == 0 && found.first != original.first => unfit(format!(
+        let is_ours = said(ARCHIVE) == Some(archive)
+            && (said(IMPORTING).is_some() || found.last == original.last)
+            && found.last <= original.last;
+        match found.messages {
+            0 if found.first != original.first => unfit(format!(
                 "is empty but would begin at {}, and the archive begins at {}: remove the empty stream, or begin with an \
                  empty server",
                 found.first, original.first
             )),
-            _ => {
-                log.update_metadata(stream, &info, |all| {
-                    for (name, value) in metadata.as_object().into_iter().flatten() {
-                        all[name.as_str()] = value.clone();
-                    }
-                })
-                .await?;
-                Ok(Self::new(log, stream, found.last))
+            0 => Ok(plan(Some(info), found.last)),
+            _ if is_ours && found.first == original.first => Ok(plan(Some(info), found.last)),
+            messages if said(IMPORTING).is_some() => {
+                unfit(format!("holds {messages} messages of another archive, whose import was not finished"))
+            }
+            messages => {
+                unfit(format!("is not empty: it holds {messages} messages, and nothing is ever overwritten"))
             }
         }
-    }
-
-    fn new(log: &Log, stream: Stream, sent: u64) -> Self {
-        Self { log: log.clone(), stream, sent, window: VecDeque::new(), bytes: 0, patience: Patience::new(log) }
     }
 
     /// The last sequence that is there, or under way.
@@ -129,9 +136,7 @@ impl Restore {
             return Err(LedgerError::Unfit(format!("stream {stream} is gone")));
         };
         log.update_metadata(stream, &info, |all| {
-            if let Some(all) = all.as_object_mut() {
-                all.remove(IMPORTING);
-            }
+            all.remove(IMPORTING);
         })
         .await
     }
@@ -161,7 +166,8 @@ impl Restore {
                 Err(error) => error.to_string(),
             },
         };
-        let what = format!("message {} of {} cannot be written: {trouble}", first.message.sequence, self.stream);
+        let what =
+            format!("message {} of {} cannot be written: {trouble}", first.message.sequence, self.stream);
         self.patience.after(LedgerError::Unavailable(what)).await?;
         match self.drop_landed().await {
             Ok(()) => {}
@@ -180,7 +186,7 @@ impl Restore {
         let extent = self.log.extent(self.stream).await?;
         let last = extent.map_or(0, |extent| extent.last);
         while let Some(first) = self.window.front().filter(|first| first.message.sequence <= last) {
-            self.check_landed(&first.message).await?;
+            self.check_there(&first.message).await?;
             self.drop_first();
         }
         if last > self.sent {
@@ -189,7 +195,8 @@ impl Restore {
         Ok(())
     }
 
-    async fn check_landed(&self, message: &RawMessage) -> Result<(), LedgerError> {
+    /// Is this message there, as it should be?
+    pub(crate) async fn check_there(&self, message: &RawMessage) -> Result<(), LedgerError> {
         let which = json!({ "seq": message.sequence });
         let found = self.log.message(self.stream.name(), &which).await?;
         let same = found.is_some_and(|found| found.subject == message.subject && found.data == message.data);
@@ -211,19 +218,52 @@ impl Restore {
     }
 }
 
+impl Plan {
+    /// Makes the stream, or marks the one that is there, so that no gateway takes it for a whole log.
+    pub(crate) async fn begin(self) -> Result<Restore, LedgerError> {
+        let Self { log, stream, info, original, archive, last } = self;
+        let marks = json!({ (CREATED): original.created, (ARCHIVE): archive, (IMPORTING): archive });
+        match info {
+            Some(info) => {
+                log.update_metadata(stream, &info, |all| {
+                    all.extend(
+                        marks
+                            .as_object()
+                            .into_iter()
+                            .flatten()
+                            .map(|(name, mark)| (name.clone(), mark.clone())),
+                    );
+                })
+                .await?;
+            }
+            None => {
+                let mut wanted = log.wanted(stream);
+                wanted["metadata"] = marks;
+                if original.first > 1 {
+                    wanted["first_seq"] = json!(original.first);
+                }
+                log.api(&format!("STREAM.CREATE.{stream}"), &wanted).await?;
+            }
+        }
+        let patience = Patience::new(&log);
+        Ok(Restore { log, stream, sent: last, window: VecDeque::new(), bytes: 0, patience })
+    }
+}
+
 impl Log {
     /// Changes what a stream says about itself, and nothing else of it.
     async fn update_metadata(
         &self,
         stream: Stream,
         info: &Value,
-        change: impl FnOnce(&mut Value),
+        change: impl FnOnce(&mut Map<String, Value>),
     ) -> Result<(), LedgerError> {
         let mut config = info["config"].clone();
-        if !config["metadata"].is_object() {
-            config["metadata"] = json!({});
-        }
-        change(&mut config["metadata"]);
+        let mut metadata = config["metadata"].as_object().cloned().unwrap_or_default();
+        // What the server notes there by itself is its own.
+        metadata.retain(|name, _| !name.starts_with("_nats."));
+        change(&mut metadata);
+        config["metadata"] = Value::Object(metadata);
         self.api(&format!("STREAM.UPDATE.{stream}"), &config).await.map(|_| ())
     }
 }

@@ -74,7 +74,8 @@ impl Verifier {
         self.check_sequence(place);
         self.first.get_or_insert(message.sequence);
         self.last = Some((message.sequence, message.stored_at));
-        let Some(subject) = Subject::parse(&message.subject).filter(|it| it.to_string() == message.subject) else {
+        let Some(subject) = Subject::parse(&message.subject).filter(|it| it.to_string() == message.subject)
+        else {
             let sentence = "no event belongs on this subject".into();
             self.findings.add(place.finding(Code::ForeignSubject, sentence));
             return;
@@ -119,9 +120,15 @@ impl Verifier {
     pub fn finish(mut self) -> Report {
         for (unit, total) in &self.totals {
             if total.debit != total.credit {
-                let sentence = format!("{unit}: all debits come to {}, all credits to {}", total.debit, total.credit);
+                let sentence =
+                    format!("{unit}: all debits come to {}, all credits to {}", total.debit, total.credit);
                 let subject = "LEDGER".to_owned();
-                self.findings.add(Finding { code: Code::PostingsUnbalanced, sequence: None, subject, sentence });
+                self.findings.add(Finding {
+                    code: Code::PostingsUnbalanced,
+                    sequence: None,
+                    subject,
+                    sentence,
+                });
             }
         }
         let mut counts = Counts {
@@ -149,7 +156,8 @@ impl Verifier {
             wallets.credits_in += i128::from(account.credits_in.nano());
             wallets.credits_out += i128::from(account.credits_out.nano());
             wallets.spent_of_closed_leases += i128::from(account.spent_of_closed.nano());
-            wallets.leased += account.leases.values().map(|open| i128::from(open.credits.nano())).sum::<i128>();
+            wallets.leased +=
+                account.leases.values().map(|open| i128::from(open.credits.nano())).sum::<i128>();
         }
         wallets.available =
             wallets.credits_in - wallets.credits_out - wallets.spent_of_closed_leases - wallets.leased;
@@ -337,8 +345,9 @@ fn notes(
         note(NoteCode::RecordsLate, sentence);
     }
     if not_compared > 0 {
-        let sentence =
-            format!("{not_compared} repeated usage records came too late to be compared with their first report");
+        let sentence = format!(
+            "{not_compared} repeated usage records came too late to be compared with their first report"
+        );
         note(NoteCode::RepeatsNotCompared, sentence);
     }
     if counts.suspended_payments > 0 {

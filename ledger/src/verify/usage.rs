@@ -16,7 +16,7 @@ const RECENT_OF_CLOSED: usize = 16;
 /// Closed leases that are kept, though all is well with them: for records that come again or too late.
 pub(super) const CLOSED_REMEMBERED: usize = 100_000;
 /// Records behind a gap that are kept until the gap fills. Beyond that the gap is taken for a loss.
-const BEHIND_A_GAP: usize = 10_000;
+const BEHIND_A_GAP: usize = 2000;
 
 /// What a record is, after all that came before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,9 @@ impl Leases {
     }
 
     pub(super) fn closed(&mut self, it: &LeaseClosed, place: Place<'_>, findings: &mut Findings) {
-        let Some(lease) = self.known.get_mut(&it.lease).filter(|lease| lease.closed.is_none()) else { return };
+        let Some(lease) = self.known.get_mut(&it.lease).filter(|lease| lease.closed.is_none()) else {
+            return;
+        };
         self.closed += 1;
         let mut late = BTreeSet::new();
         // A record that lands between a sweeper's look and its close is late by its number. A holder knows its own count.
@@ -174,7 +176,8 @@ impl Leases {
         findings: &mut Findings,
     ) -> Standing {
         let name = format_args!("record {} of lease {}", record.n, record.lease).to_string();
-        let mut found = |code, sentence: String| findings.add(place.finding(code, format!("{name}: {sentence}")));
+        let mut found =
+            |code, sentence: String| findings.add(place.finding(code, format!("{name}: {sentence}")));
         let Some(lease) = self.known.get_mut(&record.lease) else {
             if remembers() {
                 self.not_compared += 1;
@@ -283,10 +286,11 @@ impl Leases {
                     }
                 }
                 Some(closed) if lease.watermark < closed.count => {
-                    let sentence =
-                        format!("lease {id} was closed with {} records, and {} not on the log", closed.count, {
-                            lease.gaps(closed.count)
-                        });
+                    let sentence = format!(
+                        "lease {id} was closed with {} records, and {} not on the log",
+                        closed.count,
+                        { lease.gaps(closed.count) }
+                    );
                     missing.insert((closed.sequence, id), (subject_of(lease.account), sentence));
                 }
                 Some(_) => {}
