@@ -180,6 +180,14 @@ impl Verifier {
         }
     }
 
+    /// The log says that it goes on to `last`, and holds nothing behind `position`.
+    pub fn lost_tail(&mut self, position: u64, last: u64) {
+        let sentence =
+            format!("the stream's last sequence is {last}, and nothing is there behind {position}");
+        let place = Place { sequence: last, subject: "LEDGER" };
+        self.findings.add(place.finding(Code::SequenceGap, sentence));
+    }
+
     /// Adds a finding that was made elsewhere: about the archive that the messages come from.
     pub(crate) fn add(&mut self, finding: Finding) {
         self.findings.add(finding);

@@ -314,6 +314,16 @@ fn a_missing_message_is_named_and_so_is_what_it_breaks() {
 }
 
 #[test]
+fn a_last_message_that_is_missing_is_named_by_who_knows_of_it() {
+    let story = everything().is_clean();
+    let mut verifier = Verifier::new();
+    story.messages.iter().for_each(|message| verifier.take(message));
+    verifier.lost_tail(15, 17);
+    let findings = verifier.finish().findings;
+    assert_eq!((findings[0].code, findings[0].sequence), (Code::SequenceGap, Some(17)));
+}
+
+#[test]
 fn a_message_out_of_order_is_named() {
     let mut story = Story::default().grant("a", "1").suspended().is_clean();
     story.messages.swap(0, 1);
