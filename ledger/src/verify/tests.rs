@@ -205,7 +205,7 @@ impl Story {
     }
 
     #[track_caller]
-    fn is_clean(self) -> Self {
+    fn clean(self) -> Self {
         let report = self.report();
         assert!(report.clean && report.findings.is_empty(), "{:?}", report.findings);
         self
@@ -264,7 +264,7 @@ pub(crate) fn everything() -> Story {
 
 #[test]
 fn a_good_log_adds_up() {
-    let report = everything().is_clean().report();
+    let report = everything().clean().report();
     assert_eq!((report.first_sequence, report.last_sequence), (Some(1), Some(15)));
     let counts = Counts {
         messages: 15,
@@ -295,12 +295,12 @@ fn a_good_log_adds_up() {
     let notes: Vec<_> = report.notes.iter().map(|note| note.code).collect();
     assert_eq!(notes, [NoteCode::LeasesOpen, NoteCode::PaymentsSuspended]);
     assert!(report.notes[0].sentence.contains("for 2 s by the log's clock"), "{:?}", report.notes);
-    assert!(Story::default().is_clean().report().last_sequence.is_none());
+    assert!(Story::default().clean().report().last_sequence.is_none());
 }
 
 #[test]
 fn a_missing_message_is_named_and_so_is_what_it_breaks() {
-    let good = everything().is_clean();
+    let good = everything().clean();
     good.clone().without(11).has([(Code::SequenceGap, 12)]);
     good.clone().without(10).has([(Code::SequenceGap, 11), (Code::Version, 12), (Code::Chain, 12)]);
     let findings = good.clone().without(1).report().findings;
@@ -315,7 +315,7 @@ fn a_missing_message_is_named_and_so_is_what_it_breaks() {
 
 #[test]
 fn a_last_message_that_is_missing_is_named_by_who_knows_of_it() {
-    let story = everything().is_clean();
+    let story = everything().clean();
     let mut verifier = Verifier::new();
     story.messages.iter().for_each(|message| verifier.take(message));
     verifier.lost_tail(15, 17);
@@ -325,14 +325,14 @@ fn a_last_message_that_is_missing_is_named_by_who_knows_of_it() {
 
 #[test]
 fn a_message_out_of_order_is_named() {
-    let mut story = Story::default().grant("a", "1").suspended().is_clean();
+    let mut story = Story::default().grant("a", "1").suspended().clean();
     story.messages.swap(0, 1);
     story.has([(Code::SequenceGap, 2), (Code::SequenceOrder, 1)]);
 }
 
 #[test]
 fn a_foreign_message_is_named() {
-    let mut story = everything().is_clean();
+    let mut story = everything().clean();
     let mut foreign = story.messages[14].clone();
     (foreign.sequence, foreign.subject) = (16, "ledger.account.nobody".into());
     story.messages.push(foreign.clone());
@@ -344,7 +344,7 @@ fn a_foreign_message_is_named() {
 
 #[test]
 fn bytes_that_are_no_event_of_their_subject_are_named() {
-    let good = everything().is_clean();
+    let good = everything().clean();
     good.clone().altered(15, "\"usage_reported\"", "\"usage_reported").has([(Code::Unreadable, 15)]);
     // The message after it does not hold its hash.
     let broken = good.clone().altered(8, "0.1", "free");
@@ -356,14 +356,14 @@ fn bytes_that_are_no_event_of_their_subject_are_named() {
 
 #[test]
 fn an_event_that_this_version_does_not_know_is_named() {
-    let good = everything().is_clean();
+    let good = everything().clean();
     good.clone().altered(15, "\"v\":1", "\"v\":9").has([(Code::UnknownEvent, 15)]);
     good.altered(15, "usage_reported", "usage_imagined").has([(Code::UnknownEvent, 15)]);
 }
 
 #[test]
 fn versions_and_hashes_that_do_not_follow_are_named() {
-    let good = funded().adjust("a", "1").adjust("b", "1").is_clean();
+    let good = funded().adjust("a", "1").adjust("b", "1").clean();
     good.clone().altered(2, "\"version\":2", "\"version\":3").has([
         (Code::Version, 2),
         (Code::Version, 3),
@@ -386,17 +386,17 @@ fn versions_and_hashes_that_do_not_follow_are_named() {
 
 #[test]
 fn an_event_that_stands_twice_is_named() {
-    let good = funded().adjust("a", "1").is_clean();
+    let good = funded().adjust("a", "1").clean();
     let (first, second) = (Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());
     good.altered(2, &second, &first).has([(Code::RepeatedEvent, 2)]);
 }
 
 #[test]
 fn whatever_follows_a_seal_is_named() {
-    let good = leased().used([]).sealed("node").is_clean();
+    let good = leased().used([]).sealed("node").clean();
     good.clone().used([record("lease", 1, "1", "1")]).has([(Code::AfterSeal, 5)]);
     good.clone().sealed("node").used([]).has([(Code::AfterSeal, 5), (Code::AfterSeal, 6)]);
-    good.used_at("successor", [record("lease", 1, "1", "1")]).is_clean();
+    good.used_at("successor", [record("lease", 1, "1", "1")]).clean();
 }
 
 #[test]
@@ -423,7 +423,7 @@ fn postings_that_do_not_sum_to_zero_are_named() {
 
 #[test]
 fn more_than_was_available_is_named_whatever_it_went_into() {
-    let good = funded().lent("lease", "10").is_clean();
+    let good = funded().lent("lease", "10").clean();
     funded().lent("lease", "10.000000001").has([(Code::AboveAvailable, 2), (Code::AvailableNegative, 2)]);
     good.clone()
         .lent_to("second", "other", "1")
@@ -431,7 +431,7 @@ fn more_than_was_available_is_named_whatever_it_went_into() {
     good.clone().amended("lease", "11").has([(Code::AboveAvailable, 3), (Code::AvailableNegative, 3)]);
     good.clone().adjust("a", "-1").has([(Code::AboveAvailable, 3), (Code::AvailableNegative, 3)]);
     // What comes back is available again; a debt is named where it grows.
-    good.clone().amended("lease", "9").adjust("a", "-1").is_clean();
+    good.clone().amended("lease", "9").adjust("a", "-1").clean();
     good.adjust("a", "-1")
         .grant("more", "0.5")
         .has([(Code::AboveAvailable, 3), (Code::AvailableNegative, 3)]);
@@ -439,26 +439,26 @@ fn more_than_was_available_is_named_whatever_it_went_into() {
 
 #[test]
 fn amounts_that_no_decision_may_have_are_named() {
-    funded().grant("small", "0.000000001").is_clean();
+    funded().grant("small", "0.000000001").clean();
     funded().grant("none", "0").has([(Code::AmountInvalid, 2)]);
     funded().adjust("none", "0").has([(Code::AmountInvalid, 2)]);
     funded().order("free", cny(0), "1").has([(Code::AmountInvalid, 2)]);
     funded().order("for nothing", cny(1), "0").has([(Code::AmountInvalid, 2)]);
     funded().lent("lease", "0").has([(Code::AmountInvalid, 2)]);
-    leased().amended("lease", "0").is_clean();
+    leased().amended("lease", "0").clean();
     leased().amended("lease", "-1").has([(Code::AmountInvalid, 3)]);
 }
 
 #[test]
 fn an_account_above_what_can_be_counted_is_named() {
     let most = domain::account::decide::MOST_CREDITS_IN.to_string();
-    Story::default().grant("all", &most).is_clean();
+    Story::default().grant("all", &most).clean();
     Story::default().grant("all", &most).grant("one more", "0.000000001").has([(Code::Overflow, 2)]);
 }
 
 #[test]
 fn a_decision_that_was_made_before_is_named() {
-    let good = funded().order("o", cny(5), "1").unpaid("o").adjust("a", "1").lent("lease", "1").is_clean();
+    let good = funded().order("o", cny(5), "1").unpaid("o").adjust("a", "1").lent("lease", "1").clean();
     good.clone().grant("gift", "10").has([(Code::DecisionRepeated, 6)]);
     good.clone().order("o", cny(5), "1").has([(Code::DecisionRepeated, 6)]);
     good.clone().unpaid("o").has([(Code::DecisionRepeated, 6)]);
@@ -469,17 +469,17 @@ fn a_decision_that_was_made_before_is_named() {
 
 #[test]
 fn an_idempotency_key_that_was_used_before_is_named() {
-    let good = Story::default().keyed("once").grant("a", "1").is_clean();
-    good.clone().keyed("twice").grant("b", "1").is_clean();
+    let good = Story::default().keyed("once").grant("a", "1").clean();
+    good.clone().keyed("twice").grant("b", "1").clean();
     good.clone().keyed("once").grant("b", "1").has([(Code::KeyReused, 2)]);
     good.keyed("once").order("o", cny(5), "1").has([(Code::KeyReused, 2)]);
 }
 
 #[test]
 fn orders_and_payments_that_do_not_fit_are_named() {
-    let good = funded().order("o", cny(5000), "7").is_clean();
-    good.clone().paid("o", "txn", cny(5000), "7").is_clean();
-    good.clone().unpaid("o").paid("o", "txn", cny(5000), "7").is_clean();
+    let good = funded().order("o", cny(5000), "7").clean();
+    good.clone().paid("o", "txn", cny(5000), "7").clean();
+    good.clone().unpaid("o").paid("o", "txn", cny(5000), "7").clean();
     good.clone().paid("other", "txn", cny(5000), "7").has([(Code::OrderUnknown, 3)]);
     good.clone().unpaid("other").has([(Code::OrderUnknown, 3)]);
     good.clone().order("o", cny(1), "7").has([(Code::OrderRepeated, 3)]);
@@ -503,38 +503,38 @@ fn orders_and_payments_that_do_not_fit_are_named() {
 
 #[test]
 fn leases_that_are_not_open_or_open_already_are_named() {
-    let good = leased().amended("lease", "3").is_clean();
-    let closed = good.clone().closed("lease", "0", 0).is_clean();
+    let good = leased().amended("lease", "3").clean();
+    let closed = good.clone().closed("lease", "0", 0).clean();
     good.clone().amended("other", "1").has([(Code::LeaseUnknown, 4)]);
     good.clone().closed("other", "0", 0).has([(Code::LeaseUnknown, 4)]);
     good.clone().lent("second", "1").has([(Code::LeaseOpen, 4)]);
-    good.clone().lent_to("second", "other", "1").is_clean();
+    good.clone().lent_to("second", "other", "1").clean();
     closed.clone().amended("lease", "1").has([(Code::LeaseClosed, 5)]);
     closed.clone().lent("lease", "1").has([(Code::LeaseClosed, 5)]);
-    closed.lent("second", "1").is_clean();
-    good.clone().used([record("lease", 1, "1", "1")]).is_clean();
+    closed.lent("second", "1").clean();
+    good.clone().used([record("lease", 1, "1", "1")]).clean();
     good.used([record("other", 1, "1", "1")]).has([(Code::LeaseUnknown, 4)]);
 }
 
 #[test]
 fn more_spent_than_a_lease_held_is_named() {
-    let good = leased().used([record("lease", 1, "2", "2")]).is_clean();
-    good.clone().closed("lease", "2", 1).is_clean();
+    let good = leased().used([record("lease", 1, "2", "2")]).clean();
+    good.clone().closed("lease", "2", 1).clean();
     leased().used([record("lease", 1, "2.1", "2.1")]).has([(Code::SpentAboveLease, 3)]);
-    leased().amended("lease", "3").used([record("lease", 1, "2.1", "2.1")]).is_clean();
+    leased().amended("lease", "3").used([record("lease", 1, "2.1", "2.1")]).clean();
     good.closed("lease", "2.1", 1).has([(Code::SpentAboveLease, 4), (Code::CloseSpent, 4)]);
 }
 
 #[test]
 fn a_lease_closed_with_other_sums_than_its_records_is_named() {
     let good = leased().used([record("lease", 1, "0.5", "0.5"), record("lease", 2, "0.5", "1")]);
-    good.clone().closed("lease", "1", 2).is_clean();
+    good.clone().closed("lease", "1", 2).clean();
     good.clone().closed("lease", "0.9", 2).has([(Code::CloseSpent, 4)]);
     good.clone().closed("lease", "0.5", 1).has([(Code::CloseCount, 4)]);
     good.clone().closed("lease", "1", 1).has([(Code::CloseCount, 4), (Code::CloseSpent, 4)]);
     leased().closed("lease", "0.5", 0).has([(Code::CloseSpent, 3)]);
     // A sweeper may have looked before the last record came.
-    let swept = good.closed_by("lease", "0.5", 1, Closer::Sweeper).is_clean().report();
+    let swept = good.closed_by("lease", "0.5", 1, Closer::Sweeper).clean().report();
     assert_eq!(swept.counts.late_records, 1);
     assert!(swept.notes[0].sentence.contains("the operator bears 0.5 credits"), "{:?}", swept.notes);
 }
@@ -543,7 +543,7 @@ fn a_lease_closed_with_other_sums_than_its_records_is_named() {
 fn records_of_a_closed_lease_that_are_missing_are_named() {
     let records: Vec<_> = (1..=4).map(|n| record("lease", n, "0.1", &format!("0.{n}"))).collect();
     let all = leased().used(records.clone());
-    all.closed("lease", "0.4", 4).is_clean();
+    all.closed("lease", "0.4", 4).clean();
     for (without, words) in [
         (vec![2], "4 records, and record 2 is not on the log"),
         (vec![4], "4 records, and record 4 is not on the log"),
@@ -556,10 +556,10 @@ fn records_of_a_closed_lease_that_are_missing_are_named() {
         assert!(sentence.ends_with(words), "{sentence}");
         // They may come later, from a node that started again.
         let late = records.iter().filter(|it| without.contains(&it.n)).cloned();
-        let healed = closed.used_at("successor", late).is_clean().report();
+        let healed = closed.used_at("successor", late).clean().report();
         assert_eq!((healed.counts.usage_records, healed.counts.late_records), (4, 0));
         // As long as the lease is open they are only awaited.
-        let notes: Vec<_> = some.is_clean().report().notes.iter().map(|note| note.code).collect();
+        let notes: Vec<_> = some.clean().report().notes.iter().map(|note| note.code).collect();
         let gap = without != [4];
         assert_eq!(notes.contains(&NoteCode::RecordsPending), gap, "{notes:?}");
     }
@@ -578,7 +578,7 @@ fn a_gap_that_nothing_fills_is_named_after_many_records() {
             record("lease", n, "0.000000001", &spent)
         })
     };
-    leased().used(many(1)).closed("lease", "0.00000201", 2_010).is_clean();
+    leased().used(many(1)).closed("lease", "0.00000201", 2_010).clean();
     let lost = leased().used(many(1).filter(|it| it.n != 3)).closed("lease", "0.00000201", 2_010);
     lost.has([(Code::RecordsMissing, 3)]);
 }
@@ -587,17 +587,17 @@ fn a_gap_that_nothing_fills_is_named_after_many_records() {
 fn a_record_reported_again_counts_once_and_must_be_the_same() {
     let (first, second) = (record("lease", 1, "0.5", "0.5"), record("lease", 2, "0.5", "1"));
     let good = leased().used([first.clone(), second.clone()]);
-    let again = good.clone().sealed("node").used_at("successor", [second.clone()]).is_clean();
+    let again = good.clone().sealed("node").used_at("successor", [second.clone()]).clean();
     let counts = again.report().counts;
     assert_eq!((counts.usage_records, counts.repeated_records), (2, 1));
     assert_eq!(again.report().totals["credits"].debit_text(), "11");
-    again.closed("lease", "1", 2).used_at("successor", [first.clone(), second.clone()]).is_clean();
+    again.closed("lease", "1", 2).used_at("successor", [first.clone(), second.clone()]).clean();
     let mut other = first;
     other.usage.duration_ms += 1;
     good.clone().used([other.clone()]).has([(Code::RecordDiffers, 4)]);
     good.closed("lease", "1", 2).used_at("successor", [other.clone()]).has([(Code::RecordDiffers, 5)]);
     // Behind a gap too.
-    let behind = leased().used([second.clone(), second.clone()]).is_clean();
+    let behind = leased().used([second.clone(), second.clone()]).clean();
     let mut other = second;
     other.usage.status = 201;
     behind.used([other]).has([(Code::RecordDiffers, 4)]);
@@ -607,8 +607,8 @@ fn a_record_reported_again_counts_once_and_must_be_the_same() {
 fn a_record_beyond_its_closed_leases_count_is_the_operators_loss() {
     let closed = leased().used([record("lease", 1, "0.5", "0.5")]).sealed("node");
     let closed = closed.closed_by("lease", "0.5", 1, Closer::Sweeper);
-    let late = closed.used_at("successor", [record("lease", 2, "0.25", "0.75")]).is_clean();
-    let report = late.clone().used_at("successor", [record("lease", 2, "0.25", "0.75")]).is_clean().report();
+    let late = closed.used_at("successor", [record("lease", 2, "0.25", "0.75")]).clean();
+    let report = late.clone().used_at("successor", [record("lease", 2, "0.25", "0.75")]).clean().report();
     assert_eq!((report.counts.late_records, report.counts.repeated_records), (1, 1));
     let note = report.notes.iter().find(|note| note.code == NoteCode::RecordsLate).unwrap();
     assert_eq!(
@@ -626,8 +626,8 @@ fn repeats_of_records_long_past_are_counted_but_not_compared() {
         })
         .collect();
     let story = leased().used(many.clone());
-    assert!(story.clone().is_clean().report().notes.iter().all(|it| it.code == NoteCode::LeasesOpen));
-    let notes = story.used_at("successor", many).is_clean().report().notes;
+    assert!(story.clone().clean().report().notes.iter().all(|it| it.code == NoteCode::LeasesOpen));
+    let notes = story.used_at("successor", many).clean().report().notes;
     assert!(notes[1].sentence.starts_with("76 repeated usage records"), "{notes:?}");
     // Of a lease that was closed very long ago only its account knows.
     let mut verifier = Verifier::new();
@@ -643,7 +643,7 @@ fn repeats_of_records_long_past_are_counted_but_not_compared() {
 #[test]
 fn a_record_that_does_not_add_up_is_named() {
     let good = record("lease", 1, "0.5", "0.5");
-    leased().used([good.clone()]).is_clean();
+    leased().used([good.clone()]).clean();
     leased().used([UsageRecord { n: 0, ..good.clone() }]).has([(Code::RecordNumber, 3)]);
     leased().used([UsageRecord { account: account("bob"), ..good.clone() }]).has([(Code::RecordAccount, 3)]);
     leased().used([UsageRecord { spent: credits("0.6"), ..good.clone() }]).has([(Code::RecordSum, 3)]);
@@ -653,7 +653,7 @@ fn a_record_that_does_not_add_up_is_named() {
         spent: credits(spent),
         ..good.clone()
     };
-    leased().used([uncovered("0.2", "0.3")]).is_clean();
+    leased().used([uncovered("0.2", "0.3")]).clean();
     leased().used([uncovered("0.2", "0.5")]).has([(Code::RecordSum, 3)]);
     leased().used([uncovered("0.6", "-0.1")]).has([(Code::RecordUncovered, 3)]);
     leased().used([uncovered("-0.1", "0.6")]).has([(Code::RecordUncovered, 3)]);
@@ -676,7 +676,7 @@ fn a_charge_that_does_not_follow_from_its_prices_is_named() {
     for (outcome, may_cost, may_be_free) in outcomes {
         for (charge, is_good) in [("0.5", may_cost), ("0", may_be_free), ("0.4", false), ("0.6", false)] {
             match is_good {
-                true => drop(with(outcome, charge).is_clean()),
+                true => drop(with(outcome, charge).clean()),
                 false => with(outcome, charge).has([(Code::RecordCharge, 3)]),
             }
         }
@@ -687,7 +687,7 @@ fn a_charge_that_does_not_follow_from_its_prices_is_named() {
     let mut cost = record("lease", 1, "0.5", "0.5");
     cost.usage.cost_prices = Some(cost.usage.unit_prices.clone());
     cost.usage.cost = credits("0.5");
-    leased().used([cost.clone()]).is_clean();
+    leased().used([cost.clone()]).clean();
     cost.usage.cost = credits("0.4");
     leased().used([cost]).has([(Code::RecordCharge, 3)]);
 }
@@ -695,7 +695,7 @@ fn a_charge_that_does_not_follow_from_its_prices_is_named() {
 #[test]
 fn any_byte_that_changes_is_found_but_in_the_last_message_of_a_subject() {
     // What nothing follows is held by no chain; archives have checksums for that.
-    let story = leased().used([record("lease", 1, "1", "1")]).adjust("a", "1").used([]).is_clean();
+    let story = leased().used([record("lease", 1, "1", "1")]).adjust("a", "1").used([]).clean();
     for at in 0..story.messages.len() {
         let subject = story.messages[at].subject.clone();
         if !story.messages[at + 1..].iter().any(|later| later.subject == subject) {
@@ -719,7 +719,7 @@ fn any_byte_that_changes_is_found_but_in_the_last_message_of_a_subject() {
 
 #[test]
 fn a_report_lists_so_many_findings_and_counts_the_rest() {
-    let mut story = Story::default().grant("a", "1").is_clean();
+    let mut story = Story::default().grant("a", "1").clean();
     for _ in 0..FINDINGS_LISTED + 5 {
         let mut foreign = story.messages[0].clone();
         (foreign.sequence, foreign.subject) = (count(story.messages.len()) + 1, "ledger.x".into());
