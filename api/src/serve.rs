@@ -331,8 +331,7 @@ impl Running {
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
         let db = foundation.db.clone();
-        let time_zone = chrono::FixedOffset::east_opt(config.time_zone_offset_minutes * 60)
-            .context("the time zone is out of range")?;
+        let time_zone = time_zone(config)?;
         let projector =
             Projector::start(db.clone(), log.clone(), ProjectorOptions { time_zone, ..Default::default() });
         let ledger = Ledger::new(log.clone(), Arc::new(db.clone()));
@@ -403,6 +402,11 @@ impl Running {
         }
         self.projector.stop().await;
     }
+}
+
+/// The operator's time zone: what a billing day is.
+pub fn time_zone(config: &Config) -> anyhow::Result<chrono::FixedOffset> {
+    chrono::FixedOffset::east_opt(config.time_zone_offset_minutes * 60).context("the time zone is out of range")
 }
 
 fn meter_options(config: &Config) -> MeterOptions {

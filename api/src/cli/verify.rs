@@ -4,10 +4,12 @@
 
 use super::print;
 use crate::config::Config;
+use crate::projections_cli::comparison_text;
 use crate::serve;
-use anyhow::bail;
+use anyhow::Context;
 use ledger::verify::{FINDINGS_LISTED, Report};
 use ledger::{Log, Stream, Verifier, archive};
+use projections::{ProjectionError, TableReport, VerifyOptions};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -27,10 +29,7 @@ pub(super) struct VerifyArgs {
     /// Verify this archive instead of the log, its own checksums first.
     #[arg(long, value_name = "FILE")]
     archive: Option<PathBuf>,
-    /// Compare the SQL tables with the log too, or fail.
-    #[arg(long, conflicts_with_all = ["no_tables", "archive"])]
-    tables: bool,
-    /// Do not compare the SQL tables.
+    /// Judge the log alone, and not whether the SQL tables say what it says.
     #[arg(long)]
     no_tables: bool,
 }
@@ -39,6 +38,21 @@ pub(super) struct VerifyArgs {
 enum Tables {
     /// There was none, and why.
     NotCompared(&'static str),
+    /// They cannot be what the log says, and why.
+    Unlike(String),
+    /// Row by row.
+    Compared(TableReport),
+}
+
+impl Tables {
+    /// Nothing speaks against them.
+    fn are_clean(&self) -> bool {
+        match self {
+            Self::NotCompared(_) => true,
+            Self::Unlike(_) => false,
+            Self::Compared(report) => report.is_equal(),
+        }
+    }
 }
 
 pub(super) async fn verify(config: &Config, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
@@ -59,7 +73,7 @@ pub(super) async fn verify(config: &Config, args: &VerifyArgs) -> anyhow::Result
         true => print(&as_json(&report, from, &tables)?)?,
         false => print(&as_text(&report, &from, &tables)?)?,
     }
-    Ok(if report.clean { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+    Ok(if report.clean && tables.are_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
 /// Judges LEDGER up to its last message now; a running gateway goes on meanwhile.
@@ -78,21 +92,21 @@ async fn of_log(config: &Config, log: &Log, args: &VerifyArgs) -> anyhow::Result
     }
     let tables = match args.no_tables {
         true => Tables::NotCompared("--no-tables"),
-        false => compare_tables(config, log, end).await?,
+        false => compare_tables(config, log).await?,
     };
-    if args.tables && matches!(tables, Tables::NotCompared(_)) {
-        bail!("this version cannot compare the SQL tables with the log");
-    }
     Ok((verifier.finish(), tables))
 }
 
-/// Compares the SQL tables with the log up to `end`.
-///
-/// The one place to call the projections' own comparison from, once they have one; its findings then count for the exit
-/// status as the log's do.
-#[expect(clippy::unused_async, reason = "a comparison reads the database and the log")]
-async fn compare_tables(_config: &Config, _log: &Log, _end: u64) -> anyhow::Result<Tables> {
-    Ok(Tables::NotCompared("this version does not compare them"))
+/// Compares the SQL tables with the log, at the position that they are at.
+async fn compare_tables(config: &Config, log: &Log) -> anyhow::Result<Tables> {
+    let db = serve::open_database(config).await?;
+    let options = VerifyOptions { time_zone: serve::time_zone(config)?, most_differences: FINDINGS_LISTED };
+    match projections::verify_tables(&db, log, &options).await {
+        Ok(report) => Ok(Tables::Compared(report)),
+        // The tables are of another log, or the log holds what cannot be projected: that is an answer.
+        Err(ProjectionError::Halt(halt)) => Ok(Tables::Unlike(halt.to_string())),
+        Err(error) => Err(error).context("the SQL tables could not be compared"),
+    }
 }
 
 fn of_archive(path: &Path) -> anyhow::Result<(Report, Value)> {
@@ -108,11 +122,16 @@ fn as_json(report: &Report, from: Value, tables: &Tables) -> anyhow::Result<Stri
     json["of"] = from;
     json["tables"] = match tables {
         Tables::NotCompared(why) => json!({ "compared": false, "why": why }),
+        Tables::Unlike(why) => json!({ "compared": true, "equal": false, "why": why }),
+        Tables::Compared(report) => {
+            json!({ "compared": true, "equal": report.is_equal(), "report": serde_json::to_value(report)? })
+        }
     };
+    json["clean"] = (report.clean && tables.are_clean()).into();
     Ok(serde_json::to_string_pretty(&json)?)
 }
 
-fn as_text(report: &Report, from: &Value, tables: &Tables) -> Result<String, std::fmt::Error> {
+fn as_text(report: &Report, from: &Value, tables: &Tables) -> anyhow::Result<String> {
     let (mut text, counts, wallets) = (String::new(), &report.counts, &report.wallets);
     if let Some(archive) = from["archive"].as_str() {
         writeln!(text, "archive {archive}: {}", from["holds"].as_str().unwrap_or_default())?;
@@ -155,6 +174,10 @@ fn as_text(report: &Report, from: &Value, tables: &Tables) -> Result<String, std
     }
     match tables {
         Tables::NotCompared(why) => writeln!(text, "SQL tables: not compared ({why})")?,
+        Tables::Unlike(why) => writeln!(text, "FINDING SQL tables: {why}")?,
+        Tables::Compared(compared) => {
+            text.push_str(&comparison_text(compared)?);
+        }
     }
     for note in &report.notes {
         writeln!(text, "note {}: {}", note.code, note.sentence)?;
@@ -164,7 +187,8 @@ fn as_text(report: &Report, from: &Value, tables: &Tables) -> Result<String, std
         writeln!(text, "FINDING {} at {}{place}: {}", finding.code, finding.subject, finding.sentence)?;
     }
     match report.findings_total {
-        0 => write!(text, "clean")?,
+        0 if tables.are_clean() => write!(text, "clean")?,
+        0 => write!(text, "the log is clean, the SQL tables are not")?,
         1 => write!(text, "1 finding")?,
         total if report.findings.len() == FINDINGS_LISTED => {
             write!(text, "{total} findings, the first {FINDINGS_LISTED} listed")?;
