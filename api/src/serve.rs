@@ -406,7 +406,8 @@ impl Running {
 
 /// The operator's time zone: what a billing day is.
 pub fn time_zone(config: &Config) -> anyhow::Result<chrono::FixedOffset> {
-    chrono::FixedOffset::east_opt(config.time_zone_offset_minutes * 60).context("the time zone is out of range")
+    chrono::FixedOffset::east_opt(config.time_zone_offset_minutes * 60)
+        .context("the time zone is out of range")
 }
 
 fn meter_options(config: &Config) -> MeterOptions {

@@ -259,7 +259,8 @@ impl Meter {
         let shared = &self.shared;
         let outbox = shared.outbox.status();
         let full = outbox.bytes >= outbox.max_bytes;
-        let full = full.then(|| format!("the outbox is full: {} of {} bytes", outbox.bytes, outbox.max_bytes));
+        let full =
+            full.then(|| format!("the outbox is full: {} of {} bytes", outbox.bytes, outbox.max_bytes));
         shared.check_open().err().map(|error| error.to_string()).or(outbox.broken).or(full)
     }
 

@@ -1,9 +1,9 @@
 //! Logs made by hand: each kind of fault beside the same log without it.
 
 use super::*;
-use domain::UsageRecord;
 use crate::testing::{credits, label, tester, usage};
 use bytes::Bytes;
+use domain::UsageRecord;
 use domain::account::event::*;
 use domain::event::{NodeSealed, PaymentSuspended, SealCause};
 use domain::{

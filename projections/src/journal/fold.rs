@@ -103,6 +103,23 @@ impl JournalRows {
         Ok(())
     }
 
+    /// Moves the days to those of earlier batches; the entries stay.
+    pub(crate) fn move_sums(&mut self, earlier: &mut Self) -> Result<(), Halt> {
+        for (name, books) in std::mem::take(&mut self.days) {
+            let day = earlier.days.entry(name.clone()).or_default();
+            for (book, it) in books {
+                let merged = day.entry(book).or_default().merge(it);
+                merged.ok_or_else(|| Halt::Unreadable(format!("the books of {name}: a sum does not fit")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many days and books it is.
+    pub(crate) fn sums(&self) -> usize {
+        self.days.values().map(BTreeMap::len).sum()
+    }
+
     /// The lines in multi-row inserts, the days in one upsert.
     pub(crate) async fn write(&self, tx: &mut Tx) -> Result<(), ProjectionError> {
         tx.insert("journal_entries", &COLUMNS, &self.entries, "").await?;
@@ -125,6 +142,16 @@ impl JournalRows {
 
 impl Day {
     /// `None`: a sum does not fit.
+    fn merge(&mut self, later: Self) -> Option<()> {
+        self.entries = self.entries.checked_add(later.entries)?;
+        for (side, more) in [(&mut self.debit, later.debit), (&mut self.credit, later.credit)] {
+            side.billions = side.billions.checked_add(more.billions)?;
+            side.units = side.units.checked_add(more.units)?;
+        }
+        Some(())
+    }
+
+    /// `None`: a sum does not fit.
     fn add(&mut self, amount: i64) -> Option<()> {
         self.entries = self.entries.checked_add(1)?;
         let side = if amount < 0 { &mut self.credit } else { &mut self.debit };
@@ -138,7 +165,7 @@ impl Day {
 #[cfg(test)]
 impl JournalRows {
     /// Of each unit: how many lines, and debits less credits.
-    pub(super) fn sums(&self) -> BTreeMap<Unit, (i64, i128)> {
+    pub(super) fn by_unit(&self) -> BTreeMap<Unit, (i64, i128)> {
         let mut sums = BTreeMap::new();
         for ((unit, _), day) in self.days.values().flatten() {
             let whole = |it: TwoPart| i128::from(it.billions) * i128::from(BILLION) + i128::from(it.units);

@@ -350,12 +350,16 @@ fn whatever_the_events_and_however_they_are_cut_every_batch_sums_to_zero() {
         assert!(cut.len() > 10);
         let mut sums = BTreeMap::new();
         for batch in &cut {
-            assert!(batch.sums().values().all(|(_, over)| *over == 0), "seed {seed}: {:?}", batch.sums());
-            for (unit, (entries, _)) in batch.sums() {
+            assert!(
+                batch.by_unit().values().all(|(_, over)| *over == 0),
+                "seed {seed}: {:?}",
+                batch.by_unit()
+            );
+            for (unit, (entries, _)) in batch.by_unit() {
                 *sums.entry(unit).or_insert(0) += entries;
             }
         }
-        let whole: BTreeMap<_, _> = whole[0].sums().into_iter().map(|(unit, it)| (unit, it.0)).collect();
+        let whole: BTreeMap<_, _> = whole[0].by_unit().into_iter().map(|(unit, it)| (unit, it.0)).collect();
         assert_eq!(sums, whole, "seed {seed}");
         assert!(sums[&Unit::Credits] > 100);
     }
