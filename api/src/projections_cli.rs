@@ -107,8 +107,13 @@ fn report_text(report: &RebuildReport) -> anyhow::Result<String> {
     let mut text = String::new();
     writeln!(
         text,
-        "made from {} messages with {} usage records: filled in {} ms, indexed in {} ms, compared in {} ms",
-        report.position, report.records, report.filled_ms, report.indexed_ms, report.compared_ms
+        "made from {} messages with {} usage records: filled in {} ms, compared in {} ms, indexed in {} ms, swapped in {} ms",
+        report.position,
+        report.records,
+        report.filled_ms,
+        report.compared_ms,
+        report.indexed_ms,
+        report.swapped_ms
     )?;
     match (&report.comparison, &report.not_compared) {
         (Some(comparison), _) => text.push_str(&comparison_text(comparison)?),

@@ -10,7 +10,8 @@ mod log;
 mod running;
 
 pub use foundation::{Foundation, one_time_password, open_database};
-pub use log::{LogAccess, log_of};
+pub use log::{LogAccess, log_for_import, log_of};
+pub use running::time_zone;
 
 use crate::config::Config;
 use anyhow::{Context, bail};
@@ -25,8 +26,7 @@ use tokio_util::sync::CancellationToken;
 /// Runs the gateway until it is told to stop.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     start_logging(&config)?;
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
+    make_data_folder(&config)?;
     let _lock = lock(&config.data_dir)?;
     // Before anything else is started: a port in use is the most common reason to fail.
     let listener = tokio::net::TcpListener::bind(config.listen)
@@ -40,7 +40,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         Some(foundation) if config.roles.api => foundation.first_admin(&config).await?,
         Some(_) | None => None,
     };
-    let access = log::own_log(&config).await?;
+    let access = log::own_log(&config, log::Streams::Prepared).await?;
     let address = listener.local_addr()?;
     let running = Running::start(&config, &db, foundation.as_ref(), access.log(), address).await?;
     let banner = Banner { config: &config, access: &access, first_admin };
@@ -74,6 +74,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         None => Ok(()),
         Some(ended) => bail!("the HTTP server ended by itself: {ended:?}"),
     }
+}
+
+fn make_data_folder(config: &Config) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))
 }
 
 /// Holds the data folder for this process. The lock ends with the process, however it ends.

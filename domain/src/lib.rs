@@ -31,7 +31,7 @@ pub use id::{
     RequestId,
 };
 pub use money::{Currency, Money};
-pub use posting::{Posting, Unit, postings};
+pub use posting::{Book, Posting, Split, Unit, postings};
 pub use price::{Prices, Tokens, UnitPrices};
 pub use text::{ChannelName, IdempotencyKey, Label, Reason};
 pub use time::Moment;

@@ -1,10 +1,13 @@
 //! Postings: what an event means for the books.
 //!
-//! Double entry: debits are positive, credits negative. Claims: the postings of any event sum to zero per unit; the
-//! books are made of events alone. Chart of accounts: `asset:clearing:<channel>`, `fx:<currency>`,
-//! `liability:credits:<account>`, `revenue:usage:<model>`, `expense:provider:<provider>`,
-//! `payable:provider:<provider>`, `expense:promotions`, `expense:goodwill`, `expense:metering_loss`,
-//! `equity:opening`, `suspense:<channel>`.
+//! Double entry: debits are positive, credits negative. Claims: lines come in pairs, a debit and its credit one after the
+//! other, so the postings of any event sum to zero per unit; the books are made of events alone. Chart of accounts:
+//! `asset:clearing:<channel>`, `fx:<currency>`, `liability:credits:<account>`, `revenue:usage:<model>`,
+//! `expense:provider:<provider>`, `payable:provider:<provider>`, `expense:promotions`, `expense:goodwill`,
+//! `expense:metering_loss`, `equity:opening`, `suspense:<channel>`.
+//!
+//! Who bears a call's charge is known to whoever reads the log in order: a record may come after its lease was closed
+//! without it, or a second time. So usage is booked by [`of_usage`] with the [`Split`] that was counted, once per record.
 
 use crate::event::{AccountEvent, Event, GrantSource, NodeEvent, SuspenseEvent};
 use crate::{AccountId, ChannelName, Credits, Currency, Label, Money, UsageRecord};
@@ -29,11 +32,41 @@ pub enum Unit {
     Money(Currency),
 }
 
+impl Unit {
+    /// A sum of amounts as a decimal string, written as [`Credits`] and [`Money::amount`] write theirs.
+    pub fn decimal(self, sum: i128) -> String {
+        let decimals = match self {
+            Self::Credits => 9,
+            Self::Money(currency) => currency.decimals() as usize,
+        };
+        let sign = if sum < 0 { "-" } else { "" };
+        let digits = format!("{:0>width$}", sum.unsigned_abs(), width = decimals + 1);
+        let (whole, rest) = digits.split_at(digits.len() - decimals);
+        let rest = match self {
+            Self::Credits => rest.trim_end_matches('0'),
+            Self::Money(_) => rest,
+        };
+        if rest.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{rest}") }
+    }
+}
+
 impl std::fmt::Display for Unit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Credits => f.write_str("credits"),
             Self::Money(currency) => currency.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for Unit {
+    type Err = crate::money::MoneyError;
+
+    /// Errors: neither `credits` nor a currency's code.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "credits" => Ok(Self::Credits),
+            code => Currency::try_new(code).map(Self::Money),
         }
     }
 }
@@ -68,27 +101,112 @@ pub enum Book {
 impl std::fmt::Display for Book {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Clearing(channel) => write!(f, "asset:clearing:{channel}"),
-            Self::Fx(currency) => write!(f, "fx:{currency}"),
-            Self::Liability(account) => write!(f, "liability:credits:{account}"),
-            Self::Revenue(model) => write!(f, "revenue:usage:{model}"),
-            Self::ProviderExpense(provider) => write!(f, "expense:provider:{provider}"),
-            Self::ProviderPayable(provider) => write!(f, "payable:provider:{provider}"),
-            Self::Promotions => f.write_str("expense:promotions"),
-            Self::Goodwill => f.write_str("expense:goodwill"),
-            Self::MeteringLoss => f.write_str("expense:metering_loss"),
-            Self::Opening => f.write_str("equity:opening"),
-            Self::Suspense(channel) => write!(f, "suspense:{channel}"),
+            Self::Clearing(channel) | Self::Suspense(channel) => write!(f, "{}:{channel}", self.chapter()),
+            Self::Fx(currency) => write!(f, "{}:{currency}", self.chapter()),
+            Self::Liability(account) => write!(f, "{}:{account}", self.chapter()),
+            Self::Revenue(name) | Self::ProviderExpense(name) | Self::ProviderPayable(name) => {
+                write!(f, "{}:{name}", self.chapter())
+            }
+            Self::Promotions | Self::Goodwill | Self::MeteringLoss | Self::Opening => {
+                f.write_str(self.chapter())
+            }
         }
     }
 }
 
+/// A text that names no account of the books.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no account of the books")]
+pub struct UnknownBook(pub String);
+
+impl std::str::FromStr for Book {
+    type Err = UnknownBook;
+
+    /// Reads back what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, UnknownBook> {
+        fn named<T: std::str::FromStr>(name: &str, book: impl FnOnce(T) -> Book) -> Option<Book> {
+            name.parse().ok().map(book)
+        }
+        let book = match text {
+            "expense:promotions" => Some(Self::Promotions),
+            "expense:goodwill" => Some(Self::Goodwill),
+            "expense:metering_loss" => Some(Self::MeteringLoss),
+            "equity:opening" => Some(Self::Opening),
+            text => {
+                let after = |chapter: &str| text.strip_prefix(chapter)?.strip_prefix(':');
+                None.or_else(|| named(after(CLEARING)?, Self::Clearing))
+                    .or_else(|| named(after(FX)?, Self::Fx))
+                    .or_else(|| named(after(Self::LIABILITY)?, Self::Liability))
+                    .or_else(|| named(after(Self::REVENUE)?, Self::Revenue))
+                    .or_else(|| named(after(PROVIDER_EXPENSE)?, Self::ProviderExpense))
+                    .or_else(|| named(after(PROVIDER_PAYABLE)?, Self::ProviderPayable))
+                    .or_else(|| named(after(SUSPENSE)?, Self::Suspense))
+            }
+        };
+        book.ok_or_else(|| UnknownBook(text.to_owned()))
+    }
+}
+
+const CLEARING: &str = "asset:clearing";
+const FX: &str = "fx";
+const PROVIDER_EXPENSE: &str = "expense:provider";
+const PROVIDER_PAYABLE: &str = "payable:provider";
+const SUSPENSE: &str = "suspense";
+
+impl Book {
+    /// The chapter of what is owed to accounts.
+    pub const LIABILITY: &'static str = "liability:credits";
+    /// The chapter of what models earn.
+    pub const REVENUE: &'static str = "revenue:usage";
+
+    /// Where the book stands in the chart of accounts: its name without the channel, currency, account, model or
+    /// provider.
+    pub fn chapter(&self) -> &'static str {
+        match self {
+            Self::Clearing(_) => CLEARING,
+            Self::Fx(_) => FX,
+            Self::Liability(_) => Self::LIABILITY,
+            Self::Revenue(_) => Self::REVENUE,
+            Self::ProviderExpense(_) => PROVIDER_EXPENSE,
+            Self::ProviderPayable(_) => PROVIDER_PAYABLE,
+            Self::Promotions => "expense:promotions",
+            Self::Goodwill => "expense:goodwill",
+            Self::MeteringLoss => "expense:metering_loss",
+            Self::Opening => "equity:opening",
+            Self::Suspense(_) => SUSPENSE,
+        }
+    }
+}
+
+/// Who bears the charge of a usage record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// What the account pays.
+    pub paid: Credits,
+    /// What the operator loses.
+    pub uncovered: Credits,
+}
+
+impl Split {
+    /// As the record says.
+    pub fn reported(record: &UsageRecord) -> Self {
+        Self { paid: record.paid(), uncovered: record.uncovered }
+    }
+
+    /// Of a record that came after its lease had been closed without it: the whole charge is the operator's loss.
+    pub fn late(record: &UsageRecord) -> Self {
+        Self { paid: Credits::ZERO, uncovered: record.usage.charge }
+    }
+}
+
 /// The journal lines of an event; none where no money moves.
+///
+/// Of usage: as its report says. Whoever keeps books uses [`of_usage`] on each record that counts.
 pub fn postings(event: &Event) -> Vec<Posting> {
     match event {
         Event::Account(account, event) => of_account(*account, event),
         Event::Node(_, NodeEvent::UsageReported(report)) => {
-            report.records.iter().flat_map(of_usage).collect()
+            report.records.iter().flat_map(|record| of_usage(record, Split::reported(record))).collect()
         }
         Event::Node(_, NodeEvent::NodeSealed(_)) => Vec::new(),
         Event::Suspense(channel, SuspenseEvent::PaymentSuspended(it)) => {
@@ -126,13 +244,13 @@ fn of_account(account: AccountId, event: &AccountEvent) -> Vec<Posting> {
     }
 }
 
-/// Usage: the owner's credits (and, for what they could not cover, the operator's loss) become revenue; the provider's
-/// cost becomes a debt to it.
-pub fn of_usage(record: &UsageRecord) -> Vec<Posting> {
+/// Usage, as it was counted: what the owner pays (and what the operator loses) becomes revenue; the provider's cost
+/// becomes a debt to it.
+pub fn of_usage(record: &UsageRecord, split: Split) -> Vec<Posting> {
     let usage = &record.usage;
     let revenue = Book::Revenue(usage.model.clone());
-    let mut lines = credits(record.paid(), Book::Liability(record.account), revenue.clone());
-    lines.extend(credits(record.uncovered, Book::MeteringLoss, revenue));
+    let mut lines = credits(split.paid, Book::Liability(record.account), revenue.clone());
+    lines.extend(credits(split.uncovered, Book::MeteringLoss, revenue));
     let provider = usage.provider.clone();
     lines.extend(credits(
         usage.cost,

@@ -170,6 +170,21 @@ impl Ledger {
         Ok(slot.insert(state).account.clone())
     }
 
+    /// The account's state as of a position, folded from the log: from its first event, unless the snapshot is older than
+    /// the position.
+    pub async fn account_at(&self, account: AccountId, position: u64) -> Result<Account, LedgerError> {
+        let snapshot = self.inner.snapshots.load(account).await.filter(|it| it.sequence <= position);
+        let mut state = match snapshot {
+            Some(snapshot) => self.trusted(account, snapshot).await?.unwrap_or_default(),
+            None => Loaded::default(),
+        };
+        let subject = Subject::Account(account);
+        for logged in self.inner.log.events_between(&subject, state.sequence, position).await? {
+            state.take(logged)?;
+        }
+        Ok(state.account)
+    }
+
     fn slot(&self, account: AccountId) -> Slot {
         let mut accounts = self.inner.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.get_or_insert(account, Slot::default).clone()

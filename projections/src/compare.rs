@@ -10,7 +10,7 @@ use crate::balances::is_older_snapshot;
 use crate::checksum::TABLES;
 use crate::database::Cell;
 use crate::engine::check;
-use crate::rebuild::{Filler, Schema};
+use crate::rebuild::{Filler, Limits, Schema, identity};
 use crate::{Checkpoint, Database, DatabaseError, ProjectionError, Row, Tx};
 use chrono::FixedOffset;
 use futures_util::StreamExt as _;
@@ -118,7 +118,8 @@ pub async fn verify_tables(
     options: &VerifyOptions,
 ) -> Result<TableReport, ProjectionError> {
     let scratch = Scratch::new().await?;
-    let mut filler = Filler::new(scratch.db.clone(), None, false, log.clone(), options.time_zone).await?;
+    let (own, zone) = (scratch.db.clone(), options.time_zone);
+    let mut filler = Filler::new(own, None, false, log.clone(), zone, Limits::default()).await?;
     fits(&Checkpoint::read(db).await?, log).await?;
     // Most of the work before the live tables' state is held.
     filler.up_to(crate::position(db).await?).await?;
@@ -141,7 +142,7 @@ pub(crate) async fn fits(checkpoint: &Checkpoint, log: &Log) -> Result<(), Proje
         0 => None,
         sequence => log.hash_at(sequence).await?,
     };
-    Ok(check(checkpoint, &log.identity().await?, at_checkpoint)?)
+    Ok(check(checkpoint, &identity(log).await?, at_checkpoint)?)
 }
 
 /// The checkpoint of a snapshot whose tables nobody swaps while it lasts.

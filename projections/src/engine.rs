@@ -17,8 +17,8 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use apply::{Applied, apply, fold_and_write};
-pub(crate) use check::check;
+pub(crate) use apply::{Applied, Rows, apply};
+pub(crate) use check::{check, check_hash};
 
 use crate::Database;
 use chrono::FixedOffset;

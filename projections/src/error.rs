@@ -93,6 +93,12 @@ pub enum Halt {
         /// Where it happened.
         sequence: u64,
     },
+    /// A sum of the books that does not fit: no honest log comes near it.
+    #[error("a sum of the books does not fit at {sequence}")]
+    BooksOverflow {
+        /// Where it happened.
+        sequence: u64,
+    },
     /// A message that this binary does not understand, or one that is damaged.
     #[error("{0}")]
     Unreadable(String),

@@ -6,7 +6,7 @@
 use chrono::FixedOffset;
 use domain::event::UsageReported;
 use domain::{
-    AccountEvent, AccountId, Credits, Event, Moment, NodeEvent, Recorded, SuspenseEvent, UsageRecord,
+    AccountEvent, AccountId, Credits, Event, Moment, NodeEvent, Recorded, Split, SuspenseEvent, UsageRecord,
 };
 use ledger::Logged;
 
@@ -17,6 +17,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) decisions: Vec<Decision<'a>>,
     /// Usage records, each seen for the first time.
     pub(crate) usage: Vec<CountedUsage<'a>>,
+    /// Payments that were put in suspense.
+    pub(crate) suspended: Vec<&'a Recorded<Event>>,
     /// What leases took from accounts and gave back.
     pub(crate) lease_moves: Vec<LeaseMove>,
     /// The zone of billing days.
@@ -66,8 +68,9 @@ pub(crate) enum Said<'a> {
     Decided(Decision<'a>),
     /// Usage, of many accounts.
     Reported(&'a UsageReported),
-    /// Nothing that these tables show: payments in suspense are read from their own subject of the log, as is the end of a
-    /// node's run.
+    /// A payment in suspense: only the journal shows it. Whoever resolves it reads its own subject of the log.
+    Suspended(&'a Recorded<Event>),
+    /// Nothing that these tables show: the end of a node's run.
     Nothing,
 }
 
@@ -80,7 +83,14 @@ pub(crate) fn said(logged: &Logged) -> Said<'_> {
         }
         Event::Node(_, NodeEvent::UsageReported(report)) => Said::Reported(report),
         Event::Node(_, NodeEvent::NodeSealed(_)) => Said::Nothing,
-        Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => Said::Nothing,
+        Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => Said::Suspended(recorded),
+    }
+}
+
+impl CountedUsage<'_> {
+    /// Who bears the charge.
+    pub(crate) fn split(&self) -> Split {
+        Split { paid: self.paid, uncovered: self.uncovered }
     }
 }
 

@@ -11,5 +11,5 @@ mod stale;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fold::LeaseRows;
+pub(crate) use fold::{LeaseRows, named};
 pub use query::{OpenLeaseRow, OpenLeases, counts, open};

@@ -34,11 +34,13 @@
 //! rebuild drops both. What was written to the new tables without waiting for the disk is on it once the swap is: a commit
 //! that waits makes all before it last.
 
+mod carry;
 mod fill;
 mod lock;
 mod schema;
 
-pub(crate) use fill::Filler;
+pub(crate) use carry::Limits;
+pub(crate) use fill::{Filler, identity};
 pub(crate) use schema::Schema;
 
 use crate::compare::{TableReport, compare, fits, held};
@@ -98,10 +100,12 @@ pub struct RebuildReport {
     pub not_compared: Option<String>,
     /// Filling the new tables took so long.
     pub filled_ms: u64,
-    /// Making their indexes took so long.
-    pub indexed_ms: u64,
     /// Comparing took so long.
     pub compared_ms: u64,
+    /// Making the indexes took so long.
+    pub indexed_ms: u64,
+    /// The swap took so long, with what the new tables still lacked.
+    pub swapped_ms: u64,
 }
 
 /// What became of the new tables.
@@ -158,8 +162,17 @@ pub async fn rebuild(
     log: &Log,
     options: &RebuildOptions,
 ) -> Result<RebuildReport, RebuildError> {
+    rebuild_within(db, log, options, Limits::default()).await
+}
+
+async fn rebuild_within(
+    db: &Database,
+    log: &Log,
+    options: &RebuildOptions,
+    limits: Limits,
+) -> Result<RebuildReport, RebuildError> {
     let aside = db.aside().await?;
-    let done = Box::pin(exclusively(db, &aside, log, options)).await;
+    let done = Box::pin(exclusively(db, &aside, log, options, limits)).await;
     aside.close().await;
     done
 }
@@ -169,13 +182,14 @@ async fn exclusively(
     aside: &Database,
     log: &Log,
     options: &RebuildOptions,
+    limits: Limits,
 ) -> Result<RebuildReport, RebuildError> {
     let Some(lock) = RebuildLock::try_take(aside).await? else { return Err(RebuildError::UnderWay) };
     let schema = Schema::beside(db.dialect());
     schema.drop_leftovers(aside).await?;
     schema.create(aside).await?;
-    let filler =
-        Filler::new(aside.clone(), schema.aliases.clone(), true, log.clone(), options.time_zone).await?;
+    let (own, aliases, zone) = (aside.clone(), schema.aliases.clone(), options.time_zone);
+    let filler = Filler::new(own, aliases, true, log.clone(), zone, limits).await?;
     let mut rebuild = Rebuild { db, aside, log, options, schema, filler, lock };
     let done = Box::pin(rebuild.run()).await;
     // New ones that are not wanted, old ones that were replaced. If this fails the next rebuild does it.
@@ -197,8 +211,7 @@ struct Rebuild<'a> {
 
 impl Rebuild<'_> {
     async fn run(&mut self) -> Result<RebuildReport, RebuildError> {
-        let (filled_ms, not_compared) = timed(self.fill()).await?;
-        let (indexed_ms, ()) = timed(async { Ok(self.schema.index(self.aside).await?) }).await?;
+        let (mut filled_ms, not_compared) = timed(self.fill_to_live()).await?;
         let (compared_ms, comparison) = match &not_compared {
             None => timed(self.compare()).await.map(|(took, report)| (took, Some(report)))?,
             Some(_) => (0, None),
@@ -207,11 +220,17 @@ impl Rebuild<'_> {
         let outcome = match (self.options.dry_run, equal || self.options.replace) {
             (true, _) => RebuildOutcome::DryRun,
             (false, false) => RebuildOutcome::Differs,
-            (false, true) => {
-                self.swap(not_compared.is_none()).await?;
-                RebuildOutcome::Swapped
-            }
+            (false, true) => RebuildOutcome::Swapped,
         };
+        let (mut indexed_ms, mut swapped_ms) = (0, 0);
+        if outcome == RebuildOutcome::Swapped {
+            // The live tables may be far behind the log, or not of it.
+            let (more_ms, ()) = timed(self.fill_to_end()).await?;
+            filled_ms += more_ms;
+            // Last, because a row costs several times as much when there are indexes to keep.
+            (indexed_ms, ()) = timed(async { Ok(self.schema.index(self.aside).await?) }).await?;
+            (swapped_ms, ()) = timed(self.swap(not_compared.is_none())).await?;
+        }
         let (position, records) = (self.filler.place().sequence, self.filler.records());
         Ok(RebuildReport {
             outcome,
@@ -220,30 +239,40 @@ impl Rebuild<'_> {
             comparison,
             not_compared,
             filled_ms,
-            indexed_ms,
             compared_ms,
+            indexed_ms,
+            swapped_ms,
         })
     }
 
-    /// Fills the new tables up to where the live ones are. They cannot be compared with tables of another log: the answer
-    /// says why not, and the new ones are then filled to the log's end.
-    async fn fill(&mut self) -> Result<Option<String>, RebuildError> {
-        let not_compared = match fits(&Checkpoint::read(self.db).await?, self.log).await {
-            Ok(()) => None,
-            Err(ProjectionError::Halt(halt)) if self.options.replace => Some(halt.to_string()),
+    /// Fills the new tables up to where the live ones are. Answers why the two cannot be compared, if so: the live ones are
+    /// of another log.
+    async fn fill_to_live(&mut self) -> Result<Option<String>, RebuildError> {
+        match fits(&Checkpoint::read(self.db).await?, self.log).await {
+            Ok(()) => {}
+            Err(ProjectionError::Halt(halt)) if self.options.replace => return Ok(Some(halt.to_string())),
             Err(error) => return Err(error.into()),
-        };
+        }
         for _ in 0..ROUNDS {
-            let end = match &not_compared {
-                None => crate::position(self.db).await?,
-                Some(_) => self.log.identity().await?.last_sequence,
-            };
-            if self.filler.place().sequence + CLOSE >= end && self.filler.place().sequence > 0 {
+            let position = crate::position(self.db).await?;
+            self.filler.up_to(position).await?;
+            if crate::position(self.db).await? <= position + CLOSE {
                 break;
             }
-            self.filler.up_to(end).await?;
         }
-        Ok(not_compared)
+        Ok(None)
+    }
+
+    /// Fills the new tables up to the log's end, or close to it if it moves.
+    async fn fill_to_end(&mut self) -> Result<(), RebuildError> {
+        for _ in 0..ROUNDS {
+            let end = self.filler.end().await?;
+            self.filler.up_to(end).await?;
+            if self.filler.end().await? <= end + CLOSE {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Compares the live tables, at wherever they are, with the new ones at the same position.
@@ -270,13 +299,7 @@ impl Rebuild<'_> {
     async fn swap(&mut self, same_log: bool) -> Result<(), RebuildError> {
         let mut attempt = 0;
         loop {
-            for _ in 0..ROUNDS {
-                let end = self.log.identity().await?.last_sequence;
-                self.filler.up_to(end).await?;
-                if self.log.identity().await?.last_sequence <= end + CLOSE {
-                    break;
-                }
-            }
+            self.fill_to_end().await?;
             self.filler.stands().await?;
             self.lock.still_held().await?;
             let before = self.filler.place().clone();
@@ -346,7 +369,7 @@ impl Rebuild<'_> {
             Some(row) => row,
             None => return Ok(()),
         };
-        let identity = self.log.identity().await?;
+        let identity = identity(self.log).await?;
         if (old.text("stream")?, old.text("created")?) != (identity.stream.clone(), identity.created.clone())
         {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What operators do to credits and see of money: grants, adjustments, orders, the log's events.
+//! What operators do to credits and see of money: grants, adjustments, orders.
 //!
 //! May not touch: balances. There is no "set balance"; a correction is a difference with a reason.
 //! Claims: every act is an event that names the admin, and a record in AUDIT; a repeated `Idempotency-Key` is the same
@@ -7,8 +7,7 @@
 use crate::app::App;
 use crate::body::{Idempotency, Json, Page, Path, Query};
 use crate::directory::{act, words};
-use crate::http::billing::event_json;
-use crate::http::reading::{Position, page_of, paging, parameter, reached};
+use crate::http::reading::{Position, page_of, paging, reached};
 use crate::http::topup::{TopUpStatus, TopUpView};
 use crate::problem::Problem;
 use crate::session::Admin;
@@ -16,14 +15,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use domain::account::event::GrantSource;
 use domain::{
-    AccountEvent, AccountId, AdjustmentId, ChannelName, Command, Credits, Event, GrantId, IdempotencyKey,
-    Moment, Reason,
+    AccountEvent, AccountId, AdjustmentId, Command, Credits, GrantId, IdempotencyKey, Moment, Reason,
 };
-use ledger::{LedgerError, Logged, Receipt, Subject};
+use ledger::Receipt;
 use projections::top_ups;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use std::time::Duration;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -33,7 +29,6 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(post_adjustment))
         .routes(routes!(post_grant))
         .routes(routes!(list_orders))
-        .routes(routes!(list_events))
 }
 
 words! {
@@ -292,127 +287,6 @@ async fn list_orders(
     let page = top_ups::list(&app.db, account, status, &paging).await?;
     let view = |order: top_ups::TopUpOrder| AdminTopUpView { user_id: order.account, order: order.into() };
     Ok(Json(page_of(page, view)))
-}
-
-/// Which events are wanted.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct EventsQuery {
-    /// Only decisions about this account.
-    account: Option<Uuid>,
-    /// Only payments in suspense at this channel; not together with `account`.
-    suspense: Option<String>,
-    /// Only events behind this position.
-    after: Option<u64>,
-    /// How many at most: 1 to 100, else 20.
-    limit: Option<u32>,
-}
-
-/// Events of the log, oldest first.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Events {
-    /// The events.
-    items: Vec<EventView>,
-    /// `after` of the next ones; null where there are none yet.
-    next_after: Option<u64>,
-    /// The position that was looked up to: the end of the log, or of what was asked for.
-    end: u64,
-}
-
-/// An event as it stands on the log.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct EventView {
-    /// Its position.
-    sequence: u64,
-    /// Where it stands.
-    #[schema(example = "ledger.account.0197…")]
-    subject: String,
-    /// As it is stored.
-    #[schema(value_type = Object)]
-    event: Box<RawValue>,
-    /// SHA-256 of its stored bytes: the `prev` of the next event of its subject.
-    hash: String,
-    /// When the log stored it.
-    #[schema(value_type = String, format = DateTime)]
-    stored_at: Moment,
-}
-
-/// How long the log may take to hand out a page.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
-
-/// The raw events of the log, oldest first, as they are stored.
-#[utoipa::path(
-    get,
-    path = "/api/admin/ledger/events",
-    tag = "admin: money",
-    params(EventsQuery),
-    responses((status = 200, body = Events))
-)]
-async fn list_events(
-    State(app): State<App>,
-    _: Admin,
-    Query(query): Query<EventsQuery>,
-) -> Result<Json<Events>, Problem> {
-    let limit = crate::body::page_limit(query.limit)? as usize;
-    let subject = match (query.account, query.suspense) {
-        (None, None) => None,
-        (Some(account), None) => Some(Subject::Account(AccountId::from_uuid(account))),
-        (None, Some(channel)) => {
-            Some(Subject::Suspense(parameter("suspense", ChannelName::try_new(channel))?))
-        }
-        (Some(_), Some(_)) => {
-            return Err(Problem::bad_request("invalid_query", "suspense: not together with account"));
-        }
-    };
-    let reading = read_events(&app, subject, query.after.unwrap_or(0), limit);
-    let (logged, end) = tokio::time::timeout(READ_PATIENCE, reading)
-        .await
-        .map_err(|_| LedgerError::Unavailable("LEDGER could not be read in time".to_owned()))??;
-    let next_after = logged.last().map(|it| it.recorded.sequence).filter(|last| *last < end);
-    let items = logged.iter().map(event_view).collect::<Result<_, _>>()?;
-    Ok(Json(Events { items, next_after, end }))
-}
-
-/// The events behind a position, and where they end now. A tail waits at its end for more, so the end is asked first.
-async fn read_events(
-    app: &App,
-    subject: Option<Subject>,
-    after: u64,
-    limit: usize,
-) -> Result<(Vec<Logged>, u64), LedgerError> {
-    let log = app.ledger.log();
-    let end = match &subject {
-        Some(subject) => log.last_on(subject).await?.map_or(0, |logged| logged.recorded.sequence),
-        None => log.identity().await?.last_sequence,
-    };
-    let mut events = Vec::new();
-    let mut position = after;
-    if position < end {
-        let mut tail = log.tail(after, subject.map(|it| it.to_string()).as_deref()).await?;
-        while position < end && events.len() < limit {
-            for logged in tail.next_batch(limit - events.len()).await? {
-                position = logged.recorded.sequence;
-                events.push(logged);
-            }
-        }
-    }
-    Ok((events, end))
-}
-
-fn event_view(logged: &Logged) -> Result<EventView, Problem> {
-    let subject = match &logged.recorded.event {
-        Event::Account(account, _) => Subject::Account(*account),
-        Event::Node(epoch, _) => Subject::Node(*epoch),
-        Event::Suspense(channel, _) => Subject::Suspense(channel.clone()),
-    };
-    Ok(EventView {
-        sequence: logged.recorded.sequence,
-        subject: subject.to_string(),
-        event: event_json(logged)?,
-        hash: hex::encode(logged.hash),
-        stored_at: logged.stored_at,
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Billing: what the caller's credits came from and went to.
 //!
 //! Claims: every line is a projection of events and says which; nobody sees another's.
+//!
+//! An owner sees the events behind a line without who else was there (an admin's id, another's calls), and of the journal
+//! the lines of the own account beside those that they stand against. Those are named by their chapter: how much of a
+//! model's or a provider's book a call makes, in which channel's clearing account the money lies, are the operator's.
 
 use crate::app::App;
 use crate::body::{Json, Page, Path, Query};
@@ -10,9 +14,10 @@ use crate::http::topup::{OneQuery, TopUpStatus};
 use crate::problem::Problem;
 use crate::session::Caller;
 use axum::extract::State;
-use domain::{Credits, Moment, Posting, postings};
+use domain::{AccountId, ActorKind, Book, Moment, Posting, Unit};
 use ledger::{LedgerError, Logged};
 use projections::billing::{self, BillingBy, BillingFilter, BillingKind, BillingRecord, BillingStat};
+use projections::journal::{self, Entry};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -39,6 +44,20 @@ words! {
         Grant = "grant",
         /// A correction.
         Adjustment = "adjustment",
+    }
+
+    /// What caused an event.
+    EventActor {
+        /// The account's owner.
+        User = "user",
+        /// An operator.
+        Admin = "admin",
+        /// A payment channel.
+        Channel = "channel",
+        /// A relay node.
+        Node = "node",
+        /// The gateway itself.
+        System = "system",
     }
 
     /// What statistics are grouped by.
@@ -74,6 +93,18 @@ impl From<BillingType> for BillingKind {
             BillingType::Refund => Self::Refund,
             BillingType::Grant => Self::Grant,
             BillingType::Adjustment => Self::Adjustment,
+        }
+    }
+}
+
+impl From<ActorKind> for EventActor {
+    fn from(kind: ActorKind) -> Self {
+        match kind {
+            ActorKind::User => Self::User,
+            ActorKind::Admin => Self::Admin,
+            ActorKind::Channel => Self::Channel,
+            ActorKind::Node => Self::Node,
+            ActorKind::System => Self::System,
         }
     }
 }
@@ -217,9 +248,11 @@ struct BillingDetail {
     /// The line.
     #[serde(flatten)]
     record: BillingView,
-    /// Its first and its last event, with the journal lines they made; empty for consumption, which is made of the
-    /// usage records within `usage`. Null when the log did not answer.
-    events: Option<Vec<BillingEvent>>,
+    /// Its first and its last event; empty for consumption, which is made of the usage records within `usage`. Null when
+    /// the log did not answer.
+    events: Option<Vec<LedgerEvent>>,
+    /// What it means for the caller's account in the books; of consumption, the day's sum.
+    postings: Vec<PostingView>,
     /// Of consumption: the period of the usage records behind it, as `from` and `to` of `GET /api/user/usage`.
     usage: Option<UsageSpan>,
 }
@@ -235,40 +268,67 @@ struct UsageSpan {
     to: Moment,
 }
 
-/// An event of the log.
+/// An event of the log, as far as it is the caller's.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct BillingEvent {
+pub(crate) struct LedgerEvent {
     /// Where it stands.
     sequence: u64,
-    /// As it is stored.
+    /// What happened.
+    #[serde(rename = "type")]
+    #[schema(example = "top_up_completed")]
+    kind: &'static str,
+    /// When it was decided.
+    #[schema(value_type = String, format = DateTime)]
+    at: Moment,
+    /// What kind of actor caused it.
+    actor: EventActor,
+    /// Its data, as on the log.
     #[schema(value_type = Object)]
-    event: Box<RawValue>,
-    /// The journal lines it made; they sum to zero per unit.
-    postings: Vec<PostingView>,
+    data: Box<RawValue>,
+}
+
+impl LedgerEvent {
+    /// An event with these data.
+    pub(crate) fn new(logged: &Logged, data: Box<RawValue>) -> Self {
+        let recorded = &logged.recorded;
+        Self {
+            sequence: recorded.sequence,
+            kind: ledger::codec::type_name(&recorded.event),
+            at: recorded.at,
+            actor: recorded.actor.kind.into(),
+            data,
+        }
+    }
 }
 
 /// A line of the journal.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct PostingView {
-    /// Which account of the books.
-    #[schema(example = "fx:CNY")]
+#[derive(Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub(crate) struct PostingView {
+    /// The event that made it; null for a day's sum.
+    event_seq: Option<u64>,
+    /// The caller's own account in the books, or the chapter of the book that it stands against.
+    #[schema(example = "fx")]
     book: String,
     /// `credits`, or a currency.
     #[schema(example = "credits")]
     unit: String,
-    /// Debit above zero, credit below; a decimal string.
+    /// Debit above zero, credit below; a decimal string. A debit of the own account is less to spend.
     #[schema(example = "6.944444444")]
     amount: String,
 }
 
-impl From<Posting> for PostingView {
-    fn from(posting: Posting) -> Self {
-        let amount = match posting.unit {
-            domain::Unit::Credits => Credits::from_nano(posting.amount).to_string(),
-            domain::Unit::Money(currency) => domain::Money { currency, minor: posting.amount }.amount(),
-        };
-        Self { book: posting.book.to_string(), unit: posting.unit.to_string(), amount }
-    }
+/// What an account's owner sees of lines: the own book's, each beside the one it stands against.
+pub(crate) fn own_postings(account: AccountId, event_seq: u64, lines: &[Posting]) -> Vec<PostingView> {
+    let own = Book::Liability(account);
+    let is_own = |pair: &&[Posting]| pair.iter().any(|line| line.book == own);
+    let view = |line: &Posting| PostingView {
+        event_seq: Some(event_seq),
+        book: if line.book == own { own.to_string() } else { line.book.chapter().to_owned() },
+        unit: line.unit.to_string(),
+        amount: line.unit.decimal(line.amount.into()),
+    };
+    // Lines come in pairs: `domain::posting`.
+    lines.chunks(2).filter(is_own).flatten().map(view).collect()
 }
 
 /// One line of the caller's statement, with its events and postings. The id is the line's, or that of the order, grant
@@ -293,19 +353,52 @@ async fn get_billing_record(
     let record = record.ok_or_else(|| Problem::not_found("no such billing record"))?;
     let (from, to) = record.day_span;
     let is_consumption = record.kind == BillingKind::Consumption;
-    let events = if is_consumption { Some(Vec::new()) } else { events(&app, &record).await? };
+    let (events, postings) = if is_consumption {
+        (Some(Vec::new()), of_a_day(&record))
+    } else {
+        let mut sequences = vec![record.first_seq, record.event_seq];
+        sequences.dedup();
+        (events(&app, &record, &sequences).await?, decided(&app, caller.user, &sequences).await?)
+    };
     let usage = is_consumption.then_some(UsageSpan { from, to });
-    Ok(Json(BillingDetail { record: record.into(), events, usage }))
+    Ok(Json(BillingDetail { record: record.into(), events, postings, usage }))
+}
+
+/// What a day's usage means for the owner: the sum of its records' lines.
+fn of_a_day(record: &BillingRecord) -> Vec<PostingView> {
+    let used = i128::from(record.quota_amount.nano());
+    let line = |book: String, amount| PostingView {
+        event_seq: None,
+        book,
+        unit: Unit::Credits.to_string(),
+        amount: Unit::Credits.decimal(amount),
+    };
+    let own = line(Book::Liability(record.account).to_string(), used);
+    if used == 0 { Vec::new() } else { vec![own, line(Book::REVENUE.to_owned(), -used)] }
+}
+
+/// What the journal holds of some events.
+async fn decided(app: &App, account: AccountId, sequences: &[u64]) -> Result<Vec<PostingView>, Problem> {
+    let entries = journal::entries_of(&app.db, sequences).await?;
+    let of_event = |event: &[Entry]| {
+        let posting = |it: &Entry| Posting { book: it.book.clone(), unit: it.unit, amount: it.amount };
+        let lines: Vec<Posting> = event.iter().map(posting).collect();
+        event.first().map(|it| own_postings(account, it.event_seq, &lines))
+    };
+    let events = entries.chunk_by(|one, other| one.event_seq == other.event_seq);
+    Ok(events.filter_map(of_event).flatten().collect())
 }
 
 /// The events behind a line. The line itself is read from the tables, so it is shown also while the log is away.
-async fn events(app: &App, record: &BillingRecord) -> Result<Option<Vec<BillingEvent>>, Problem> {
-    let mut sequences = vec![record.first_seq, record.event_seq];
-    sequences.dedup();
+async fn events(
+    app: &App,
+    record: &BillingRecord,
+    sequences: &[u64],
+) -> Result<Option<Vec<LedgerEvent>>, Problem> {
     let mut events = Vec::new();
     for sequence in sequences {
-        match app.ledger.log().at(sequence).await {
-            Ok(found) => events.extend(found.map(|logged| event_view(&logged)).transpose()?),
+        match app.ledger.log().at(*sequence).await {
+            Ok(found) => events.extend(found.map(|logged| of_account(&logged)).transpose()?),
             Err(error @ LedgerError::Unavailable(_)) => {
                 tracing::warn!(record = %record.id, sequence, "a billing record is shown without its events: {error}");
                 return Ok(None);
@@ -316,17 +409,15 @@ async fn events(app: &App, record: &BillingRecord) -> Result<Option<Vec<BillingE
     Ok(Some(events))
 }
 
-fn event_view(logged: &Logged) -> Result<BillingEvent, Problem> {
-    Ok(BillingEvent {
-        sequence: logged.recorded.sequence,
-        event: event_json(logged)?,
-        postings: postings(&logged.recorded.event).into_iter().map(Into::into).collect(),
-    })
-}
-
-/// An event as it is stored, byte for byte: its SHA-256 is the `prev` of its successor.
-pub(crate) fn event_json(logged: &Logged) -> Result<Box<RawValue>, Problem> {
-    serde_json::from_slice(&logged.json()?).map_err(|error| Problem::internal(&error))
+/// A decision about the caller's account. Its data name nobody else.
+fn of_account(logged: &Logged) -> Result<LedgerEvent, Problem> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        data: Box<RawValue>,
+    }
+    let stored = logged.json()?;
+    let Envelope { data } = serde_json::from_slice(&stored).map_err(|error| Problem::internal(&error))?;
+    Ok(LedgerEvent::new(logged, data))
 }
 
 /// Which statistics are wanted.
@@ -436,6 +527,11 @@ pub(crate) struct SumTooLarge;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::user::Role;
+    use crate::http::tests::{ADMIN, Gateway, Node, gateway, lease, record};
+    use domain::account::event::{Closer, GrantSource};
+    use domain::{AdjustmentId, Command, Credits, GrantId, LeaseId, OrderId};
+    use serde_json::{Value, json};
 
     #[test]
     fn the_total_of_statistics_is_exact_and_never_wraps() {
@@ -444,5 +540,174 @@ mod tests {
         let total = sum(&[of(1), of(2)]).unwrap();
         assert_eq!((total.consumed.nano(), total.requests), (3, 2));
         assert!(sum(&[of(i64::MAX), of(1)]).is_none());
+    }
+
+    /// A gift, a correction, a paid order and calls of ann's, some of them reported together with bob's and one too late.
+    /// Answers the ids of ann's calls.
+    async fn a_busy_minute(gateway: &Gateway, ann: AccountId, bob: AccountId) -> Vec<Uuid> {
+        let credits = |text: &str| text.parse::<Credits>().unwrap();
+        let grant = |amount| {
+            let (grant, source) = (GrantId::from_uuid(Uuid::now_v7()), GrantSource::Signup);
+            Command::GrantCredit { grant, source, credits: credits(amount), reason: None }
+        };
+        gateway.decides(ann, grant("10")).await;
+        gateway.decides(bob, grant("100")).await;
+        let adjustment = AdjustmentId::from_uuid(Uuid::now_v7());
+        let reason = "one too many".parse().unwrap();
+        gateway.decides(ann, Command::PostAdjustment { adjustment, credits: credits("-3"), reason }).await;
+        let (order, channel) = (OrderId::from_uuid(Uuid::new_v4()), || "sandbox".parse().unwrap());
+        let pay = domain::Money::parse("50.00", "CNY".parse().unwrap()).unwrap();
+        let (bought, expires_at) = (credits("6.944444444"), crate::directory::now().plus_ms(60_000));
+        let initiated =
+            Command::InitiateTopUp { order, channel: channel(), pay, credits: bought, expires_at };
+        gateway.decides(ann, initiated).await;
+        let provider_txn = "txn".parse().unwrap();
+        let completed = Command::CompleteTopUp { order, channel: channel(), provider_txn, paid: pay };
+        gateway.decides(ann, completed).await;
+
+        let [anns, bobs] = [1, 2].map(|_| LeaseId::from_uuid(Uuid::now_v7()));
+        let mut node = Node::new();
+        gateway.decides(ann, lease(anns, node.epoch, "4")).await;
+        gateway.decides(bob, lease(bobs, node.epoch, "40")).await;
+        let first = record(ann, anns, 1, "0.5", "0.5");
+        let second = record(ann, anns, 2, "0.000001", "0.500001");
+        let late = record(ann, anns, 3, "0.25", "0.750001");
+        let ids = [&first, &second, &late].map(|it| it.usage.request.uuid()).to_vec();
+        node.reports(gateway, vec![record(bob, bobs, 1, "7", "7"), first, second.clone()]).await;
+        let close = Command::CloseLease { lease: anns, spent: second.spent, count: 2, by: Closer::Holder };
+        gateway.decides(ann, close).await;
+        let last = node.reports(gateway, vec![record(bob, bobs, 2, "1", "8"), late]).await;
+        assert!(gateway.projector.wait_for(last, std::time::Duration::from_secs(20)).await);
+        ids
+    }
+
+    /// Book, unit, amount.
+    fn lines(detail: &Value) -> Vec<[String; 3]> {
+        let text = |it: &Value| it.as_str().unwrap().to_owned();
+        let line = |it: &Value| [text(&it["book"]), text(&it["unit"]), text(&it["amount"])];
+        detail["postings"].as_array().unwrap().iter().map(line).collect()
+    }
+
+    #[tokio::test]
+    async fn behind_a_line_an_owner_sees_the_own_events_and_postings_and_nobody_else() {
+        let gateway = gateway().await;
+        let (token, other) = (gateway.token("ann", Role::User).await, gateway.token("bob", Role::User).await);
+        let (ann, bob) = (gateway.account_of(&token).await, gateway.account_of(&other).await);
+        let calls = a_busy_minute(&gateway, ann, bob).await;
+        let get = async |path: String| gateway.call("GET", &path, Some(&token), None).await.body;
+        let own = Book::Liability(ann).to_string();
+        let pair = |against: &str, amount: &str, back: &str| {
+            [[against, "credits", amount], [&own, "credits", back]].map(|line| line.map(str::to_owned))
+        };
+        let stored = async |sequence: &Value| {
+            let logged = gateway.app.ledger.log().at(sequence.as_u64().unwrap()).await.unwrap().unwrap();
+            serde_json::from_slice::<Value>(&logged.json().unwrap()).unwrap()
+        };
+        let mut shown = Vec::new();
+        let rows = get("/api/user/billing".to_owned()).await["items"].as_array().unwrap().clone();
+        assert_eq!(rows.len(), 4);
+        for row in rows {
+            let path = format!("/api/user/billing/{}", row["id"].as_str().unwrap());
+            let detail = get(path.clone()).await;
+            let kinds: Vec<_> =
+                detail["events"].as_array().unwrap().iter().map(|it| it["type"].as_str().unwrap()).collect();
+            let (types, expected): (&[&str], _) = match row["type"].as_str().unwrap() {
+                "grant" => (&["credit_granted"], pair("expense:promotions", "10", "-10")),
+                "adjustment" => (&["adjustment_posted"], pair("expense:goodwill", "-3", "3")),
+                "topup" => {
+                    (&["top_up_initiated", "top_up_completed"], pair("fx", "6.944444444", "-6.944444444"))
+                }
+                "consumption" => {
+                    let mut lines = pair("revenue:usage", "-0.500001", "0.500001");
+                    lines.reverse();
+                    (&[], lines)
+                }
+                kind => panic!("{kind}"),
+            };
+            assert_eq!(kinds, types, "{detail}");
+            assert_eq!(lines(&detail), expected, "{detail}");
+            for event in detail["events"].as_array().unwrap() {
+                let whole = stored(&event["sequence"]).await;
+                assert_eq!((&event["data"], &event["at"]), (&whole["data"], &whole["at"]));
+                assert_eq!((&event["actor"], &whole["actor"]["id"]), (&json!("admin"), &json!(ADMIN)));
+            }
+            assert_eq!(detail["usage"].is_null(), row["type"] != "consumption");
+            shown.push(detail.to_string());
+            assert_eq!(gateway.call("GET", &path, Some(&other), None).await.status, 404);
+        }
+
+        for (call, (at, expected)) in calls.iter().zip([
+            (1, vec![["0.5", "-0.5"]]),
+            (2, vec![["0.000001", "-0.000001"]]),
+            // It came after its lease was closed: the operator's loss, which is no line of hers.
+            (1, vec![]),
+        ]) {
+            let path = format!("/api/user/usage/{call}");
+            let receipt = get(path.clone()).await;
+            let expected: Vec<_> = expected
+                .into_iter()
+                .flat_map(|[paid, back]| {
+                    let [own, earned] = [[own.as_str(), "credits", paid], ["revenue:usage", "credits", back]];
+                    [own, earned].map(|line| line.map(str::to_owned))
+                })
+                .collect();
+            assert_eq!(lines(&receipt), expected, "{receipt}");
+            let [event] = &receipt["events"].as_array().unwrap()[..] else { panic!("{receipt}") };
+            let (actor, kind) = (&event["actor"], &event["type"]);
+            assert_eq!(
+                (actor, kind, &event["sequence"]),
+                (&json!("node"), &json!("usage_reported"), &receipt["event_seq"])
+            );
+            let whole = stored(&event["sequence"]).await["data"].clone();
+            assert_eq!(event["data"]["batch"], whole["batch"]);
+            let [record] = &event["data"]["records"].as_array().unwrap()[..] else { panic!("{receipt}") };
+            let reported = &whole["records"][at];
+            assert_eq!(record["usage"]["request"], json!(call));
+            assert_eq!((&record["n"], &record["spent"]), (&reported["n"], &reported["spent"]));
+            assert_eq!(record["usage"]["tokens"], reported["usage"]["tokens"]);
+            shown.push(receipt.to_string());
+            assert_eq!(gateway.call("GET", &path, Some(&other), None).await.status, 404);
+        }
+        let secrets = [
+            ADMIN,
+            &bob.to_string(),
+            "the-provider",
+            "their-name",
+            "cost",
+            "payable",
+            "clearing",
+            "0.000000777",
+        ];
+        for text in shown {
+            for secret in secrets {
+                assert!(!text.contains(secret), "{secret} in {text}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn while_the_log_is_away_a_line_is_shown_with_its_postings_and_without_its_events() {
+        let mut gateway = gateway().await;
+        let token = gateway.token("ann", Role::User).await;
+        let ann = gateway.account_of(&token).await;
+        let calls = a_busy_minute(&gateway, ann, AccountId::from_uuid(Uuid::now_v7())).await;
+        let rows = gateway.call("GET", "/api/user/billing?type=topup", Some(&token), None).await.body;
+        gateway.stop_log().await;
+        for path in [
+            format!("/api/user/billing/{}", rows["items"][0]["id"].as_str().unwrap()),
+            format!("/api/user/usage/{}", calls[0]),
+        ] {
+            let answer = gateway.call("GET", &path, Some(&token), None).await;
+            assert_eq!(
+                (answer.status.as_u16(), &answer.body["events"]),
+                (200, &Value::Null),
+                "{}",
+                answer.body
+            );
+            assert_eq!(lines(&answer.body).len(), 2);
+        }
+        let path = "/api/user/balance?at=2026-11-22T10:00:00Z";
+        let answer = gateway.call("GET", path, Some(&token), None).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (503, &json!("ledger_unavailable")));
     }
 }

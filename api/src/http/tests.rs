@@ -15,20 +15,32 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
     routing::post,
 };
+use domain::account::event::Scope;
+use domain::event::UsageReported;
+use domain::price::PriceList;
+use domain::usage::Usage;
+use domain::{
+    AccountId, Actor, ActorKind, BatchId, Command, Credits, EpochId, Event, EventId, KeyId, Label, LeaseId,
+    NodeEvent, Outcome, PriceVersionId, RequestId, Tokens, UsageRecord, UsageSource,
+};
 use ledger::{Audit, Inbox, Ledger, LocalServer, LocalServerOptions, Log, LogOptions, account::NoSnapshots};
 use projections::{Database, Follower, Projector, ProjectorHandle, ProjectorOptions};
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+/// The admin who decides in these tests.
+pub(crate) const ADMIN: &str = "0197a000-0000-7000-8000-00000000ad31";
+
 /// A gateway without sockets.
 pub(crate) struct Gateway {
     pub(crate) app: App,
     pub(crate) projector: ProjectorHandle,
     router: Router,
-    _server: LocalServer,
+    server: Option<LocalServer>,
     _folder: TempDir,
 }
 
@@ -87,7 +99,7 @@ pub(crate) async fn gateway() -> Gateway {
         limits: Default::default(),
     });
     let router = router(app.clone());
-    Gateway { app, projector, router, _server: server, _folder: folder }
+    Gateway { app, projector, router, server: Some(server), _folder: folder }
 }
 
 /// Sends a request to a router.
@@ -121,6 +133,23 @@ impl Gateway {
         send(&self.router, request.body(body).unwrap()).await
     }
 
+    /// Decides a command about an account as an admin of this id would; answers where its event stands.
+    pub(crate) async fn decides(&self, account: AccountId, command: Command) -> u64 {
+        let actor = Actor { kind: ActorKind::Admin, id: ADMIN.parse().unwrap() };
+        self.app.ledger.execute(account, command, actor, None).await.unwrap().recorded.sequence
+    }
+
+    /// Ends the log's server for good.
+    pub(crate) async fn stop_log(&mut self) {
+        self.server.take().expect("it was stopped before").stop().await;
+    }
+
+    /// The account of whoever has this token.
+    pub(crate) async fn account_of(&self, token: &str) -> AccountId {
+        let me = self.call("GET", "/api/user/self", Some(token), None).await.body;
+        AccountId::from_uuid(me["id"].as_str().unwrap().parse().unwrap())
+    }
+
     /// Makes a user with a role and logs them in.
     pub(crate) async fn token(&self, username: &str, role: Role) -> String {
         let new = NewUser {
@@ -132,6 +161,98 @@ impl Gateway {
         };
         let user = self.app.directory.create_user(new, None).await.unwrap();
         self.app.directory.open_session(&user, "test").await.unwrap().token
+    }
+}
+
+/// One run of a relay node that reports what it is told to.
+pub(crate) struct Node {
+    pub(crate) epoch: EpochId,
+    version: u64,
+    /// Its last message: where it stands, and the hash of its bytes.
+    last: (u64, Option<ledger::Hash>),
+}
+
+impl Node {
+    pub(crate) fn new() -> Self {
+        Self { epoch: EpochId::from_uuid(Uuid::now_v7()), version: 0, last: (0, None) }
+    }
+
+    /// Reports records in one event; answers where it stands.
+    pub(crate) async fn reports(&mut self, gateway: &Gateway, records: Vec<UsageRecord>) -> u64 {
+        let id = EventId::from_uuid(Uuid::now_v7());
+        let report = UsageReported { batch: BatchId::from_uuid(Uuid::now_v7()), records };
+        let event = Event::Node(self.epoch, NodeEvent::UsageReported(report));
+        let epoch = self.epoch.to_string().parse().unwrap();
+        self.version += 1;
+        let draft = ledger::codec::Draft {
+            id,
+            version: self.version,
+            at: crate::directory::now(),
+            actor: &Actor { kind: ActorKind::Node, id: epoch },
+            key: None,
+            prev: self.last.1,
+            event: &event,
+        };
+        let bytes = ledger::codec::encode(&draft).unwrap();
+        let hash = ledger::log::hash(&bytes);
+        let subject = ledger::Subject::Node(self.epoch);
+        match gateway.app.ledger.log().append(&subject, self.last.0, id, bytes).await.unwrap() {
+            ledger::Appended::Stored { sequence } => self.last = (sequence, Some(hash)),
+            ledger::Appended::LostRace => panic!("nobody else reports for this node"),
+        }
+        self.last.0
+    }
+}
+
+/// A record of a call that just ended: the n-th of a lease, charged so much.
+pub(crate) fn record(account: AccountId, lease: LeaseId, n: u64, charge: &str, spent: &str) -> UsageRecord {
+    let label = |text: &str| Label::try_new(text).unwrap();
+    // One credit for each million of input tokens: a token is a thousand nano-credits.
+    let unit_prices = PriceList::plain(Decimal::ONE, Decimal::ZERO).resolve();
+    let charge: Credits = charge.parse().unwrap();
+    let input = u64::try_from(charge.nano() / 1_000).unwrap();
+    UsageRecord {
+        account,
+        lease,
+        n,
+        spent: spent.parse().unwrap(),
+        uncovered: Credits::ZERO,
+        usage: Usage {
+            request: RequestId::from_uuid(Uuid::now_v7()),
+            at: crate::directory::now(),
+            key: KeyId::from_uuid(Uuid::nil()),
+            model: label("the-model"),
+            provider: label("the-provider"),
+            upstream_model: label("their-name-for-it"),
+            endpoint: label("/v1/chat/completions"),
+            tokens: Tokens { input, ..Tokens::default() },
+            price_version: PriceVersionId::from_uuid(Uuid::nil()),
+            unit_prices,
+            multiplier: Decimal::ONE,
+            charge,
+            cost: Credits::from_nano(777),
+            cost_prices: None,
+            outcome: Outcome::Completed,
+            usage_source: UsageSource::Provider,
+            stream: false,
+            status: 200,
+            ttft_ms: None,
+            duration_ms: 5,
+            attempts: Vec::new(),
+        },
+    }
+}
+
+/// A lease of an account's credits.
+pub(crate) fn lease(lease: LeaseId, epoch: EpochId, size: &str) -> Command {
+    Command::GrantLease {
+        lease,
+        epoch,
+        scope: Scope::Account,
+        at_least: size.parse().unwrap(),
+        wanted: size.parse().unwrap(),
+        ttl_ms: 60_000,
+        budget: None,
     }
 }
 

@@ -1,22 +1,29 @@
 //! Usage: the caller's calls, their sums, and a receipt for each.
 //!
 //! May not touch: what providers take from the operator, nor who they are; that is the operator's.
-//! Claims: a receipt's lines add up to its charge exactly, with the one rounding shown; nobody sees another's.
+//! Claims: a receipt's lines add up to its charge exactly, with the one rounding shown; nobody sees another's, though a
+//! report on the log holds the calls of many.
 
 use crate::app::App;
 use crate::body::{Json, Page, Path, Query};
 use crate::directory::words;
-use crate::http::billing::SumTooLarge;
+use crate::http::billing::{LedgerEvent, PostingView, SumTooLarge, own_postings};
 use crate::http::reading::{Period, page_of, paging, parameter, reached};
 use crate::http::topup::OneQuery;
 use crate::problem::Problem;
 use crate::session::Caller;
 use axum::extract::State;
+use domain::posting::of_usage;
 use domain::usage::Attempt;
-use domain::{Credits, KeyId, Label, Moment, Outcome, RequestId, Tokens, UsageSource};
+use domain::{
+    Credits, Event, KeyId, Label, Moment, NodeEvent, Outcome, RequestId, Split, Tokens, UsageRecord,
+    UsageSource,
+};
+use ledger::{LedgerError, Logged};
 use projections::usage::{self, Receipt, StatsFilter, UsageBy, UsageFilter, UsageStat};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{Value, to_raw_value};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
@@ -277,6 +284,18 @@ fn label(name: &str, text: Option<String>) -> Result<Option<Label>, Problem> {
     text.map(|text| parameter(name, Label::try_new(text))).transpose()
 }
 
+/// A call with the arithmetic of its charge, its event and its place in the books.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ReceiptDetail {
+    /// The arithmetic.
+    #[serde(flatten)]
+    receipt: ReceiptView,
+    /// The event that reported the call, with this one record of it; null when the log did not answer.
+    events: Option<Vec<LedgerEvent>>,
+    /// What it means for the caller's account in the books; nothing where nothing was paid.
+    postings: Vec<PostingView>,
+}
+
 /// A call with the arithmetic of its charge.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct ReceiptView {
@@ -416,24 +435,103 @@ fn arithmetic(receipt: &Receipt) -> Option<Arithmetic> {
 #[error("the charge of a usage record cannot be derived again")]
 struct Underivable(#[source] Option<domain::price::PriceError>);
 
-/// The receipt of one of the caller's calls: how its charge follows from its tokens.
+/// The receipt of one of the caller's calls: how its charge follows from its tokens, with the event and the postings behind
+/// it.
 #[utoipa::path(
     get,
     path = "/api/user/usage/{id}",
     tag = "usage",
     params(("id" = Uuid, Path, description = "The `x-request-id` of the call"), OneQuery),
-    responses((status = 200, body = ReceiptView))
+    responses((status = 200, body = ReceiptDetail))
 )]
 async fn get_receipt(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<Uuid>,
     Query(query): Query<OneQuery>,
-) -> Result<Json<ReceiptView>, Problem> {
+) -> Result<Json<ReceiptDetail>, Problem> {
     reached(&app, query.after).await?;
     let receipt = usage::get(&app.db, caller.user, RequestId::from_uuid(id)).await?;
     let receipt = receipt.ok_or_else(|| Problem::not_found("no such usage record"))?;
-    Ok(Json(receipt_view(&receipt).map_err(|error| Problem::internal(&error))?))
+    let view = receipt_view(&receipt).map_err(|error| Problem::internal(&error))?;
+    // As it was counted: of a late record everything is uncovered.
+    let lines = of_usage(&receipt.record, Split::reported(&receipt.record));
+    Ok(Json(ReceiptDetail {
+        receipt: view,
+        events: events(&app, &receipt).await?,
+        postings: own_postings(caller.user, receipt.event_seq, &lines),
+    }))
+}
+
+/// The event behind a receipt. The receipt itself is read from the tables, so it is shown also while the log is away.
+async fn events(app: &App, receipt: &Receipt) -> Result<Option<Vec<LedgerEvent>>, Problem> {
+    match app.ledger.log().at(receipt.event_seq).await {
+        Ok(found) => {
+            let event = found.map(|logged| of_record(&logged, receipt)).transpose();
+            Ok(Some(event.map_err(|error| Problem::internal(&error))?.flatten().into_iter().collect()))
+        }
+        Err(error @ LedgerError::Unavailable(_)) => {
+            let request = receipt.record.usage.request;
+            tracing::warn!(call = %request, "a receipt is shown without its event: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A report as one of those whose calls are in it may see it: with that one call.
+fn of_record(logged: &Logged, receipt: &Receipt) -> Result<Option<LedgerEvent>, serde_json::Error> {
+    let Event::Node(_, NodeEvent::UsageReported(report)) = &logged.recorded.event else { return Ok(None) };
+    let wanted = &receipt.record;
+    let is_it = |it: &&UsageRecord| (it.account, it.lease, it.n) == (wanted.account, wanted.lease, wanted.n);
+    let Some(record) = report.records.iter().find(is_it) else { return Ok(None) };
+    #[derive(Serialize)]
+    struct Data {
+        batch: domain::BatchId,
+        records: [Value; 1],
+    }
+    let data = Data { batch: report.batch, records: [own_record(record)?] };
+    Ok(Some(LedgerEvent::new(logged, to_raw_value(&data)?)))
+}
+
+/// What of a usage record is its owner's. The rest (who the providers are, what they take) is the operator's, as is any
+/// field that comes to it and is not named here.
+const OWN: [&str; 6] = ["account", "lease", "n", "spent", "uncovered", "usage"];
+const OWN_USAGE: [&str; 17] = [
+    "request",
+    "at",
+    "key",
+    "model",
+    "endpoint",
+    "tokens",
+    "price_version",
+    "unit_prices",
+    "multiplier",
+    "charge",
+    "outcome",
+    "usage_source",
+    "stream",
+    "status",
+    "ttft_ms",
+    "duration_ms",
+    "attempts",
+];
+const OWN_ATTEMPT: [&str; 3] = ["status", "error", "duration_ms"];
+
+/// A usage record as on the log, without what is the operator's.
+fn own_record(record: &UsageRecord) -> Result<Value, serde_json::Error> {
+    fn keep(value: Option<&mut Value>, names: &[&str]) {
+        if let Some(Value::Object(fields)) = value {
+            fields.retain(|name, _| names.contains(&name.as_str()));
+        }
+    }
+    let mut json = serde_json::to_value(record)?;
+    keep(Some(&mut json), &OWN);
+    keep(json.pointer_mut("/usage"), &OWN_USAGE);
+    if let Some(Value::Array(attempts)) = json.pointer_mut("/usage/attempts") {
+        attempts.iter_mut().for_each(|attempt| keep(Some(attempt), &OWN_ATTEMPT));
+    }
+    Ok(json)
 }
 
 fn receipt_view(receipt: &Receipt) -> Result<ReceiptView, Underivable> {
@@ -587,7 +685,8 @@ mod tests {
     use super::*;
     use domain::price::PriceList;
     use domain::usage::Usage;
-    use domain::{AccountId, LeaseId, PriceVersionId, UsageRecord};
+    use domain::{AccountId, LeaseId, PriceVersionId};
+    use serde_json::json;
 
     fn decimal(text: &str) -> Decimal {
         text.parse().unwrap()
@@ -684,9 +783,26 @@ mod tests {
     fn what_a_provider_takes_and_who_it_is_stays_the_operators() {
         let tokens = Tokens { input: 1, ..Tokens::default() };
         let receipt = receipt(tokens, PriceList::plain(decimal("3"), decimal("15")), "1");
-        let json = serde_json::to_string(&receipt_view(&receipt).unwrap()).unwrap();
-        for secret in ["cost", "provider-name", "upstream-name", "0.000000777"] {
-            assert!(!json.contains(secret), "{secret} in {json}");
+        let lines = of_usage(&receipt.record, Split::reported(&receipt.record));
+        for json in [
+            serde_json::to_string(&receipt_view(&receipt).unwrap()).unwrap(),
+            own_record(&receipt.record).unwrap().to_string(),
+            serde_json::to_string(&own_postings(receipt.record.account, 9, &lines)).unwrap(),
+        ] {
+            for secret in ["cost", "provider-name", "upstream-name", "0.000000777"] {
+                assert!(!json.contains(secret), "{secret} in {json}");
+            }
         }
+        // A field that nobody has placed yet is hidden; that those named are all there is shows here.
+        let json = own_record(&receipt.record).unwrap();
+        let hidden = ["provider", "upstream_model", "cost", "cost_prices"];
+        let whole = serde_json::to_value(&receipt.record).unwrap();
+        for (name, value) in whole["usage"].as_object().unwrap() {
+            let expected =
+                if name == "attempts" { &json!([{"status": 200, "duration_ms": 5}]) } else { value };
+            let shown = json["usage"].get(name);
+            assert_eq!(shown, if hidden.contains(&name.as_str()) { None } else { Some(expected) }, "{name}");
+        }
+        assert_eq!(json["spent"], whole["spent"]);
     }
 }

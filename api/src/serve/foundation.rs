@@ -22,8 +22,7 @@ pub struct Foundation {
 impl Foundation {
     /// Opens and migrates the database, and loads the directory.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&config.data_dir)
-            .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
+        super::make_data_folder(config)?;
         Self::on(config, migrated(config).await?).await
     }
 

@@ -1,6 +1,6 @@
 //! The log that a process works on: configured servers, or a supervised one in the data folder.
 
-use super::lock;
+use super::{lock, make_data_folder};
 use crate::config::Config;
 use anyhow::Context;
 use ledger::{LocalServer, LocalServerOptions, Log, LogOptions};
@@ -34,21 +34,47 @@ impl LogAccess {
 
 /// The log for a command: the configured servers, the running gateway's own server, or a server started for the moment.
 pub async fn log_of(config: &Config) -> anyhow::Result<LogAccess> {
+    log_with(config, Streams::Prepared).await
+}
+
+/// The same for an import: the data folder may be new, and the streams are left as they are, for it brings its own.
+pub async fn log_for_import(config: &Config) -> anyhow::Result<LogAccess> {
+    make_data_folder(config)?;
+    log_with(config, Streams::AsTheyAre).await
+}
+
+/// What to do about the log's streams.
+#[derive(Clone, Copy)]
+pub(super) enum Streams {
+    /// Make those that are missing, and look at the others.
+    Prepared,
+    /// Nothing.
+    AsTheyAre,
+}
+
+async fn connect(options: LogOptions, streams: Streams) -> Result<Log, ledger::LedgerError> {
+    match streams {
+        Streams::Prepared => Log::connect(options).await,
+        Streams::AsTheyAre => Log::attach(options).await,
+    }
+}
+
+async fn log_with(config: &Config, streams: Streams) -> anyhow::Result<LogAccess> {
     if config.nats_url.is_some() {
-        return own_log(config).await;
+        return own_log(config, streams).await;
     }
     if let Some((url, token)) = LocalServer::found_in(&nats_folder(config)) {
         let options = LogOptions { servers: vec![url], token: Some(token), ..local_options(config) };
-        if let Ok(log) = Log::connect(options).await {
+        if let Ok(log) = connect(options, streams).await {
             return Ok(LogAccess { log, local: None });
         }
     }
     let _lock = lock(&config.data_dir)?;
-    own_log(config).await
+    own_log(config, streams).await
 }
 
 /// The log of a gateway: the configured servers, or a supervised one in the data folder.
-pub(super) async fn own_log(config: &Config) -> anyhow::Result<LogAccess> {
+pub(super) async fn own_log(config: &Config, streams: Streams) -> anyhow::Result<LogAccess> {
     if let Some(servers) = &config.nats_url {
         let options = LogOptions {
             servers: servers.clone(),
@@ -58,7 +84,7 @@ pub(super) async fn own_log(config: &Config) -> anyhow::Result<LogAccess> {
             inbox_days: config.inbox_days,
             ..LogOptions::default()
         };
-        return Ok(LogAccess { log: Log::connect(options).await?, local: None });
+        return Ok(LogAccess { log: connect(options, streams).await?, local: None });
     }
     let binary = nats_server(config)?;
     let folder = nats_folder(config);
@@ -70,7 +96,7 @@ pub(super) async fn own_log(config: &Config) -> anyhow::Result<LogAccess> {
         token: Some(local.token().to_owned()),
         ..local_options(config)
     };
-    match Log::connect(options).await {
+    match connect(options, streams).await {
         Ok(log) => Ok(LogAccess { log, local: Some(local) }),
         Err(error) => {
             local.stop().await;

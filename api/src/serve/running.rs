@@ -172,10 +172,14 @@ impl Calls {
 }
 
 fn projector(config: &Config, db: &Database, log: &Log) -> anyhow::Result<ProjectorHandle> {
-    let time_zone = chrono::FixedOffset::east_opt(config.time_zone_offset_minutes * 60)
-        .context("the time zone is out of range")?;
-    let options = ProjectorOptions { time_zone, ..Default::default() };
+    let options = ProjectorOptions { time_zone: time_zone(config)?, ..Default::default() };
     Ok(Projector::start(db.clone(), log.clone(), options))
+}
+
+/// The operator's time zone: what a billing day is.
+pub fn time_zone(config: &Config) -> anyhow::Result<chrono::FixedOffset> {
+    chrono::FixedOffset::east_opt(config.time_zone_offset_minutes * 60)
+        .context("the time zone is out of range")
 }
 
 fn meter_options(config: &Config) -> MeterOptions {

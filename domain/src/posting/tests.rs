@@ -11,7 +11,11 @@ use crate::{AdjustmentId, BatchId, EpochId, GrantId, Moment, OrderId};
 const ANN: &str = "liability:credits:616e6e00-0000-0000-0000-000000000000";
 
 fn lines(event: &Event) -> Vec<String> {
-    postings(event).iter().map(|line| format!("{} {} {}", line.book, line.unit, line.amount)).collect()
+    as_lines(&postings(event))
+}
+
+fn as_lines(postings: &[Posting]) -> Vec<String> {
+    postings.iter().map(|line| format!("{} {} {}", line.book, line.unit, line.amount)).collect()
 }
 
 fn of_ann(event: AccountEvent) -> Vec<String> {
@@ -139,6 +143,63 @@ fn what_nobody_covers_is_the_operators_loss_and_not_the_owners_debt() {
             "revenue:usage:claude credits -50000".to_owned(),
         ]
     );
+}
+
+#[test]
+fn a_late_record_is_wholly_the_operators_loss_whatever_it_says() {
+    for uncovered in ["0", "0.00005", "0.00885"] {
+        let record = UsageRecord { uncovered: credits(uncovered), ..usage_record() };
+        assert_eq!(
+            as_lines(&of_usage(&record, Split::late(&record)))[..2],
+            [
+                "expense:metering_loss credits 8850000".to_owned(),
+                "revenue:usage:claude credits -8850000".to_owned(),
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_book_is_read_back_from_its_name_and_stands_in_its_chapter() {
+    for (name, chapter) in [
+        ("asset:clearing:epay", "asset:clearing"),
+        ("fx:CNY", "fx"),
+        (ANN, "liability:credits"),
+        ("revenue:usage:anthropic/claude:thinking", "revenue:usage"),
+        ("expense:provider:antinomy: the second", "expense:provider"),
+        ("payable:provider:a", "payable:provider"),
+        ("expense:promotions", "expense:promotions"),
+        ("expense:goodwill", "expense:goodwill"),
+        ("expense:metering_loss", "expense:metering_loss"),
+        ("equity:opening", "equity:opening"),
+        ("suspense:epay", "suspense"),
+    ] {
+        let book: Book = name.parse().unwrap();
+        assert_eq!((book.to_string().as_str(), book.chapter()), (name, chapter));
+    }
+    for text in
+        ["", "fx", "fx:", "fx:yen", "liability:credits:ann", "expense", "revenue:usage", "suspense:A:B"]
+    {
+        assert_eq!(text.parse::<Book>(), Err(UnknownBook(text.into())));
+    }
+}
+
+#[test]
+fn a_sum_is_written_like_the_amounts_it_is_made_of() {
+    for (unit, sum, text) in [
+        ("credits", 0, "0"),
+        ("credits", 6_944_444_444, "6.944444444"),
+        ("credits", -500_000_000, "-0.5"),
+        ("CNY", 5000, "50.00"),
+        ("CNY", -7, "-0.07"),
+        ("JPY", 12, "12"),
+        ("KWD", 1, "0.001"),
+        ("credits", i128::from(i64::MAX) * 3, "27670116110.564327421"),
+    ] {
+        let parsed: Unit = unit.parse().unwrap();
+        assert_eq!((parsed.to_string().as_str(), parsed.decimal(sum).as_str()), (unit, text));
+    }
+    assert!("yen".parse::<Unit>().is_err());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The books: the lines of any event sum to zero per unit.
+//! The books: the lines of any event sum to zero per unit, and so do those of any usage, whoever is found to pay.
 
 use super::fixed;
 use crate::event::{
@@ -6,10 +6,11 @@ use crate::event::{
     LeaseClosed, LeaseGranted, NodeEvent, NodeSealed, PaymentSuspended, Scope, SealCause, SuspenseEvent,
     TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
 };
+use crate::posting::of_usage;
 use crate::samples::{channel, label, reason, usage_record, uuid};
 use crate::{
-    Account, AccountId, Actor, ActorKind, AdjustmentId, BatchId, Credits, EpochId, EventId, GrantId, KeyId,
-    LeaseId, Moment, Money, OrderId, Recorded, UsageRecord, postings,
+    Account, AccountId, Actor, ActorKind, AdjustmentId, BatchId, Book, Credits, EpochId, EventId, GrantId,
+    KeyId, LeaseId, Moment, Money, OrderId, Posting, Recorded, Split, UsageRecord, postings,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -151,14 +152,52 @@ proptest! {
     #![proptest_config(fixed(1_000))]
 
     #[test]
-    fn the_lines_of_any_event_sum_to_zero_per_unit(event in event()) {
-        let mut sums = BTreeMap::new();
-        for line in postings(&event) {
+    fn the_lines_of_any_event_are_debits_beside_their_credits_and_sum_to_zero_per_unit(event in event()) {
+        let lines = postings(&event);
+        balanced(&lines)?;
+        for line in lines {
+            prop_assert_eq!(line.book.to_string().parse(), Ok(line.book), "a book is read back from its name");
+            prop_assert_eq!(line.unit.to_string().parse(), Ok(line.unit));
+        }
+    }
+
+    #[test]
+    fn the_lines_of_usage_sum_to_zero_whoever_pays(record in record(), paid in amount(), uncovered in amount()) {
+        balanced(&of_usage(&record, Split { paid, uncovered }))?;
+    }
+
+    #[test]
+    fn the_books_earn_a_calls_charge_whoever_bears_it(
+        charge in 0_i64..1_000_000_000_000, covered in 0_i64..1_000_000_000_000, late in any::<bool>(),
+    ) {
+        let (charge, uncovered) = (Credits::from_nano(charge), Credits::from_nano((charge - covered).max(0)));
+        let mut record = UsageRecord { uncovered, ..usage_record() };
+        record.usage.charge = charge;
+        let split = if late { Split::late(&record) } else { Split::reported(&record) };
+        let lines = of_usage(&record, split);
+        let booked = |of: fn(&Book) -> bool| lines.iter().filter(|line| of(&line.book)).map(|line| line.amount).sum::<i64>();
+        prop_assert_eq!(booked(|book| matches!(book, Book::Revenue(_))), -charge.nano());
+        let owner = booked(|book| matches!(book, Book::Liability(_)));
+        prop_assert_eq!(owner, if late { 0 } else { charge.nano() - uncovered.nano() });
+        prop_assert_eq!(booked(|book| matches!(book, Book::MeteringLoss)), charge.nano() - owner);
+    }
+}
+
+/// A debit beside its credit, all the way down; so every unit sums to zero.
+fn balanced(lines: &[Posting]) -> Result<(), TestCaseError> {
+    let mut sums = BTreeMap::new();
+    for pair in lines.chunks(2) {
+        let [one, other] = pair else {
+            return Err(TestCaseError::fail(format!("a line is alone: {lines:?}")));
+        };
+        prop_assert_eq!((one.unit, Some(one.amount)), (other.unit, other.amount.checked_neg()));
+        for line in pair {
             prop_assert_ne!(line.amount, 0, "an empty line");
             *sums.entry(line.unit).or_insert(0_i128) += i128::from(line.amount);
         }
-        prop_assert!(sums.values().all(|sum| *sum == 0), "{:?} of {:?}", sums, event);
     }
+    prop_assert!(sums.values().all(|sum| *sum == 0), "{:?} of {:?}", sums, lines);
+    Ok(())
 }
 
 proptest! {

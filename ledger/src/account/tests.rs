@@ -400,6 +400,49 @@ async fn a_snapshot_counts_only_if_the_log_has_its_last_event() {
     }
 }
 
+#[tokio::test]
+async fn the_account_at_a_position_is_the_fold_of_its_events_up_to_there() {
+    let server = Server::start().await;
+    let ledger = server.ledger().await;
+    let (account, other) = (new_account(), new_account());
+    for _ in 0..20 {
+        ledger.execute(account, grant("1"), tester(), None).await.unwrap();
+        ledger.execute(other, grant("1"), tester(), None).await.unwrap();
+    }
+    let (mut state, mut folds) = (Account::default(), vec![(0, Account::default(), String::new())]);
+    for logged in chained(ledger.log(), account).await {
+        let Event::Account(_, event) = logged.recorded.event.clone() else { panic!() };
+        state = state.evolve(&logged.recorded.with(event));
+        folds.push((logged.recorded.sequence, state.clone(), hex::encode(logged.hash)));
+    }
+    assert_eq!(folds.len(), 21);
+    // From a snapshot of the middle, from one that the log does not know, and from none.
+    let (sequence, middle, hash) = folds[10].clone();
+    let snapshot = Snapshot { account: middle, sequence, hash };
+    let lie = Snapshot { account: Account { version: 9, ..Account::default() }, ..snapshot.clone() };
+    let lie = Snapshot { hash: "00".repeat(32), ..lie };
+    let readers = [
+        ledger.clone(),
+        Ledger::new(server.log().await, Arc::new(One(snapshot))),
+        Ledger::new(server.log().await, Arc::new(One(lie))),
+    ];
+    for reader in readers {
+        for (sequence, expected, _) in &folds {
+            assert_eq!(reader.account_at(account, *sequence).await.unwrap(), *expected, "at {sequence}");
+            // The other account's event behind it changes nothing.
+            assert_eq!(
+                reader.account_at(account, *sequence + 1).await.unwrap().version,
+                match sequence {
+                    0 => 1,
+                    _ => expected.version,
+                }
+            );
+        }
+        assert_eq!(reader.account_at(account, u64::MAX).await.unwrap(), state);
+        assert_eq!(reader.account_at(new_account(), u64::MAX).await.unwrap(), Account::default());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_is_no_error_for_callers() {
     let server = Server::start().await;

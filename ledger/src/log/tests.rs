@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::testing::{
-    Raw, Server, credits, freeze, funded, grant, new_account, new_event, tester, thaw, until,
+    Raw, Server, credits, freeze, funded, grant, new_account, new_event, now, tester, thaw, until,
 };
 use crate::{LedgerError, Subject, codec};
-use domain::{AccountId, Event, EventId};
+use domain::{AccountId, Event, EventId, Moment};
 use serde_json::json;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -304,6 +304,62 @@ async fn a_subject_is_read_in_order_from_any_position_however_long_it_is() {
     assert_eq!(log.last_on(&subject).await.unwrap().map(|logged| logged.recorded.id), ids.last().copied());
     assert_eq!(log.events_behind(&self::subject(), 0).await.unwrap().len(), 0);
     assert!(log.last_on(&self::subject()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_subject_is_read_up_to_a_position_and_not_beyond() {
+    let server = Server::start().await;
+    let (account, ids) = fill(&server, 60).await;
+    let (log, subject) = (server.log().await, Subject::Account(account));
+    let all = log.events_behind(&subject, 0).await.unwrap();
+    assert_eq!(all.len(), ids.len());
+    let sequences: Vec<u64> = all.iter().map(|logged| logged.recorded.sequence).collect();
+    let last = *sequences.last().unwrap();
+    for (after, up_to) in
+        [(0, 0), (0, 1), (0, last / 2), (0, last - 1), (0, last), (0, last + 9), (7, 40), (9, 3)]
+    {
+        let between = log.events_between(&subject, after, up_to).await.unwrap();
+        let between: Vec<u64> = between.iter().map(|logged| logged.recorded.sequence).collect();
+        let expected = sequences.iter().copied().filter(|it| (after + 1..=up_to).contains(it));
+        assert_eq!(between, expected.collect::<Vec<_>>(), "{after}..={up_to}");
+    }
+}
+
+#[tokio::test]
+async fn the_position_at_a_moment_is_the_last_message_stored_by_then() {
+    let server = Server::start().await;
+    let log = server.log().await;
+    let before = now();
+    until("the server's clock has passed the start", async || {
+        log.position_at(before).await.unwrap().is_some()
+    })
+    .await;
+    assert_eq!(log.position_at(before).await.unwrap(), Some(0), "an empty log");
+    let (account, _) = fill(&server, 25).await;
+    let mut stored = Vec::new();
+    for sequence in 1.. {
+        let Some(logged) = log.at(sequence).await.unwrap() else { break };
+        stored.push(logged.stored_at);
+    }
+    assert!(stored.len() > 20 && stored.is_sorted());
+    let last = *stored.last().unwrap();
+    let after = Moment::from_micros(last.micros() + 1);
+    until("the server's clock has passed the end", async || log.position_at(after).await.unwrap().is_some())
+        .await;
+    for moment in &stored {
+        for micros in [-1, 0, 1] {
+            let moment = Moment::from_micros(moment.micros() + micros);
+            let expected = stored.iter().filter(|at| **at <= moment).count();
+            let position = log.position_at(moment).await.unwrap();
+            assert_eq!(position, u64::try_from(expected).ok(), "{moment}");
+        }
+    }
+    assert_eq!(log.position_at(Moment::MIN).await.unwrap(), Some(0));
+    assert_eq!(log.position_at(Moment::MAX).await.unwrap(), None);
+    assert_eq!(log.position_at(now().plus_ms(60_000)).await.unwrap(), None, "nobody knows yet");
+    // What comes later does not change the answer.
+    let receipt = server.ledger().await.execute(account, grant("1"), tester(), None).await.unwrap();
+    assert_eq!(log.position_at(last).await.unwrap(), Some(receipt.recorded.sequence - 1));
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@
 //! flight at a time; a lease is closed only when no call uses it and all of its records are acknowledged, or by a sweeper
 //! after its run was sealed; whatever a run has settled reaches the log, by it or by its successor.
 
+#[cfg(test)]
+mod bench;
 mod book;
 mod epoch;
 mod hold;
@@ -23,7 +25,7 @@ mod upkeep;
 
 pub use hold::{Hold, Settled};
 
-use crate::outbox::{Entry as Note, Flush, Outbox, OutboxOptions, OutboxStatus, Written};
+use crate::outbox::{Entry as Note, Flush, Outbox, OutboxError, OutboxOptions, OutboxStatus, Written};
 use crate::{Ledger, LedgerError, Projected, ambient};
 use book::{Book, Entry};
 use domain::account::{Budget, event::Scope};
@@ -189,8 +191,17 @@ impl Meter {
         let opened = opened.ok_or_else(|| LedgerError::Unfit("the outbox could not be opened".into()))?;
         let (outbox, recovered) = opened.map_err(unfit)?;
         let epoch = EpochId::from_uuid(ambient::new_id());
-        // Read before the new run is written: what was there is what the run before left.
-        let _ = outbox.append(&Note::Began { epoch }).map_err(unfit)?;
+        if let Ok(position) = projected.position().await {
+            // What they have passed since the run before need not be there any more.
+            let old = outbox.clone();
+            ambient::blocking(move || old.trim(position)).await.transpose().map_err(unfit)?;
+        }
+        match outbox.append(&Note::Began { epoch }) {
+            Ok(_) => {}
+            // No call begins while it is full; what it holds is reported all the same, and that is what makes room.
+            Err(error @ OutboxError::Full { .. }) => tracing::error!(%error, "no calls are admitted for now"),
+            Err(error) => return Err(unfit(error)),
+        }
         let shared = Arc::new(Shared {
             ledger,
             projected,
@@ -241,6 +252,16 @@ impl Meter {
             Ok(Err(error)) => Err(HoldError::Unavailable(error.to_string())),
             Err(_) => Err(HoldError::Unavailable("the log did not answer in time".into())),
         }
+    }
+
+    /// Why no call is admitted now, if so: for `/readyz`.
+    pub fn fault(&self) -> Option<String> {
+        let shared = &self.shared;
+        let outbox = shared.outbox.status();
+        let full = outbox.bytes >= outbox.max_bytes;
+        let full =
+            full.then(|| format!("the outbox is full: {} of {} bytes", outbox.bytes, outbox.max_bytes));
+        shared.check_open().err().map(|error| error.to_string()).or(outbox.broken).or(full)
     }
 
     /// Figures as of now.

@@ -33,20 +33,21 @@ struct Known {
 /// What the log has of the run before.
 #[derive(Default)]
 struct OnLog {
-    records: BTreeSet<(LeaseId, u64)>,
+    /// With the sequence of the report.
+    records: BTreeMap<(LeaseId, u64), u64>,
     requests: BTreeSet<RequestId>,
 }
 
 impl OnLog {
-    fn take(&mut self, report: &UsageReported) {
+    fn take(&mut self, sequence: u64, report: &UsageReported) {
         for record in &report.records {
-            self.records.insert((record.lease, record.n));
-            self.requests.insert(record.usage.request);
+            self.has(sequence, record);
         }
     }
 
-    fn has(&self, record: &UsageRecord) -> bool {
-        self.records.contains(&(record.lease, record.n))
+    fn has(&mut self, sequence: u64, record: &UsageRecord) {
+        self.records.insert((record.lease, record.n), sequence);
+        self.requests.insert(record.usage.request);
     }
 }
 
@@ -64,7 +65,7 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
         let subject = Subject::Node(former.epoch);
         for logged in shared.ledger.log().events_behind(&subject, former.last_reported).await? {
             let Event::Node(_, NodeEvent::UsageReported(report)) = &logged.recorded.event else { continue };
-            on_log.take(report);
+            on_log.take(logged.recorded.sequence, report);
             for record in &report.records {
                 let known = Known { account: record.account, count: 0, spent: Credits::ZERO };
                 let known = leases.entry(record.lease).or_insert(known);
@@ -76,12 +77,29 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
     }
     find_acknowledged(shared, &recovered, &mut on_log).await?;
     let mut again = 0_usize;
-    for it in recovered.settled.into_iter().filter(|it| !on_log.has(&it.record)) {
-        again += 1;
-        shared.reports.push(it.record, None);
+    let mut found: BTreeMap<u64, Vec<(LeaseId, u64)>> = BTreeMap::new();
+    for it in recovered.settled {
+        let place = (it.record.lease, it.record.n);
+        match on_log.records.get(&place) {
+            // It landed, and the run died before it could note so: the outbox would keep it for ever.
+            Some(sequence) if it.reported.is_none() => found.entry(*sequence).or_default().push(place),
+            Some(_) => {}
+            None => {
+                again += 1;
+                shared.reports.push(it.record, None);
+            }
+        }
     }
-    let interrupted: Vec<_> =
-        recovered.interrupted.into_iter().filter(|it| !on_log.requests.contains(&it.usage.request)).collect();
+    for (sequence, records) in found {
+        shared.note_lightly(&Note::Reported { sequence, records });
+    }
+    let (known, interrupted): (Vec<_>, Vec<_>) =
+        recovered.interrupted.into_iter().partition(|it| on_log.requests.contains(&it.usage.request));
+    for call in known {
+        // A power cut took its settlement, the log has it. Unless that is noted the next start, which reads other runs,
+        // would charge it again.
+        let _ = shared.outbox.append(&Note::Released { request: call.usage.request }).map_err(unfit)?;
+    }
     let calls = interrupted.len();
     for call in interrupted {
         let record = settle(shared, call, &mut leases).await?;
@@ -112,8 +130,7 @@ async fn find_acknowledged(
     for it in &recovered.settled {
         match it.reported {
             Some(sequence) if sequence <= projected => {
-                on_log.records.insert((it.record.lease, it.record.n));
-                on_log.requests.insert(it.record.usage.request);
+                on_log.has(sequence, &it.record);
             }
             Some(sequence) => {
                 reports.insert(sequence);
@@ -125,7 +142,7 @@ async fn find_acknowledged(
         if let Some(logged) = shared.ledger.log().at(sequence).await?
             && let Event::Node(_, NodeEvent::UsageReported(report)) = &logged.recorded.event
         {
-            on_log.take(report);
+            on_log.take(sequence, report);
         }
     }
     Ok(())

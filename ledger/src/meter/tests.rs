@@ -25,7 +25,7 @@ fn quiet() -> MeterOptions {
 }
 
 /// A meter with an outbox of its own, as another process would have.
-async fn start_meter(server: &Server, ledger: Ledger, mut options: MeterOptions) -> Meter {
+pub(super) async fn start_meter(server: &Server, ledger: Ledger, mut options: MeterOptions) -> Meter {
     options.outbox.dir = server.folder().join(format!("outbox-{}", uuid::Uuid::now_v7()));
     Meter::start(ledger, Arc::new(Unprojected), options).await.unwrap()
 }

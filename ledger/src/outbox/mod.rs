@@ -9,7 +9,7 @@
 //! refused, naming file and offset, with nothing touched; two processes never share an outbox; a settled record stays until
 //! it was reported at a position that the projections have passed; a failed flush is never called a success later.
 //!
-//! Entries stand in segments, files `outbox-<number>.log` of frames ([`frame`]). Each segment begins with all that is still
+//! Entries stand in segments, files `outbox-<number>.log` of frames (`frame.rs`). Each segment begins with all that is still
 //! live of those before it (runs, open leases, open calls), so that the oldest can be deleted when none of its records is
 //! needed, however long a lease or a call lasts. A segment is flushed before the next one is begun. Why own file code:
 //! docs/adr/0006-the-outbox-is-a-file-of-its-own.md.

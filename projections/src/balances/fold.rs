@@ -67,6 +67,25 @@ impl BalanceRows {
         by(change).ok_or(Halt::Overflow { account, sequence })
     }
 
+    /// Adds what a later batch adds.
+    pub(crate) fn merge(&mut self, later: Self) -> Result<(), Halt> {
+        for (account, it) in later.rows {
+            self.change(account, it.position, |change| {
+                add(&mut change.credits_in, it.credits_in)?;
+                add(&mut change.credits_out, it.credits_out)?;
+                add(&mut change.leased, it.leased)?;
+                add(&mut change.spent_closed, it.spent_closed)?;
+                add(&mut change.used, it.used)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many rows it is.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// One upsert for all.
     pub(crate) async fn write(&self, tx: &mut Tx) -> Result<(), DatabaseError> {
         let mut values = Vec::with_capacity(self.rows.len() * COLUMNS.len());

@@ -31,12 +31,10 @@ struct StateRow {
 }
 
 impl StateRows {
-    /// The states that a batch needs to know before it can be folded.
-    pub(crate) async fn load(tx: &mut Tx, facts: &Facts<'_>) -> Result<Self, DatabaseError> {
-        let accounts: BTreeSet<AccountId> = facts.decisions.iter().map(|decision| decision.account).collect();
-        let fresh = || StateRow { account: Some(Account::default()), ..StateRow::default() };
-        let mut rows: BTreeMap<_, _> = accounts.iter().map(|account| (*account, fresh())).collect();
-        let keys: Vec<Value> = accounts.into_iter().map(Value::from).collect();
+    /// Reads the states that a batch needs to know before it can be folded, but for those that are known.
+    pub(crate) async fn learn(&mut self, tx: &mut Tx, facts: &Facts<'_>) -> Result<(), DatabaseError> {
+        let unknown = self.begin(facts);
+        let keys: Vec<Value> = unknown.into_iter().map(Value::from).collect();
         let sql = "SELECT account, version, sequence, shape, snapshot FROM account_states WHERE";
         for row in tx.fetch_in(sql, "account", &keys).await? {
             let snapshot = readable(row.int("shape")?, &row.text("snapshot")?);
@@ -46,9 +44,29 @@ impl StateRows {
                 hash: String::new(),
                 account: snapshot.map(|it| it.account),
             };
-            rows.insert(row.parsed("account")?, state);
+            self.rows.insert(row.parsed("account")?, state);
         }
-        Ok(Self { rows })
+        Ok(())
+    }
+
+    /// The states of accounts that are not known are those before their first event; answers which.
+    pub(crate) fn begin(&mut self, facts: &Facts<'_>) -> BTreeSet<AccountId> {
+        let accounts = facts.decisions.iter().map(|decision| decision.account);
+        let unknown: BTreeSet<_> = accounts.filter(|account| !self.rows.contains_key(account)).collect();
+        let fresh = || StateRow { account: Some(Account::default()), ..StateRow::default() };
+        self.rows.extend(unknown.iter().map(|account| (*account, fresh())));
+        unknown
+    }
+
+    /// How many states are known.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// A copy of some of the states.
+    pub(crate) fn only(&self, accounts: &BTreeSet<AccountId>) -> Self {
+        let rows = accounts.iter().filter_map(|account| Some((*account, self.rows.get(account)?.clone())));
+        Self { rows: rows.collect() }
     }
 
     /// Folds a batch's decisions onto the states; pure.

@@ -8,6 +8,7 @@ use domain::account::event::GrantSource;
 use domain::{AccountEvent, AccountId, Credits, Moment, Money, OrderId};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// The columns of `billing_records`.
 pub(super) const COLUMNS: [&str; 18] = [
@@ -187,6 +188,33 @@ impl BillingRows {
         day.updated_at = day.updated_at.max(at);
         day.last_seq = usage.sequence;
         Ok(())
+    }
+
+    /// Moves the days to those of earlier batches; the other rows stay.
+    pub(crate) fn move_sums(&mut self, earlier: &mut Self) -> Result<(), Halt> {
+        for (key, later) in std::mem::take(&mut self.days) {
+            match earlier.days.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(later);
+                }
+                Entry::Occupied(mut entry) => {
+                    let account = entry.key().0;
+                    let day = entry.get_mut();
+                    let sum =
+                        day.credits.checked_add(later.credits).zip(day.requests.checked_add(later.requests));
+                    (day.credits, day.requests) =
+                        sum.ok_or(Halt::Overflow { account, sequence: later.last_seq })?;
+                    day.updated_at = day.updated_at.max(later.updated_at);
+                    day.last_seq = later.last_seq;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many days it is.
+    pub(crate) fn sums(&self) -> usize {
+        self.days.len()
     }
 
     /// New rows in one insert, days in one upsert, ends of older orders by an update each.

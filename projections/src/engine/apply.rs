@@ -1,5 +1,7 @@
 use crate::balances::{BalanceRows, StateRows};
 use crate::billing::BillingRows;
+use crate::facts::Facts;
+use crate::journal::JournalRows;
 use crate::leases::LeaseRows;
 use crate::top_ups::TopUpRows;
 use crate::usage::UsageRows;
@@ -72,25 +74,63 @@ pub(super) async fn in_transaction(
 
 /// What the rooms make of a batch, without the checkpoint: whoever calls this knows that the tables contain everything
 /// before it and nothing of it.
-pub(crate) async fn fold_and_write(
-    tx: &mut Tx,
-    zone: FixedOffset,
-    batch: &[Logged],
-) -> Result<(), ProjectionError> {
-    let mut leases = LeaseRows::load(tx, batch).await?;
+async fn fold_and_write(tx: &mut Tx, zone: FixedOffset, batch: &[Logged]) -> Result<(), ProjectionError> {
+    let mut leases = LeaseRows::default();
+    leases.learn(tx, batch).await?;
     let facts = leases.fold(batch, zone)?;
-    let mut states = StateRows::load(tx, &facts).await?;
+    let mut states = StateRows::default();
+    states.learn(tx, &facts).await?;
     states.fold(&facts)?;
-    let balances = BalanceRows::fold(&facts)?;
-    let usage = UsageRows::fold(&facts)?;
-    let billing = BillingRows::fold(&facts)?;
-    let top_ups = TopUpRows::fold(&facts);
+    let rows = Rows::fold(&facts)?;
 
     // Always in this order, so that two transactions never wait for each other.
     leases.write(tx).await?;
     states.write(tx).await?;
-    balances.write(tx).await?;
-    top_ups.write(tx).await?;
-    usage.write(tx).await?;
-    billing.write(tx, zone).await
+    rows.write(tx, zone).await
+}
+
+/// What a batch adds to the rooms that need not know their rows beforehand.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    balances: BalanceRows,
+    top_ups: TopUpRows,
+    usage: UsageRows,
+    billing: BillingRows,
+    journal: JournalRows,
+}
+
+impl Rows {
+    /// What a batch means for them; pure.
+    pub(crate) fn fold(facts: &Facts<'_>) -> Result<Self, Halt> {
+        Ok(Self {
+            balances: BalanceRows::fold(facts)?,
+            top_ups: TopUpRows::fold(facts),
+            usage: UsageRows::fold(facts)?,
+            billing: BillingRows::fold(facts)?,
+            journal: JournalRows::fold(facts)?,
+        })
+    }
+
+    /// Moves what is added up (a balance, an hour, a day) to the sums of earlier batches, which are then written instead;
+    /// a room may also leave its sums where they are. What has rows of its own stays to be written at once.
+    pub(crate) fn move_sums(&mut self, earlier: &mut Self) -> Result<(), Halt> {
+        earlier.balances.merge(std::mem::take(&mut self.balances))?;
+        self.usage.move_sums(&mut earlier.usage)?;
+        self.billing.move_sums(&mut earlier.billing)?;
+        self.journal.move_sums(&mut earlier.journal)
+    }
+
+    /// How many sums there are.
+    pub(crate) fn sums(&self) -> usize {
+        self.balances.len() + self.usage.sums() + self.billing.sums() + self.journal.sums()
+    }
+
+    /// Writes them, always in this order.
+    pub(crate) async fn write(&self, tx: &mut Tx, zone: FixedOffset) -> Result<(), ProjectionError> {
+        self.balances.write(tx).await?;
+        self.top_ups.write(tx).await?;
+        self.usage.write(tx).await?;
+        self.billing.write(tx, zone).await?;
+        self.journal.write(tx).await
+    }
 }

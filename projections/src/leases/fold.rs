@@ -2,7 +2,7 @@ use crate::facts::{CountedUsage, Decision, Facts, LeaseMove, Said, said};
 use crate::{DatabaseError, Halt, ProjectionError, Row, Set, Tx, Value};
 use chrono::FixedOffset;
 use domain::account::event::{Closer, Scope};
-use domain::{AccountEvent, AccountId, Credits, EpochId, LeaseId, Moment, UsageRecord};
+use domain::{AccountEvent, AccountId, Credits, EpochId, LeaseId, Moment, Split, UsageRecord};
 use ledger::Logged;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,26 +69,37 @@ struct Closed {
 }
 
 impl LeaseRows {
-    /// The rows that a batch needs to know before it can be folded.
-    pub(crate) async fn load(tx: &mut Tx, batch: &[Logged]) -> Result<Self, DatabaseError> {
-        let mut leases = BTreeSet::new();
-        for logged in batch {
-            match said(logged) {
-                Said::Decided(decision) => leases.extend(lease_of(decision.event)),
-                Said::Reported(report) => leases.extend(report.records.iter().map(|record| record.lease)),
-                Said::Nothing => {}
-            }
-        }
-        let keys: Vec<Value> = leases.into_iter().map(Value::from).collect();
+    /// Reads the rows that a batch needs to know before it can be folded, but for those that are known.
+    pub(crate) async fn learn(&mut self, tx: &mut Tx, batch: &[Logged]) -> Result<(), DatabaseError> {
+        let unknown = named(batch).into_iter().filter(|lease| !self.rows.contains_key(lease));
+        let keys: Vec<Value> = unknown.map(Value::from).collect();
         let sql = format!("SELECT {} FROM {TABLE} WHERE", COLUMNS.join(", "));
-        let found = tx.fetch_in(&sql, "lease", &keys).await?;
-        let rows = found.iter().map(|row| Ok((row.parsed("lease")?, LeaseRow::read(row)?)));
-        Ok(Self { rows: rows.collect::<Result<_, DatabaseError>>()? })
+        for row in tx.fetch_in(&sql, "lease", &keys).await? {
+            self.rows.insert(row.parsed("lease")?, LeaseRow::read(&row)?);
+        }
+        Ok(())
+    }
+
+    /// How many rows are known.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// A copy of some of the rows.
+    pub(crate) fn only(&self, leases: &BTreeSet<LeaseId>) -> Self {
+        let rows = leases.iter().filter_map(|lease| Some((*lease, self.rows.get(lease)?.clone())));
+        Self { rows: rows.collect() }
     }
 
     /// Sorts out what a batch says; pure. Goes before all other rooms, since it tells new usage from old.
     pub(crate) fn fold<'a>(&mut self, batch: &'a [Logged], zone: FixedOffset) -> Result<Facts<'a>, Halt> {
-        let mut facts = Facts { decisions: Vec::new(), usage: Vec::new(), lease_moves: Vec::new(), zone };
+        let mut facts = Facts {
+            decisions: Vec::new(),
+            usage: Vec::new(),
+            suspended: Vec::new(),
+            lease_moves: Vec::new(),
+            zone,
+        };
         for logged in batch {
             match said(logged) {
                 Said::Decided(decision) => {
@@ -99,6 +110,7 @@ impl LeaseRows {
                     let used = report.records.iter().filter_map(|record| self.used(record, logged));
                     facts.usage.extend(used);
                 }
+                Said::Suspended(recorded) => facts.suspended.push(recorded),
                 Said::Nothing => {}
             }
         }
@@ -183,10 +195,7 @@ impl LeaseRows {
             let (request, charge) = (record.usage.request, record.usage.charge);
             tracing::error!(lease = %record.lease, n = record.n, %request, %charge, sequence, "usage came too late for its lease: the operator bears it");
         }
-        let (paid, uncovered) = match late {
-            true => (Credits::ZERO, record.usage.charge),
-            false => (record.paid(), record.uncovered),
-        };
+        let Split { paid, uncovered } = if late { Split::late(record) } else { Split::reported(record) };
         Some(CountedUsage { record, sequence, reported_at: logged.recorded.at, paid, uncovered, late })
     }
 
@@ -296,6 +305,19 @@ impl LeaseRow {
             event_seq: row.count("event_seq")?,
         })
     }
+}
+
+/// The leases that a batch names.
+pub(crate) fn named(batch: &[Logged]) -> BTreeSet<LeaseId> {
+    let mut leases = BTreeSet::new();
+    for logged in batch {
+        match said(logged) {
+            Said::Decided(decision) => leases.extend(lease_of(decision.event)),
+            Said::Reported(report) => leases.extend(report.records.iter().map(|record| record.lease)),
+            Said::Suspended(_) | Said::Nothing => {}
+        }
+    }
+    leases
 }
 
 /// The lease that a decision changes.

@@ -1,10 +1,11 @@
-//! Filling tables from the log's first message, as fast as it goes: one task reads and decodes, the other folds and writes.
+//! Filling tables from the log's first message, as fast as it goes: one task reads and decodes, one folds, one writes.
 //!
 //! Claims: what is written is the log without a hole, from sequence 1; before each transaction the log is asked whether it
 //! still has what was written last, so that tables are never made of two logs.
 
+use super::carry::{Carry, Limits};
 use crate::database::Aliases;
-use crate::engine::fold_and_write;
+use crate::engine::check_hash;
 use crate::{Checkpoint, Database, Dialect, Halt, ProjectionError, Tx};
 use chrono::FixedOffset;
 use domain::{Event, NodeEvent};
@@ -13,11 +14,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
-/// Events and usage records of one transaction: enough that its fixed costs do not count, and little enough that on SQLite
-/// other writers wait for less than a second.
-const MOST_OF_A_TRANSACTION: usize = 20_000;
 /// How long SQLite is left alone after a transaction, when others write to the same file: those who wait look again every
 /// 100 ms.
 const PAUSE: Duration = Duration::from_millis(110);
@@ -35,8 +33,9 @@ pub(crate) struct Filler {
     /// Do others write to the same database?
     shared: bool,
     log: Log,
-    zone: FixedOffset,
-    /// The last message written.
+    limits: Limits,
+    carry: Carry,
+    /// The last message written, or handed out to be written.
     place: Checkpoint,
     identity: StreamIdentity,
     /// The last message read.
@@ -49,13 +48,7 @@ pub(crate) struct Filler {
 
 struct Reader {
     portions: mpsc::Receiver<Result<Vec<Logged>, LedgerError>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Filler {
@@ -66,14 +59,16 @@ impl Filler {
         shared: bool,
         log: Log,
         zone: FixedOffset,
+        limits: Limits,
     ) -> Result<Self, ProjectionError> {
-        let identity = log.identity().await?;
+        let identity = identity(&log).await?;
         Ok(Self {
             db,
             aliases,
             shared,
             log,
-            zone,
+            limits,
+            carry: Carry::new(zone, limits),
             place: Checkpoint::default(),
             identity,
             read: 0,
@@ -93,27 +88,48 @@ impl Filler {
         self.records
     }
 
-    /// Fills the tables up to a position, which the log must have reached.
+    /// Fills the tables up to a position, which the log must have reached. A batch is folded while the one before it is
+    /// being written.
     pub(crate) async fn up_to(&mut self, position: u64) -> Result<(), ProjectionError> {
+        let mut writing: Option<AbortOnDropHandle<Result<(), ProjectionError>>> = None;
         while self.place.sequence < position {
             let batch = self.batch(position).await?;
             self.stands().await?;
-            let mut tx = self.db.begin().await?;
-            self.write(&mut tx, &batch).await?;
-            tx.commit().await?;
+            let last = self.read >= position;
+            let portion = match self.carry.reads() {
+                false => self.carry.fold(None, &batch, last).await?,
+                true => {
+                    finish(&mut writing).await?;
+                    let mut tx = self.db.snapshot().await?;
+                    tx.set_aliases(self.aliases.clone());
+                    let portion = self.carry.fold(Some(&mut tx), &batch, last).await?;
+                    tx.rollback().await?;
+                    portion
+                }
+            };
+            finish(&mut writing).await?;
+            let pause =
+                if self.shared && self.db.dialect() == Dialect::Sqlite { PAUSE } else { Duration::ZERO };
+            let (db, aliases) = (self.db.clone(), self.aliases.clone());
+            writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+                portion.commit(db, aliases).await?;
+                tokio::time::sleep(pause).await;
+                Ok(())
+            })));
             self.written(&batch);
-            if self.shared && self.db.dialect() == Dialect::Sqlite && self.place.sequence < position {
-                tokio::time::sleep(PAUSE).await;
-            }
         }
-        Ok(())
+        finish(&mut writing).await
     }
 
-    /// As [`Self::up_to`], in a transaction that does more. If it is not committed, so is this.
+    /// As [`Self::up_to`], in a transaction that does more. If that does not happen, call [`Self::rewind`].
     pub(crate) async fn up_to_in(&mut self, tx: &mut Tx, position: u64) -> Result<(), ProjectionError> {
         while self.place.sequence < position {
             let batch = self.batch(position).await?;
-            self.write(tx, &batch).await?;
+            let last = self.read >= position;
+            tx.set_aliases(self.aliases.clone());
+            let portion = self.carry.fold(Some(tx), &batch, last).await?;
+            portion.write(tx).await?;
+            tx.set_aliases(None);
             self.written(&batch);
         }
         Ok(())
@@ -126,14 +142,8 @@ impl Filler {
             self.place = place;
             self.waiting.clear();
             self.reader = None;
+            self.carry.forget();
         }
-    }
-
-    async fn write(&self, tx: &mut Tx, batch: &[Logged]) -> Result<(), ProjectionError> {
-        tx.set_aliases(self.aliases.clone());
-        let written = fold_and_write(tx, self.zone, batch).await;
-        tx.set_aliases(None);
-        written
     }
 
     fn written(&mut self, batch: &[Logged]) {
@@ -144,18 +154,26 @@ impl Filler {
 
     /// Is the log still the one that the tables are made of?
     pub(crate) async fn stands(&self) -> Result<(), ProjectionError> {
-        let identity = self.log.identity().await?;
-        let at_place = match self.place.sequence {
-            0 => None,
-            sequence => self.log.hash_at(sequence).await?,
-        };
-        Ok(crate::engine::check(&self.place, &identity, at_place)?)
+        match self.place.sequence {
+            0 => Ok(()),
+            sequence => Ok(check_hash(&self.place, self.log.hash_at(sequence).await?)?),
+        }
+    }
+
+    /// The log's last sequence. Errors: it is another log by now.
+    pub(crate) async fn end(&self) -> Result<u64, ProjectionError> {
+        let identity = identity(&self.log).await?;
+        if identity.created != self.identity.created {
+            let of = |it: &StreamIdentity| format!("{} of {}", it.stream, it.created);
+            return Err(Halt::OtherStream { expected: of(&self.identity), found: of(&identity) }.into());
+        }
+        Ok(identity.last_sequence)
     }
 
     /// The next messages up to a position, as many as a transaction takes.
     async fn batch(&mut self, position: u64) -> Result<Vec<Logged>, ProjectionError> {
         let (mut batch, mut weight) = (Vec::new(), 0);
-        while weight < MOST_OF_A_TRANSACTION && self.read < position {
+        while weight < self.limits.transaction && self.read < position {
             let logged = self.next().await?;
             let records = records_of(&logged);
             weight += 1 + records;
@@ -195,7 +213,10 @@ impl Filler {
             };
             self.reader = None;
             match error {
-                LedgerError::Unavailable(_) if restarts < RESTARTS => restarts += 1,
+                LedgerError::Unavailable(_) if restarts < RESTARTS => {
+                    restarts += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
                 LedgerError::Unavailable(_) => return Err(error.into()),
                 // Some message ahead is none that we understand; whether it is this one shows when it is asked for.
                 LedgerError::UnknownEvent { .. }
@@ -228,7 +249,32 @@ impl Reader {
                 }
             }
         });
-        Self { portions, task }
+        Self { portions, _task: AbortOnDropHandle::new(task) }
+    }
+}
+
+/// Waits for a transaction under way.
+async fn finish(
+    writing: &mut Option<AbortOnDropHandle<Result<(), ProjectionError>>>,
+) -> Result<(), ProjectionError> {
+    match writing.take() {
+        None => Ok(()),
+        // A panic of the task is a defect: what it left undone must not be taken for done.
+        Some(task) => {
+            task.await.map_err(|error| Halt::Unreadable(format!("a writing task ended: {error}")))?
+        }
+    }
+}
+
+/// Which log it is, asked again when the server is too busy to answer: it may be sending us what we read.
+pub(crate) async fn identity(log: &Log) -> Result<StreamIdentity, LedgerError> {
+    let mut restarts = 0;
+    loop {
+        match log.identity().await {
+            Err(LedgerError::Unavailable(_)) if restarts < RESTARTS => restarts += 1,
+            answer => return answer,
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -4,6 +4,7 @@ use crate::facts::{CountedUsage, Facts};
 use crate::{Halt, ProjectionError, Set, Tx, Value};
 use domain::{Credits, Moment, Outcome, Tokens, UsageSource};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// The most tokens of one class that a record adds to the hourly counts (its own row keeps the true number). No call
 /// has a trillion; a provider that says so must not make a sum overflow, which a database would refuse for ever.
@@ -95,6 +96,28 @@ impl UsageRows {
         Ok(rows)
     }
 
+    /// Moves the hours to those of earlier batches; the records stay.
+    pub(crate) fn move_sums(&mut self, earlier: &mut Self) -> Result<(), Halt> {
+        for (key, hour) in std::mem::take(&mut self.hours) {
+            match earlier.hours.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(hour);
+                }
+                Entry::Occupied(mut entry) => {
+                    let merged = entry.get_mut().merge(&hour);
+                    merged
+                        .ok_or_else(|| Halt::Unreadable(format!("{:?}: a sum does not fit", entry.key())))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many hours it is.
+    pub(crate) fn sums(&self) -> usize {
+        self.hours.len()
+    }
+
     /// The records in multi-row inserts, the hours in one upsert.
     pub(crate) async fn write(&self, tx: &mut Tx) -> Result<(), ProjectionError> {
         tx.insert("usage_records", &COLUMNS, &self.records, "").await?;
@@ -126,6 +149,20 @@ impl UsageRows {
 }
 
 impl Hour {
+    /// `None`: a sum does not fit.
+    fn merge(&mut self, later: &Self) -> Option<()> {
+        self.calls = self.calls.checked_add(later.calls)?;
+        self.errors = self.errors.checked_add(later.errors)?;
+        for (sum, count) in self.tokens.iter_mut().zip(later.tokens) {
+            *sum = sum.checked_add(count)?;
+        }
+        self.charge = self.charge.checked_add(later.charge)?;
+        self.paid = self.paid.checked_add(later.paid)?;
+        self.uncovered = self.uncovered.checked_add(later.uncovered)?;
+        self.cost = self.cost.checked_add(later.cost)?;
+        Some(())
+    }
+
     /// `None`: a sum does not fit.
     fn add(&mut self, counted: &CountedUsage<'_>) -> Option<()> {
         let usage = &counted.record.usage;

@@ -105,6 +105,8 @@ fn reading() -> Vec<Row> {
         get(Who::User, "/api/user/usage?cursor=nonsense", 400, &["cursor"]),
         get(Who::User, "/api/user/usage?from=yesterday", 400, &["from"]),
         get(Who::User, "/api/user/usage/stats?by=moon", 400, &["moon"]),
+        get(Who::User, "/api/user/balance?at=yesterday", 422, &["at"]),
+        get(Who::User, "/api/user/balance?at=9999-01-01T00:00:00Z", 422, &["at", "future"]),
         get(Who::User, "/api/no-such-route", 404, &[]),
         Row(Who::User, "DELETE", "/api/user/balance".into(), Body::None, 405, &[]),
     ]

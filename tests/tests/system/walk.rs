@@ -50,6 +50,7 @@ async fn a_paid_call_is_billed_exactly_what_its_tokens_cost() {
     let balance = user.until_total(left).await;
     assert_eq!(balance.available.checked_add(balance.reserved).unwrap(), left);
     every_view_agrees(&user, bought, charged).await;
+    the_books_agree(&operator, &user, left).await;
     explain_shows_the_arithmetic(&gateway, &text(&calls[1]["request_id"]), &own, price).await;
     the_log_tells_the_same(gateway, &user, bought, charged, calls).await;
 }
@@ -143,17 +144,27 @@ async fn every_view_agrees(user: &User, bought: Credits, charged: Credits) {
     assert_eq!(Credits::checked_sum(calls.iter().map(|call| credits(&call["charge"]))), Some(charged));
 }
 
-/// Debits and credits of a line's events sum to zero in every unit.
+/// The books balance, owe the one customer what is left, and knew so at the moment that the balance was read.
+async fn the_books_agree(operator: &Operator, user: &User, left: Credits) {
+    let trial = operator.api.get("/api/admin/ledger/trial-balance").await.ok();
+    assert_eq!(trial["balanced"], true, "{trial}");
+    let owed =
+        trial["books"].as_array().unwrap().iter().find(|it| it["book"] == "liability:credits").unwrap();
+    assert_eq!(credits(&owed["balance"]).checked_neg(), Some(left), "{trial}");
+    let now = user.api.get("/api/user/balance").await.ok();
+    let then = user.api.get(&format!("/api/user/balance?at={}", text(&now["as_of"]))).await.ok();
+    assert_eq!(credits(&then["total"]), left, "{then}");
+}
+
+/// What a line means for the books sums to zero in every unit.
 fn journal_lines_balance(detail: &Value) {
     let mut sums: BTreeMap<String, Decimal> = BTreeMap::new();
-    for event in detail["events"].as_array().unwrap() {
-        for posting in event["postings"].as_array().unwrap() {
-            *sums.entry(text(&posting["unit"])).or_default() +=
-                text(&posting["amount"]).parse::<Decimal>().unwrap();
-        }
+    for posting in detail["postings"].as_array().unwrap() {
+        *sums.entry(text(&posting["unit"])).or_default() +=
+            text(&posting["amount"]).parse::<Decimal>().unwrap();
     }
-    assert!(sums.values().all(Decimal::is_zero), "{sums:?}: {detail}");
-    assert_eq!(sums.is_empty(), detail["type"] == "consumption", "{detail}");
+    assert!(!sums.is_empty() && sums.values().all(Decimal::is_zero), "{sums:?}: {detail}");
+    assert_eq!(detail["events"].as_array().unwrap().is_empty(), detail["type"] == "consumption", "{detail}");
 }
 
 async fn explain_shows_the_arithmetic(gateway: &Gateway, request: &str, own: &OwnAnswer, price: Credits) {

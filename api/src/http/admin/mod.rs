@@ -1,7 +1,8 @@
-//! What operators do: providers, models, prices, users, groups. All of it needs the role admin, and all writes are acts
-//! on AUDIT.
+//! What operators do: providers, models, prices, users, groups; and what they see of the books and the log. All of it needs
+//! the role admin, and all writes are acts on AUDIT.
 
 pub mod groups;
+pub mod ledger;
 pub mod models;
 pub mod prices;
 pub mod providers;
@@ -19,6 +20,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(prices::routes())
         .merge(users::routes())
         .merge(groups::routes())
+        .merge(ledger::routes())
 }
 
 /// A name that goes on the log: 1 to 200 bytes without control characters or spaces around it.

@@ -16,15 +16,17 @@ fn realistic(n: u64) -> Entry {
     Entry::Settled { record }
 }
 
-fn report(what: &str, mut micros: Vec<f64>) {
-    micros.sort_by(f64::total_cmp);
-    let at = |share: usize| micros[(micros.len() - 1) * share / 1000];
+fn report(what: &str, mut each: Vec<Duration>) {
+    each.sort();
+    let at = |share: usize| each[(each.len() - 1) * share / 1000];
     let (median, p99, p999, most) = (at(500), at(990), at(999), at(1000));
-    println!("{what:<52} median {median:8.1} µs   p99 {p99:8.1}   p99.9 {p999:8.1}   max {most:9.1}");
+    println!(
+        "{what:<46} median {median:>10.1?}   p99 {p99:>10.1?}   p99.9 {p999:>10.1?}   max {most:>10.1?}"
+    );
 }
 
-fn micros(since: Instant) -> f64 {
-    Duration::as_secs_f64(&since.elapsed()) * 1e6
+fn per_second(count: usize, since: Instant) -> u128 {
+    count as u128 * 1_000_000 / since.elapsed().as_micros().max(1)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,10 +45,10 @@ async fn what_an_append_costs() {
             let entry = realistic(n);
             let before = Instant::now();
             let _written = outbox.append(&entry).unwrap();
-            each.push(micros(before));
+            each.push(before.elapsed());
         }
-        let rate = f64::from(u32::try_from(APPENDS).unwrap()) / begun.elapsed().as_secs_f64();
-        report(&format!("{flush:?}: append, {rate:.0}/s"), each);
+        let rate = per_second(each.len(), begun);
+        report(&format!("{flush:?}: append, {rate}/s"), each);
         drop(outbox);
 
         // As calls come: some time between them.
@@ -56,7 +58,7 @@ async fn what_an_append_costs() {
             let entry = realistic(APPENDS + n);
             let before = Instant::now();
             let _written = outbox.append(&entry).unwrap();
-            each.push(micros(before));
+            each.push(before.elapsed());
             std::thread::sleep(Duration::from_micros(200));
         }
         report(&format!("{flush:?}: append, about 4000/s"), each);
@@ -81,7 +83,7 @@ async fn what_an_append_costs() {
                         let entry = realistic(caller * 10_000 + n);
                         let before = Instant::now();
                         outbox.append(&entry).unwrap().durable().await.unwrap();
-                        each.push(micros(before));
+                        each.push(before.elapsed());
                     }
                     each
                 })
@@ -91,7 +93,7 @@ async fn what_an_append_costs() {
         for task in tasks {
             each.extend(task.await.unwrap());
         }
-        let rate = each.len() as f64 / begun.elapsed().as_secs_f64();
-        report(&format!("BeforeAnswer: durable, {callers} callers, {rate:.0}/s"), each);
+        let rate = per_second(each.len(), begun);
+        report(&format!("BeforeAnswer: durable, {callers} callers, {rate}/s"), each);
     }
 }

@@ -294,7 +294,8 @@ impl Run {
                 let told = all.settled.iter().filter(|record| record.reported.is_some());
                 let told: Vec<_> = told.map(|it| (it.record.lease, it.record.n)).collect();
                 if let Some(n) = chosen(n, told.len()) {
-                    let sequence = self.sequence.saturating_sub(3);
+                    self.sequence += 1;
+                    let sequence = self.sequence - [0, 4][n % 2];
                     self.append(Entry::Reported { sequence, records: told[n..].to_vec() });
                 }
             }
