@@ -40,7 +40,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         Some(foundation) if config.roles.api => foundation.first_admin(&config).await?,
         Some(_) | None => None,
     };
-    let access = log::own_log(&config, log::Streams::Prepared).await?;
+    let access = log::awaited_log(&config).await?;
     let address = listener.local_addr()?;
     let running = Running::start(&config, &db, foundation.as_ref(), access.log(), address).await?;
     let banner = Banner { config: &config, access: &access, first_admin };

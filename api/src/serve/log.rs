@@ -3,9 +3,13 @@
 use super::{lock, make_data_folder};
 use crate::config::Config;
 use anyhow::Context;
-use ledger::{LocalServer, LocalServerOptions, Log, LogOptions};
+use ledger::{LedgerError, LocalServer, LocalServerOptions, Log, LogOptions};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How long a start waits for servers that do not answer, and how long between two tries.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PAUSE: Duration = Duration::from_millis(500);
 
 /// A log, and the server under it if it is ours to stop.
 pub struct LogAccess {
@@ -45,7 +49,7 @@ pub async fn log_for_import(config: &Config) -> anyhow::Result<LogAccess> {
 
 /// What to do about the log's streams.
 #[derive(Clone, Copy)]
-pub(super) enum Streams {
+enum Streams {
     /// Make those that are missing, and look at the others.
     Prepared,
     /// Nothing.
@@ -73,8 +77,27 @@ async fn log_with(config: &Config, streams: Streams) -> anyhow::Result<LogAccess
     own_log(config, streams).await
 }
 
+/// The log of a gateway that starts. Servers that do not answer yet are waited for: after a power cut, or with several
+/// processes that start at once, a cluster needs some seconds to agree on who leads.
+pub(super) async fn awaited_log(config: &Config) -> anyhow::Result<LogAccess> {
+    let limit = tokio::time::Instant::now() + START_PATIENCE;
+    loop {
+        let error = match own_log(config, Streams::Prepared).await {
+            Ok(access) => return Ok(access),
+            Err(error) => error,
+        };
+        let passes = matches!(error.downcast_ref(), Some(LedgerError::Unavailable(_)));
+        // A server of our own was waited for already.
+        if !passes || config.nats_url.is_none() || tokio::time::Instant::now() > limit {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the log does not answer yet; trying again");
+        tokio::time::sleep(START_PAUSE).await;
+    }
+}
+
 /// The log of a gateway: the configured servers, or a supervised one in the data folder.
-pub(super) async fn own_log(config: &Config, streams: Streams) -> anyhow::Result<LogAccess> {
+async fn own_log(config: &Config, streams: Streams) -> anyhow::Result<LogAccess> {
     if let Some(servers) = &config.nats_url {
         let options = LogOptions {
             servers: servers.clone(),

@@ -76,6 +76,12 @@ async fn total_after(api: &Api, position: u64) -> Credits {
     credits(&body["total"])
 }
 
+/// The product's own judgement of log and tables.
+async fn is_clean(options: &GatewayOptions) {
+    let output = options.run(&["ledger", "verify"]).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 // ---- Roles, and the loss of a nats-server ---------------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +146,7 @@ async fn a_cluster_shares_the_work_and_survives_the_loss_of_a_log_server_under_l
     let balance = user.api.get(&format!("/api/user/balance?after={position}")).await.ok();
     assert_eq!(balance["reserved"], "0", "a stop gives the leases back: {balance}");
     second.stop().await;
+    is_clean(api.options()).await;
     api.stop().await;
     let books = auditor::audit(&nats.ledger().await);
     books.assert_all_leases_closed();
@@ -209,13 +216,13 @@ async fn a_log_server_dies_under_load(
     }));
     let gift = Credits::from_nano(1_000_000_000);
     // Decisions that were acknowledged, and how long each took.
-    let corrects = async |count: usize| {
+    let corrects = async |numbers: std::ops::Range<u32>| {
         let mut positions = Vec::new();
         let mut slowest = Duration::ZERO;
-        for _ in 0..count {
+        for number in numbers {
             let begun = Instant::now();
-            // A key: a correction whose outcome was unclear is asked for again, not given twice.
-            let key = format!("gift-{}", request_number());
+            // With a key, a correction whose outcome was unclear is asked for again and not given twice.
+            let key = format!("gift-{number}");
             let api = operator.api.with("idempotency-key", &key);
             let path = format!("/api/admin/users/{}/adjustments", user.id);
             let body = json!({"credits": gift.to_string(), "reason": "a test needs it"});
@@ -234,11 +241,11 @@ async fn a_log_server_dies_under_load(
         (positions, slowest)
     };
     let killing = async {
-        let (mut positions, _) = corrects(5).await;
+        let (mut positions, _) = corrects(0..5).await;
         let leader = nats.leader().await;
         nats.kill(&leader).await;
         let killed = Instant::now();
-        let (more, slowest) = corrects(10).await;
+        let (more, slowest) = corrects(5..15).await;
         positions.extend(more);
         // The service goes on with two of three.
         let count = |since: Instant| served.lock().unwrap().iter().filter(|(at, _)| *at > since).count();
@@ -270,11 +277,6 @@ async fn a_log_server_dies_under_load(
         assert_eq!(event["type"], "adjustment_posted", "{event}");
     }
     Credits::checked_sum(positions.iter().map(|_| gift)).unwrap()
-}
-
-fn request_number() -> u32 {
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 // ---- A storm on one credit ------------------------------------------------------------------------------------------
@@ -317,9 +319,11 @@ async fn of_a_thousand_calls_on_three_nodes_one_credit_pays_for_exactly_fifty() 
     let position = position_after_reports(&relays).await;
     assert_eq!(total_after(&user.api, position).await, Credits::ZERO);
 
-    for gateway in [one, two, three, api] {
+    for gateway in [one, two, three] {
         gateway.stop().await;
     }
+    is_clean(api.options()).await;
+    api.stop().await;
     let books = auditor::audit(&nats.ledger().await);
     books.assert_all_leases_closed();
     let account = books.account(&user.id);
@@ -371,6 +375,7 @@ async fn credits_of_a_relay_that_dies_come_back_with_it_or_after_two_lives_and_a
 
     returning.stop().await;
     let live = api.options().clone();
+    is_clean(&live).await;
     api.stop().await;
     let log = nats.ledger().await;
     let books = auditor::audit(&log);
