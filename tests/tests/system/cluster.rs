@@ -16,6 +16,7 @@ use system_tests::{
     cluster::Shared,
     credits, databases, eventually,
     people::{Caller, Operator, User, bought, chat, text},
+    process::signal,
 };
 
 const MODEL: &str = "shared-model";
@@ -124,6 +125,9 @@ async fn a_cluster_shares_the_work_and_survives_the_loss_of_a_log_server_under_l
     let position = position_after_reports(&[&both, &relay]).await;
     every_view_is_exact_at(&user, position, paid_in, &answered).await;
 
+    let given = a_read_waits_for_a_position(&operator, &user, [&first, &second]).await;
+    let paid_in = paid_in.checked_add(given).unwrap();
+
     // The projector that was applying is as good as the one that was not: whichever dies, the other goes on.
     first.kill().await;
     for caller in &callers {
@@ -189,6 +193,25 @@ async fn every_view_is_exact_at(user: &User, position: u64, paid_in: Credits, ca
     let listed = user.every(&format!("/api/user/usage?after={position}")).await;
     let ids: BTreeSet<String> = listed.iter().map(|call| text(&call["id"])).collect();
     assert_eq!((ids.len(), &ids), (listed.len(), calls));
+}
+
+/// While both projectors stand still, a read shows the past, and a read of a position waits for them. Answers the credits
+/// that were given meanwhile.
+async fn a_read_waits_for_a_position(operator: &Operator, user: &User, projectors: [&Gateway; 2]) -> Credits {
+    let before = user.balance().await.total;
+    projectors.iter().for_each(|projector| signal("STOP", projector.id()));
+    let answer = operator.adjusts(user, "0.5").await;
+    answer.ok();
+    let position = answer.header("x-ledger-position").unwrap().parse().unwrap();
+    assert_eq!(user.balance().await.total, before);
+    let read = total_after(&user.api, position);
+    tokio::pin!(read);
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut read).await;
+    projectors.iter().for_each(|projector| signal("CONT", projector.id()));
+    assert!(early.is_err(), "answered before the tables were there: {early:?}");
+    let given = credits(&json!("0.5"));
+    assert_eq!(read.await, before.checked_add(given).unwrap());
+    given
 }
 
 /// Kills LEDGER's leader while calls and corrections go on, and brings it back. Answers the credits that corrections gave.
@@ -319,6 +342,9 @@ async fn of_a_thousand_calls_on_three_nodes_one_credit_pays_for_exactly_fifty() 
     let position = position_after_reports(&relays).await;
     assert_eq!(total_after(&user.api, position).await, Credits::ZERO);
 
+    let other = User::with_credits(&api, &operator, "1").await;
+    let others = what_lies_idle_is_recalled(&other, &relays).await;
+
     for gateway in [one, two, three] {
         gateway.stop().await;
     }
@@ -326,8 +352,39 @@ async fn of_a_thousand_calls_on_three_nodes_one_credit_pays_for_exactly_fifty() 
     api.stop().await;
     let books = auditor::audit(&nats.ledger().await);
     books.assert_all_leases_closed();
-    let account = books.account(&user.id);
-    assert_eq!((account.paid.to_string().as_str(), &account.requests), ("1", &answered));
+    for (user, answered) in [(user, answered), (other, others)] {
+        let account = books.account(&user.id);
+        assert_eq!((account.paid.to_string().as_str(), &account.requests), ("1", &answered));
+    }
+}
+
+/// One node leases more of one credit than its calls need; then all calls go to the two others. Nobody is refused while the
+/// rest of that lease could pay. Answers the calls that were answered.
+async fn what_lies_idle_is_recalled(user: &User, relays: &[&Gateway; 3]) -> BTreeSet<String> {
+    let key = user.makes_key().await;
+    let callers = relays.map(|relay| Caller::new(relay, &key));
+    let mut answered = BTreeSet::new();
+    for caller in &callers {
+        answered.insert(until_known(caller).await);
+    }
+    for _ in 0..7 {
+        let answer = callers[0].chat(MODEL, TOKENS).await;
+        answer.ok();
+        answered.insert(request_id(&answer));
+    }
+    let position = position_after_reports(relays).await;
+    let balance = user.api.get(&format!("/api/user/balance?after={position}")).await.ok();
+    let idle = credits(&balance["reserved"]);
+    assert!(idle >= price_of(1), "{balance}");
+    let answers = join_all((0..200).map(|n| callers[1 + n % 2].chat(MODEL, TOKENS))).await;
+    let (paid, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    refused.iter().for_each(|answer| assert_eq!(answer.openai_error(402), "insufficient_credits"));
+    println!("{idle} lay idle; of 200 calls on the two other nodes {} were answered", paid.len());
+    assert_eq!(paid.len(), 40, "50 calls for one credit, 10 of them before");
+    answered.extend(paid.into_iter().map(request_id));
+    let position = position_after_reports(relays).await;
+    assert_eq!(total_after(&user.api, position).await, Credits::ZERO);
+    answered
 }
 
 // ---- Relays that die --------------------------------------------------------------------------------------------------
