@@ -8,7 +8,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use ledger::{Audit, Inbox, Ledger};
-use projections::{Database, ProjectorHandle};
+use projections::{Database, Follower};
 use relay::Catalogue;
 use std::{ops::Deref, sync::Arc};
 
@@ -27,7 +27,7 @@ pub struct Parts {
     /// The tables: projections for reading, plain ones behind [`Directory`].
     pub db: Database,
     /// How far the projections are; `?after=` waits on it.
-    pub projector: ProjectorHandle,
+    pub follower: Follower,
     /// People, keys, providers, models, prices.
     pub directory: Directory,
     /// Ways to pay.

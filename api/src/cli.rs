@@ -29,7 +29,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Run the gateway (the default).
-    Serve,
+    Serve {
+        /// What this process does, as a list: api, relay, projector. All of them unless the configuration says otherwise.
+        #[arg(long, value_delimiter = ',')]
+        role: Vec<String>,
+    },
     /// Look at the log.
     #[command(subcommand)]
     Ledger(LedgerVerb),
@@ -113,7 +117,11 @@ pub fn run() -> ExitCode {
 }
 
 fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
-    let config = Config::load(file)?;
+    let roles = match verb {
+        Some(Verb::Serve { role }) => role.as_slice(),
+        None | Some(Verb::Ledger(_) | Verb::Projections(_) | Verb::Admin(_) | Verb::Config) => &[],
+    };
+    let config = Config::load(file, roles)?;
     // One TLS provider for everything, chosen before anything can choose another.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         bail!("a TLS provider was installed before ours");
@@ -124,7 +132,7 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
             Some(Verb::Ledger(LedgerVerb::Verify(args))) => return verify::verify(&config, args).await,
             Some(Verb::Ledger(LedgerVerb::Export { file })) => return archive::export(&config, file).await,
             Some(Verb::Ledger(LedgerVerb::Import { file })) => return archive::import(&config, file).await,
-            None | Some(Verb::Serve) => serve::serve(config).await,
+            None | Some(Verb::Serve { .. }) => serve::serve(config).await,
             Some(Verb::Ledger(LedgerVerb::Tail { account, after, follow })) => {
                 tail(&config, *account, *after, *follow).await
             }

@@ -3,6 +3,7 @@
 //! Claims: every option is in [`OPTIONS`] with its default and a sentence, from which the documentation is made; an unknown
 //! key or variable is refused, for a typo in the name of a safety option must not go unnoticed.
 
+use crate::roles::Roles;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ macro_rules! options {
 }
 
 options! {
+    "roles" List "api,relay,projector" "What this process does; `serve --role` stands over it. Less than all needs `nats_url`, `database_url` and, but for `projector` alone, `master_key`, which its peers share."
     "listen" Text "127.0.0.1:3000" "Address and port to serve on."
     "public_url" Text "http://<listen>" "How browsers and payment channels reach this gateway. `https` makes the session cookie Secure."
     "data_dir" Text "./data" "Folder of everything the embedded default keeps: the SQLite file, the log, keys."
@@ -81,6 +83,8 @@ options! {
 /// What the operator set, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What this process does.
+    pub roles: Roles,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The folder of the embedded default's files.
@@ -202,6 +206,8 @@ pub enum ConfigError {
 
 /// The environment's prefix.
 const PREFIX: &str = "NEXUSROUTE_";
+/// The variable that names the roles.
+const ROLES_VARIABLE: &str = "NEXUSROUTE_ROLES";
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "NEXUSROUTE_CONFIG";
 
@@ -216,6 +222,7 @@ impl OptionHelp {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    roles: Vec<String>,
     listen: SocketAddr,
     public_url: Option<String>,
     data_dir: PathBuf,
@@ -307,8 +314,8 @@ impl Number {
 
 impl Config {
     /// Reads the file that `NEXUSROUTE_CONFIG` or `file` names (or `nexusroute.toml` here, if there is one), then the
-    /// environment.
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+    /// environment. `roles`, as the command line names them, stand over both; empty: it names none.
+    pub fn load(file: Option<&Path>, roles: &[String]) -> Result<Self, ConfigError> {
         let named = file.map(Path::to_owned).or_else(|| std::env::var_os(FILE_VARIABLE).map(PathBuf::from));
         let usual = PathBuf::from("nexusroute.toml");
         let path = named.or_else(|| usual.exists().then_some(usual));
@@ -320,7 +327,9 @@ impl Config {
         };
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::from_parts(&text, variables)
+        // Behind the environment's: the last one counts.
+        let named = (!roles.is_empty()).then(|| (ROLES_VARIABLE.to_owned(), roles.join(",")));
+        Self::from_parts(&text, variables.chain(named))
     }
 
     /// From a file's text and an environment.
@@ -356,6 +365,22 @@ impl Config {
         }
         if raw.production && !public_url.starts_with("https://") {
             return wrong("public_url must begin with https:// in production mode".into());
+        }
+        let roles =
+            Roles::try_new(&raw.roles).map_err(|fault| ConfigError::Wrong(format!("roles: {fault}")))?;
+        let (database_url, master_key) = (present(raw.database_url), present(raw.master_key));
+        let nats_url = raw.nats_url.filter(|servers| !servers.is_empty());
+        if !roles.are_all() {
+            let (log, database) = (nats_url.is_some(), database_url.is_some());
+            // Sealed provider keys must open in every process that uses them.
+            let key = master_key.is_some() || !(roles.api || roles.relay);
+            for (given, name) in [(log, "nats_url"), (database, "database_url"), (key, "master_key")] {
+                if !given {
+                    return wrong(format!(
+                        "{name} must be set where the roles are only {roles}: the processes that have the others share it"
+                    ));
+                }
+            }
         }
         if !matches!(raw.nats_replicas, 1 | 3 | 5) {
             return wrong(format!("nats_replicas is {}; it must be 1, 3 or 5", raw.nats_replicas));
@@ -406,14 +431,15 @@ impl Config {
                 .map_err(|_| ConfigError::Wrong(format!("topup.presets: {text:?} is not a whole number")))
         };
         Ok(Self {
+            roles,
             listen: raw.listen,
             data_dir: raw.data_dir,
             public_url,
             production: raw.production,
             admin_password: present(raw.admin_password),
-            master_key: present(raw.master_key),
-            database_url: present(raw.database_url),
-            nats_url: raw.nats_url.filter(|servers| !servers.is_empty()),
+            master_key,
+            database_url,
+            nats_url,
             nats_token: present(raw.nats_token),
             nats_replicas: raw.nats_replicas,
             nats_sync: present(raw.nats_sync),
@@ -570,11 +596,27 @@ mod tests {
     }
 
     #[test]
+    fn a_process_has_all_roles_unless_some_are_named() {
+        assert_eq!(read("", &[]).unwrap().roles, Roles::ALL);
+        let shared = "nats_url = [\"n\"]\ndatabase_url = \"d\"\n";
+        let named = [("NEXUSROUTE_ROLES", "relay"), ("NEXUSROUTE_ROLES", "projector")];
+        let config = read(shared, &named).unwrap();
+        assert_eq!(config.roles.to_string(), "projector", "the command line's, which comes last, counts");
+        let with_key = format!("{shared}master_key = \"m\"\n");
+        assert_eq!(read(&with_key, &named[..1]).unwrap().roles.to_string(), "relay");
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (file, variables, named) in [
             ("listn = 1", &[][..], "listn"),
             ("[topup]\nmini = 1", &[], "mini"),
             ("", &[("NEXUSROUTE_LISTN", "x")], "NEXUSROUTE_LISTN"),
+            ("roles = []", &[], "roles"),
+            ("", &[("NEXUSROUTE_ROLES", "api,relai")], "relai"),
+            ("roles = [\"api\"]\ndatabase_url = \"d\"\nmaster_key = \"m\"", &[], "nats_url"),
+            ("roles = [\"projector\"]\nnats_url = [\"n\"]", &[], "database_url"),
+            ("roles = [\"relay\"]\nnats_url = [\"n\"]\ndatabase_url = \"d\"", &[], "master_key"),
             ("", &[("NEXUSROUTE_PRODUCTION", "yes")], "NEXUSROUTE_PRODUCTION"),
             ("production = true", &[], "public_url"),
             ("nats_replicas = 2", &[], "nats_replicas"),

@@ -1,5 +1,6 @@
 //! Health: is the process alive, and can it take money and calls right now?
 
+use crate::roles::Roles;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -12,20 +13,30 @@ use serde::Serialize;
 /// What readiness is judged by.
 #[derive(Clone)]
 pub struct Health {
+    /// What the process does.
+    pub roles: Roles,
     /// The log.
     pub log: Log,
-    /// The projections.
-    pub projector: ProjectorHandle,
-    /// Metering.
-    pub meter: Meter,
     /// The database.
     pub db: Database,
+    /// The projections' engine, where it runs here.
+    pub projector: Option<ProjectorHandle>,
+    /// Metering, where calls are served here.
+    pub meter: Option<Meter>,
+}
+
+/// The body of `/healthz`.
+#[derive(Serialize)]
+struct Alive {
+    status: &'static str,
+    roles: Roles,
 }
 
 /// The body of `/readyz`.
 #[derive(Serialize)]
 struct Readiness {
     ready: bool,
+    roles: Roles,
     /// Why not, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
@@ -33,15 +44,33 @@ struct Readiness {
     /// The last position on the log; absent when it cannot be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     log_position: Option<u64>,
-    projections: ProjectorStatus,
-    meter: MeterStatus,
+    projections: Tables,
+    /// Absent where no calls are served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meter: Option<MeterStatus>,
+}
+
+/// How far the tables are.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Tables {
+    /// As the engine in this process tells.
+    Here(ProjectorStatus),
+    /// As the checkpoint in the database tells: others move it.
+    Elsewhere { applied: Option<u64>, lag: Option<u64> },
 }
 
 /// `/healthz` and `/readyz`.
 pub fn routes(health: Health) -> Router {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(readyz)).with_state(health)
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(health)
 }
 
+async fn healthz(State(health): State<Health>) -> Json<Alive> {
+    Json(Alive { status: "ok", roles: health.roles })
+}
+
+/// Judges what this process's roles need: the log and the database, and the engine where it runs here. Tables that other
+/// processes move on are theirs to answer for: their lag is shown, and no reason to take this process out of service.
 async fn readyz(State(health): State<Health>) -> Response {
     let mut faults = Vec::new();
     let log_position = match health.log.identity().await {
@@ -51,21 +80,33 @@ async fn readyz(State(health): State<Health>) -> Response {
             None
         }
     };
-    if let Err(error) = health.db.fetch_one("SELECT 1 AS one", &[]).await {
+    let applied = projections::position(&health.db).await;
+    if let Err(error) = &applied {
         faults.push(format!("the database does not answer: {error}"));
     }
-    let projections = health.projector.status();
-    if let Some(reason) = &projections.halted {
-        faults.push(format!("projections have halted: {reason}"));
-    }
+    let projections = match &health.projector {
+        Some(projector) => {
+            let status = projector.status();
+            if let Some(reason) = &status.halted {
+                faults.push(format!("projections have halted: {reason}"));
+            }
+            Tables::Here(status)
+        }
+        None => {
+            let applied = applied.ok();
+            let lag = log_position.zip(applied).map(|(end, applied)| end.saturating_sub(applied));
+            Tables::Elsewhere { applied, lag }
+        }
+    };
     let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = Readiness {
         ready: faults.is_empty(),
+        roles: health.roles,
         faults,
         durability: health.log.durability(),
         log_position,
         projections,
-        meter: health.meter.status(),
+        meter: health.meter.as_ref().map(Meter::status),
     };
     (status, Json(body)).into_response()
 }

@@ -16,6 +16,7 @@ pub mod http;
 pub mod payments;
 pub mod problem;
 pub mod projections_cli;
+pub mod roles;
 pub mod secrets;
 pub mod serve;
 pub mod session;

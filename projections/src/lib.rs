@@ -17,6 +17,7 @@ pub mod database;
 pub mod engine;
 mod error;
 mod facts;
+mod follower;
 pub mod journal;
 pub mod leases;
 mod page;
@@ -34,6 +35,7 @@ pub use compare::{Difference, DifferenceKind, TableComparison, TableReport, Veri
 pub use database::{Database, DatabaseError, Dialect, Row, Set, Tx, Value};
 pub use engine::{Projector, ProjectorHandle, ProjectorOptions, ProjectorStatus};
 pub use error::{Halt, ProjectionError};
+pub use follower::{Follower, Onlooker};
 pub use page::{Cursor, CursorError, Page, Paging};
 pub use rebuild::{RebuildError, RebuildOptions, RebuildOutcome, RebuildReport, rebuild};
 pub use status::{Status, TableStatus, status};

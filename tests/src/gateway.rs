@@ -196,6 +196,12 @@ impl Gateway {
         process::signal_group(name, self.process.id());
     }
 
+    /// Kills it (SIGKILL), and it alone.
+    pub async fn kill(mut self) {
+        process::signal("KILL", self.process.id());
+        self.process.wait().await;
+    }
+
     /// Waits for its end.
     pub async fn wait(mut self) -> ExitStatus {
         self.process.wait().await

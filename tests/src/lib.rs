@@ -1,6 +1,7 @@
 //! The harness of the system tests: the real binary, a real log, real clients, and a provider that can misbehave.
 //!
-//! For: starting and stopping what a test needs ([`gateway`], [`nats`], [`provider`], [`foreign`]), calling it as a user
+//! For: starting and stopping what a test needs ([`gateway`], [`nats`], [`cluster`], [`databases`],
+//! [`provider`], [`foreign`]), calling it as a user
 //! would ([`http`], [`people`]), and judging the log without any code of the product ([`auditor`]).
 //! May not touch: the product's insides. What it knows, it knows from the outside: HTTP, the command line, the log.
 //! Claims: every process is stopped by the test that started it; ports and folders are its own, so tests run side by
@@ -8,6 +9,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends where it stands")]
 
 pub mod auditor;
+pub mod cluster;
+pub mod databases;
 pub mod foreign;
 pub mod gateway;
 pub mod http;
@@ -18,6 +21,7 @@ pub mod process;
 pub mod provider;
 pub mod wait;
 
+pub use cluster::NatsCluster;
 pub use gateway::{Gateway, GatewayOptions};
 pub use http::{Answer, Api, credits};
 pub use nats::Nats;

@@ -79,15 +79,20 @@ impl Nats {
 
     /// Every message of LEDGER, in order: subject and stored bytes.
     pub async fn ledger(&self) -> Vec<(String, Vec<u8>)> {
-        let stream = self.context().await.get_stream("LEDGER").await.unwrap();
-        let last = stream.cached_info().state.last_sequence;
-        let mut messages = Vec::new();
-        for sequence in 1..=last {
-            let message = stream.direct_get(sequence).await.unwrap();
-            messages.push((message.subject.to_string(), message.payload.to_vec()));
-        }
-        messages
+        messages(&self.context().await).await
     }
+}
+
+/// Every message of LEDGER, in order: subject and stored bytes. Asked of the stream's leader, for a replica may trail.
+pub async fn messages(context: &async_nats::jetstream::Context) -> Vec<(String, Vec<u8>)> {
+    let stream = context.get_stream("LEDGER").await.unwrap();
+    let last = stream.cached_info().state.last_sequence;
+    let mut messages = Vec::new();
+    for sequence in 1..=last {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        messages.push((message.subject.to_string(), message.payload.to_vec()));
+    }
+    messages
 }
 
 /// How far the streams have come.

@@ -577,7 +577,7 @@ mod tests {
         let close = Command::CloseLease { lease: anns, spent: second.spent, count: 2, by: Closer::Holder };
         gateway.decides(ann, close).await;
         let last = node.reports(gateway, vec![record(bob, bobs, 2, "1", "8"), late]).await;
-        assert!(gateway.app.projector.wait_for(last, std::time::Duration::from_secs(20)).await);
+        assert!(gateway.projector.wait_for(last, std::time::Duration::from_secs(20)).await);
         ids
     }
 

@@ -397,7 +397,7 @@ mod tests {
     #[tokio::test]
     async fn an_order_that_the_tables_do_not_show_yet_is_sent_away_to_come_again_and_not_suspended() {
         let (gateway, token, _) = pending().await;
-        gateway.app.projector.stop().await;
+        gateway.projector.stop().await;
         let wish = serde_json::json!({ "amount": "100", "channel": "sandbox" });
         let opened = gateway.call("POST", "/api/user/topup", Some(&token), Some(wish)).await.body;
         let order = opened["order"].as_str().unwrap().parse().unwrap();

@@ -39,10 +39,10 @@ impl IntoResponseParts for Position {
 /// Waits until the tables hold everything up to a position; at once where none is wanted.
 pub async fn reached(app: &App, after: Option<u64>) -> Result<(), Problem> {
     let Some(position) = after else { return Ok(()) };
-    if app.projector.wait_for(position, PATIENCE).await {
+    if app.follower.wait_for(position, PATIENCE).await {
         return Ok(());
     }
-    let applied = app.projector.applied();
+    let applied = app.follower.applied();
     let detail = format!("position {position} is not applied yet; the tables are at {applied}");
     Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "position_not_reached", detail).retry_after(1))
 }

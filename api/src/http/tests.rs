@@ -24,7 +24,7 @@ use domain::{
     NodeEvent, Outcome, PriceVersionId, RequestId, Tokens, UsageRecord, UsageSource,
 };
 use ledger::{Audit, Inbox, Ledger, LocalServer, LocalServerOptions, Log, LogOptions, account::NoSnapshots};
-use projections::{Database, Projector, ProjectorOptions};
+use projections::{Database, Follower, Projector, ProjectorHandle, ProjectorOptions};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -38,6 +38,7 @@ pub(crate) const ADMIN: &str = "0197a000-0000-7000-8000-00000000ad31";
 /// A gateway without sockets.
 pub(crate) struct Gateway {
     pub(crate) app: App,
+    pub(crate) projector: ProjectorHandle,
     router: Router,
     server: Option<LocalServer>,
     _folder: TempDir,
@@ -83,11 +84,12 @@ pub(crate) async fn gateway() -> Gateway {
     let config =
         Config { data_dir: folder.path().to_owned(), allow_private_providers: true, ..Config::default() };
     let directory = Directory::open(db.clone(), Sealer::new(&[1; 32])).await.unwrap();
+    let projector = Projector::start(db.clone(), log.clone(), ProjectorOptions::default());
     let app = App::new(Parts {
         ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
         inbox: Inbox::new(log.clone()),
         audit: Audit::new(log.clone()),
-        projector: Projector::start(db.clone(), log, ProjectorOptions::default()),
+        follower: Follower::Here(projector.clone()),
         catalogue: directory.catalogue_handle(),
         channels: Channels::try_new(&config, "http://127.0.0.1:3000").unwrap(),
         db,
@@ -97,7 +99,7 @@ pub(crate) async fn gateway() -> Gateway {
         limits: Default::default(),
     });
     let router = router(app.clone());
-    Gateway { app, router, server: Some(server), _folder: folder }
+    Gateway { app, projector, router, server: Some(server), _folder: folder }
 }
 
 /// Sends a request to a router.

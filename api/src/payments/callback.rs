@@ -201,7 +201,7 @@ pub async fn find(app: &App, id: OrderId) -> Result<Option<TopUpOrder>, Trouble>
         return Ok(Some(order));
     }
     let end = app.ledger.log().identity().await?.last_sequence;
-    if !app.projector.wait_for(end, PATIENCE).await {
+    if !app.follower.wait_for(end, PATIENCE).await {
         return Err(Trouble::Trailing);
     }
     Ok(top_ups::find(&app.db, id).await?)

@@ -3,6 +3,7 @@
 
 mod archive;
 mod bad_input;
+mod cluster;
 mod concurrency;
 mod doors;
 mod faults;

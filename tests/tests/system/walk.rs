@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use system_tests::{
-    Gateway, credits, eventually,
+    Gateway, GatewayOptions, credits, databases, eventually,
     foreign::{Llmock, OwnAnswer, openai_client},
     people::{Operator, User, bought, presses, text, upstream_name},
 };
@@ -20,7 +20,23 @@ const PROMPT: &str = "How many credits does an honest answer cost, and who keeps
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paid_call_is_billed_exactly_what_its_tokens_cost() {
-    let (gateway, llmock) = tokio::join!(Gateway::start(), Llmock::start());
+    walks(GatewayOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_on_postgresql() {
+    walks(GatewayOptions::default().environment("NEXUSROUTE_DATABASE_URL", &databases::postgres().await))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_on_mariadb() {
+    walks(GatewayOptions::default().environment("NEXUSROUTE_DATABASE_URL", &databases::mariadb().await))
+        .await;
+}
+
+async fn walks(options: GatewayOptions) {
+    let (gateway, llmock) = tokio::join!(options.start(), Llmock::start());
     let operator = Operator::of(&gateway).await;
     operator.offers(MODEL, &llmock.url(), INPUT, OUTPUT).await;
 

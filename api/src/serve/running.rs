@@ -1,0 +1,205 @@
+//! The parts that run: what each role starts, what it needs, and how it is taken down.
+//!
+//! Claims: without the relay there is no meter and no outbox, without the projector nothing moves the tables; a process
+//! without the projector's role waits for positions by the checkpoint in the database.
+
+use super::foundation::Foundation;
+use crate::app::{App, Parts};
+use crate::config::Config;
+use crate::directory::address::Guard;
+use crate::payments::Channels;
+use crate::roles::Roles;
+use crate::{health, http};
+use anyhow::Context;
+use ledger::outbox::Flush;
+use ledger::{Audit, Inbox, Ledger, Log, Meter, MeterOptions};
+use projections::{Database, Follower, Projector, ProjectorHandle, ProjectorOptions};
+use relay::{Relay, RelayOptions};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The parts that run.
+pub(super) struct Running {
+    roles: Roles,
+    db: Database,
+    log: Log,
+    follower: Follower,
+    /// With the projector's role.
+    projector: Option<ProjectorHandle>,
+    /// With the relay's role.
+    calls: Option<Calls>,
+    /// With the API's role.
+    app: Option<App>,
+    background: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Model calls and their metering.
+struct Calls {
+    meter: Meter,
+    relay: Relay,
+}
+
+impl Running {
+    /// Starts what the roles ask for on a migrated database. `foundation` is what users and calls stand on; only a process
+    /// that serves neither does without.
+    pub(super) async fn start(
+        config: &Config,
+        db: &Database,
+        foundation: Option<&Foundation>,
+        log: &Log,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let projector = if config.roles.projector { Some(projector(config, db, log)?) } else { None };
+        let follower = projector.clone().map_or_else(|| Follower::elsewhere(db.clone()), Follower::Here);
+        let mut running = Self {
+            roles: config.roles,
+            db: db.clone(),
+            log: log.clone(),
+            follower,
+            projector,
+            calls: None,
+            app: None,
+            background: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        if let Some(foundation) = foundation {
+            let ledger = Ledger::new(log.clone(), Arc::new(db.clone()));
+            if config.roles.relay {
+                running.calls = Some(Calls::start(config, foundation, ledger.clone()).await?);
+            }
+            let audit = Audit::new(log.clone());
+            let fresh = foundation.directory().clone().keep_fresh(audit.clone(), running.stop.clone());
+            running.background.spawn(fresh);
+            if config.roles.api {
+                running.app = Some(running.app(config, foundation, ledger, audit, address)?);
+            }
+        }
+        Ok(running)
+    }
+
+    fn app(
+        &self,
+        config: &Config,
+        foundation: &Foundation,
+        ledger: Ledger,
+        audit: Audit,
+        address: SocketAddr,
+    ) -> anyhow::Result<App> {
+        Ok(App::new(Parts {
+            ledger,
+            inbox: Inbox::new(self.log.clone()),
+            audit,
+            db: self.db.clone(),
+            follower: self.follower.clone(),
+            directory: foundation.directory().clone(),
+            channels: Channels::try_new(config, &own_url(address))?,
+            config: Arc::new(config.clone()),
+            catalogue: foundation.directory().catalogue_handle(),
+            passwords: foundation.passwords().clone(),
+            limits: http::limit::Limits::default(),
+        }))
+    }
+
+    /// The routes of the roles, and every role's health.
+    pub(super) fn router(&self) -> axum::Router {
+        let health = health::Health {
+            roles: self.roles,
+            log: self.log.clone(),
+            db: self.db.clone(),
+            projector: self.projector.clone(),
+            meter: self.calls.as_ref().map(|calls| calls.meter.clone()),
+        };
+        let mut router = health::routes(health);
+        if let Some(app) = &self.app {
+            router = router.merge(http::router(app.clone()));
+        }
+        if let Some(calls) = &self.calls {
+            router = router.merge(calls.relay.router());
+        }
+        router.layer(axum::middleware::from_fn(http::security_headers))
+    }
+
+    /// Calls finish, usage is reported, leases are closed, projections see it all.
+    pub(super) async fn drain(&self, config: &Config, server: JoinHandle<std::io::Result<()>>) {
+        if let Some(Calls { relay, .. }) = &self.calls {
+            let unfinished = relay.drain(config.drain).await;
+            if unfinished > 0 {
+                tracing::error!(unfinished, "calls did not finish in time");
+            }
+        }
+        if tokio::time::timeout(Duration::from_secs(5), server).await.is_err() {
+            tracing::warn!("connections are still open; they end with the process");
+        }
+        if let Some(Calls { meter, .. }) = &self.calls {
+            meter.drain(config.drain).await;
+        }
+        self.stop.cancel();
+        self.background.close();
+        self.background.wait().await;
+        let Some(projector) = &self.projector else { return };
+        if let Ok(identity) = self.log.identity().await {
+            // Not needed for anything but a next start without catching up.
+            projector.wait_for(identity.last_sequence, Duration::from_secs(5)).await;
+        }
+        projector.stop().await;
+    }
+}
+
+impl Calls {
+    /// Ends what the run before left, and is ready for calls.
+    async fn start(config: &Config, foundation: &Foundation, ledger: Ledger) -> anyhow::Result<Self> {
+        let projected = Arc::new(foundation.db().clone());
+        let meter = Meter::start(ledger, projected, meter_options(config)).await?;
+        let options = RelayOptions {
+            top_up_url: format!("{}/", config.public_url),
+            max_body_bytes: config.relay.max_body_bytes,
+            first_byte_timeout: config.relay.first_byte,
+            idle_timeout: config.relay.idle,
+            call_limit: config.relay.call,
+            trusted_proxies: config.trusted_proxies.clone(),
+            ..RelayOptions::default()
+        };
+        let guard = Guard { allow_private: config.allow_private_providers };
+        let client = relay::provider_client(&options, guard).context("cannot make an HTTP client")?;
+        let relay = Relay::new(meter.clone(), foundation.directory().catalogue_handle(), client, options);
+        Ok(Self { meter, relay })
+    }
+}
+
+fn projector(config: &Config, db: &Database, log: &Log) -> anyhow::Result<ProjectorHandle> {
+    let options = ProjectorOptions { time_zone: time_zone(config)?, ..Default::default() };
+    Ok(Projector::start(db.clone(), log.clone(), options))
+}
+
+/// The operator's time zone: what a billing day is.
+pub fn time_zone(config: &Config) -> anyhow::Result<chrono::FixedOffset> {
+    chrono::FixedOffset::east_opt(config.time_zone_offset_minutes * 60)
+        .context("the time zone is out of range")
+}
+
+fn meter_options(config: &Config) -> MeterOptions {
+    let mut options = MeterOptions::with_outbox(config.data_dir.join("outbox"));
+    options.lease_life = config.lease.life;
+    options.report_bound = config.lease.report;
+    options.quarantine = config.lease.quarantine;
+    // A short life is swept as closely.
+    options.sweep_every = options.sweep_every.min(config.lease.life / 2);
+    options.outbox.max_bytes = config.outbox.max_bytes;
+    if config.outbox.sync {
+        options.outbox.flush = Flush::BeforeAnswer;
+    }
+    options
+}
+
+/// Where this process reaches itself.
+fn own_url(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("http://127.0.0.1:{}", address.port()),
+        false => format!("http://{address}"),
+    }
+}

@@ -1,0 +1,34 @@
+//! Database servers of the tests' own, private and gone with the tests: one PostgreSQL and one MariaDB for all tests of this
+//! process, a database of its own for each who asks.
+
+/// The servers as the projections' own tests start them: `setpriv`, a private socket, a folder that a janitor removes.
+#[path = "../../projections/src/testing/servers.rs"]
+#[expect(dead_code, reason = "killing and stopping them is for the projections' own tests")]
+mod servers;
+
+use servers::Program;
+use sqlx::{Connection, Executor, MySqlConnection, PgConnection};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Makes an empty PostgreSQL database; answers its URL.
+pub async fn postgres() -> String {
+    let (first, url, create) = new(Program::Postgres).await;
+    PgConnection::connect(&first).await.unwrap().execute(sqlx::AssertSqlSafe(create)).await.unwrap();
+    url
+}
+
+/// Makes an empty MariaDB database; answers its URL.
+pub async fn mariadb() -> String {
+    let (first, url, create) = new(Program::MariaDb).await;
+    MySqlConnection::connect(&first).await.unwrap().execute(sqlx::AssertSqlSafe(create)).await.unwrap();
+    url
+}
+
+/// The URLs of the server's first database and of a new one, and the statement that makes it.
+async fn new(program: Program) -> (String, String, String) {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    // The first who asks waits for the server's start.
+    let server = tokio::task::spawn_blocking(move || program.shared()).await.unwrap();
+    let name = format!("system_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    (server.url(server.first_database()), server.url(&name), format!("CREATE DATABASE {name}"))
+}
