@@ -2,6 +2,9 @@
 //!
 //! Claims: every command says in one line what went wrong, and ends with a status that a script can use.
 
+mod archive;
+mod verify;
+
 use crate::config::Config;
 use crate::projections_cli::{self, ProjectionsVerb};
 use crate::serve::{self, Foundation};
@@ -59,6 +62,18 @@ enum LedgerVerb {
         /// The request's id, as in `x-request-id`.
         request: RequestId,
     },
+    /// Check every promise of the log: 0 it is clean, 1 something was found, 2 it could not be checked.
+    Verify(#[command(flatten)] verify::VerifyArgs),
+    /// Write the whole log to a new, compressed file with checksums.
+    Export {
+        /// The file; it must not exist.
+        file: PathBuf,
+    },
+    /// Bring the log of such a file back into an empty server.
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -81,20 +96,23 @@ enum AdminVerb {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        Some(Verb::Config) => print(&Config::documentation()),
+        Some(Verb::Config) => print(&Config::documentation()).map(|()| ExitCode::SUCCESS),
         verb => work(verb.as_ref(), cli.config.as_deref()),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             // The last words of the process: there may be no log to write them to.
             writeln!(std::io::stderr(), "nexusroute: {error:#}").ok();
-            ExitCode::FAILURE
+            match &cli.command {
+                Some(Verb::Ledger(LedgerVerb::Verify(_))) => ExitCode::from(verify::FAILED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<()> {
+fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
     let config = Config::load(file)?;
     // One TLS provider for everything, chosen before anything can choose another.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
@@ -103,6 +121,9 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match verb {
+            Some(Verb::Ledger(LedgerVerb::Verify(args))) => return verify::verify(&config, args).await,
+            Some(Verb::Ledger(LedgerVerb::Export { file })) => return archive::export(&config, file).await,
+            Some(Verb::Ledger(LedgerVerb::Import { file })) => return archive::import(&config, file).await,
             None | Some(Verb::Serve) => serve::serve(config).await,
             Some(Verb::Ledger(LedgerVerb::Tail { account, after, follow })) => {
                 tail(&config, *account, *after, *follow).await
@@ -115,6 +136,7 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<(
             Some(Verb::Admin(AdminVerb::ResetPassword { login })) => reset_password(config, login).await,
             Some(Verb::Config) => Ok(()),
         }
+        .map(|()| ExitCode::SUCCESS)
     })
 }
 

@@ -35,8 +35,7 @@ const FIRST_ADMIN: &str = "admin";
 /// Runs the gateway until it is told to stop.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     start_logging(&config)?;
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
+    make_data_folder(&config)?;
     let _lock = lock(&config.data_dir)?;
     // Before anything else is started: a port in use is the most common reason to fail.
     let listener = tokio::net::TcpListener::bind(config.listen)
@@ -44,7 +43,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let foundation = Foundation::open(&config).await?;
     let first_admin = foundation.first_admin(&config).await?;
-    let access = own_log(&config).await?;
+    let access = own_log(&config, Streams::Prepared).await?;
     let address = listener.local_addr()?;
     let running = Running::start(&config, &foundation, &access.log, address).await?;
     let banner = Banner { config: &config, access: &access, first_admin };
@@ -90,8 +89,7 @@ pub struct Foundation {
 impl Foundation {
     /// Opens and migrates the database.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&config.data_dir)
-            .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))?;
+        make_data_folder(config)?;
         let db = open_database(config).await?;
         db.migrate().await.context("cannot migrate the database")?;
         let sealer = Sealer::from_environment_or_file(config.master_key.as_deref(), &config.data_dir)?;
@@ -194,21 +192,47 @@ impl LogAccess {
 
 /// The log for a command: the configured servers, the running gateway's own server, or a server started for the moment.
 pub async fn log_of(config: &Config) -> anyhow::Result<LogAccess> {
+    log_with(config, Streams::Prepared).await
+}
+
+/// The same for an import: the data folder may be new, and the streams are left as they are, for it brings its own.
+pub async fn log_for_import(config: &Config) -> anyhow::Result<LogAccess> {
+    make_data_folder(config)?;
+    log_with(config, Streams::AsTheyAre).await
+}
+
+/// What to do about the log's streams.
+#[derive(Clone, Copy)]
+enum Streams {
+    /// Make those that are missing, and look at the others.
+    Prepared,
+    /// Nothing.
+    AsTheyAre,
+}
+
+async fn connect(options: LogOptions, streams: Streams) -> Result<Log, ledger::LedgerError> {
+    match streams {
+        Streams::Prepared => Log::connect(options).await,
+        Streams::AsTheyAre => Log::attach(options).await,
+    }
+}
+
+async fn log_with(config: &Config, streams: Streams) -> anyhow::Result<LogAccess> {
     if config.nats_url.is_some() {
-        return own_log(config).await;
+        return own_log(config, streams).await;
     }
     if let Some((url, token)) = LocalServer::found_in(&nats_folder(config)) {
         let options = LogOptions { servers: vec![url], token: Some(token), ..local_options(config) };
-        if let Ok(log) = Log::connect(options).await {
+        if let Ok(log) = connect(options, streams).await {
             return Ok(LogAccess { log, local: None });
         }
     }
     let _lock = lock(&config.data_dir)?;
-    own_log(config).await
+    own_log(config, streams).await
 }
 
 /// The log of a gateway: the configured servers, or a supervised one in the data folder.
-async fn own_log(config: &Config) -> anyhow::Result<LogAccess> {
+async fn own_log(config: &Config, streams: Streams) -> anyhow::Result<LogAccess> {
     if let Some(servers) = &config.nats_url {
         let options = LogOptions {
             servers: servers.clone(),
@@ -218,7 +242,7 @@ async fn own_log(config: &Config) -> anyhow::Result<LogAccess> {
             inbox_days: config.inbox_days,
             ..LogOptions::default()
         };
-        return Ok(LogAccess { log: Log::connect(options).await?, local: None });
+        return Ok(LogAccess { log: connect(options, streams).await?, local: None });
     }
     let binary = nats_server(config)?;
     let folder = nats_folder(config);
@@ -230,7 +254,7 @@ async fn own_log(config: &Config) -> anyhow::Result<LogAccess> {
         token: Some(local.token().to_owned()),
         ..local_options(config)
     };
-    match Log::connect(options).await {
+    match connect(options, streams).await {
         Ok(log) => Ok(LogAccess { log, local: Some(local) }),
         Err(error) => {
             local.stop().await;
@@ -266,6 +290,11 @@ fn own_url(address: SocketAddr) -> String {
         true => format!("http://127.0.0.1:{}", address.port()),
         false => format!("http://{address}"),
     }
+}
+
+fn make_data_folder(config: &Config) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot make the data folder {}", config.data_dir.display()))
 }
 
 /// Holds the data folder for this process. The lock ends with the process, however it ends.

@@ -2,13 +2,15 @@
 //!
 //! For: streams and their guards ([`log`]), event JSON and its versions ([`codec`]), deciding and appending about one
 //! account ([`account`]), leases and metering on a relay node ([`meter`]), raw payment callbacks ([`inbox`]), admin acts
-//! ([`audit`]), and the supervised local server ([`server`]).
+//! ([`audit`]), judging the whole log ([`verify`]), keeping it elsewhere and bringing it back ([`archive`]), and the
+//! supervised local server ([`server`]).
 //! May not touch: SQL, HTTP, provider formats.
 //! Claims: an acknowledged event is on the log exactly once; a subject has one un-acknowledged append at a time; no
 //! balance is ever stored here, only what happened.
 
 pub mod account;
 mod ambient;
+pub mod archive;
 pub mod audit;
 pub mod codec;
 pub mod error;
@@ -22,13 +24,18 @@ pub mod subject;
 pub mod suspense;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 
 pub use account::{Ledger, NoSnapshots, Receipt, Snapshot, Snapshots};
 pub use audit::{Act, Audit};
 pub use error::LedgerError;
 pub use inbox::{Inbox, RawCallback, StoredCallback};
-pub use log::{Appended, Durability, Hash, Log, LogOptions, Logged, StreamIdentity, Tail};
+pub use log::{
+    Appended, Durability, Extent, Hash, Log, LogOptions, Logged, RawMessage, Scan, Stream, StreamIdentity,
+    Tail,
+};
 pub use meter::{Hold, HoldError, HoldRequest, Meter, MeterOptions, MeterStatus, Settled};
 pub use projected::{Projected, StaleLease, StaleLeases};
 pub use server::{LocalServer, LocalServerOptions};
 pub use subject::Subject;
+pub use verify::Verifier;

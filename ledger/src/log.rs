@@ -6,7 +6,9 @@
 //! outcome was unclear is looked up, never guessed and never repeated under a new id.
 
 mod append;
+mod raw;
 mod read;
+mod restore;
 pub(crate) mod streams;
 #[cfg(test)]
 mod tests;
@@ -14,7 +16,10 @@ pub(crate) mod wire;
 
 pub use append::Appended;
 pub(crate) use append::pause;
+pub use raw::{RawMessage, Scan};
 pub use read::{Logged, Tail};
+pub(crate) use restore::Restore;
+pub use streams::{Extent, Stream};
 
 use crate::LedgerError;
 use domain::Moment;
@@ -70,7 +75,7 @@ impl Default for LogOptions {
 pub struct StreamIdentity {
     /// Its name.
     pub stream: String,
-    /// When it was created, as the server writes it.
+    /// When it was created, as the server writes it; of an imported stream, when its original was.
     pub created: String,
     /// The sequence of its last message; 0 when it is empty.
     pub last_sequence: u64,
@@ -110,6 +115,15 @@ impl Log {
     /// Errors: [`LedgerError::Unavailable`] when no server answers, [`LedgerError::Unfit`] when the server is too old or
     /// a stream differs from what a ledger needs.
     pub async fn connect(options: LogOptions) -> Result<Self, LedgerError> {
+        let log = Self::attach(options).await?;
+        log.prepare_streams().await?;
+        Ok(log)
+    }
+
+    /// Connects and checks the server's version, but neither makes nor looks at streams: for an import, which brings them.
+    ///
+    /// Errors: as [`Log::connect`].
+    pub async fn attach(options: LogOptions) -> Result<Self, LedgerError> {
         let mut connect = async_nats::ConnectOptions::new()
             .name("nexusroute")
             .request_timeout(Some(options.timeout))
@@ -132,7 +146,6 @@ impl Log {
             .map_err(|error| LedgerError::Unavailable(format!("NATS: {error}")))?;
         let log = Self::on(Wire::nats(client), options);
         log.check_version()?;
-        log.prepare_streams().await?;
         Ok(log)
     }
 
@@ -163,7 +176,7 @@ impl Log {
     /// Which stream LEDGER is, and its last sequence. Answered by the stream's leader.
     pub async fn identity(&self) -> Result<StreamIdentity, LedgerError> {
         let info = self.api("STREAM.INFO.LEDGER", &Value::Null).await?;
-        let created = info["created"].as_str().unwrap_or_default().to_owned();
+        let created = streams::created(&info);
         let last_sequence = info["state"]["last_seq"].as_u64().ok_or_else(|| {
             LedgerError::Unavailable("the stream's information has no last sequence".into())
         })?;

@@ -306,7 +306,8 @@ pub(crate) fn usage(charge: Credits) -> Usage {
             image_output: none,
             audio_input: none,
             audio_output: none,
-            per_call: none,
+            // The charge follows from the record, as a real one does.
+            per_call: Decimal::new(charge.nano(), 9),
         },
         multiplier: Decimal::ONE,
         charge,

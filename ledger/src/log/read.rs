@@ -1,12 +1,11 @@
 //! Reading: single messages from the leader, and the ordered tail that projections follow.
 
-use super::{ApiError, Hash, Log, hash, streams};
+use super::raw::{RawTail, STORED_AT, read_original_time};
+use super::{ApiError, Hash, Log, RawMessage, Stream, hash, streams};
 use crate::{LedgerError, codec, subject::Subject};
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use domain::{AccountId, Event, Moment, Recorded};
-use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -50,9 +49,7 @@ pub(crate) struct StoredMessage {
 
 impl StoredMessage {
     fn decode(&self) -> Result<Logged, LedgerError> {
-        let decoded = codec::decode(&self.subject, self.sequence, &self.data)?;
-        let (recorded, prev) = (decoded.recorded, decoded.prev);
-        Ok(Logged { recorded, hash: hash(&self.data), prev, stored_at: self.stored_at })
+        logged(&self.subject, self.sequence, &self.data, self.stored_at)
     }
 }
 
@@ -121,23 +118,7 @@ impl Log {
     ///
     /// Any error ends the tail: open a new one at the last position that was taken care of.
     pub async fn tail(&self, after: u64, filter: Option<&str>) -> Result<Tail, LedgerError> {
-        let config = pull::OrderedConfig {
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
-            filter_subject: filter.unwrap_or_default().to_owned(),
-            ..Default::default()
-        };
-        let unavailable =
-            |error: &dyn std::fmt::Display| LedgerError::Unavailable(format!("reading LEDGER: {error}"));
-        let stream = self
-            .inner
-            .wire
-            .context()?
-            .get_stream_no_info(streams::LEDGER)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        let consumer = stream.create_consumer(config).await.map_err(|error| unavailable(&error))?;
-        let messages = consumer.messages().await.map_err(|error| unavailable(&error))?;
-        Ok(Tail { messages, pending: None })
+        Ok(Tail { raw: self.raw_tail(Stream::Ledger, after, filter).await? })
     }
 
     /// The first message on a LEDGER subject behind a sequence, asked of the stream's leader.
@@ -187,18 +168,18 @@ impl Log {
 }
 
 /// How long trouble is met with another try.
-struct Patience {
+pub(super) struct Patience {
     until: Instant,
     attempt: u32,
 }
 
 impl Patience {
-    fn new(log: &Log) -> Self {
+    pub(super) fn new(log: &Log) -> Self {
         Self { until: Instant::now() + log.patience(), attempt: 0 }
     }
 
     /// Pauses before the next try, or hands the error on: it is none that passes, or patience is over.
-    async fn after(&mut self, error: LedgerError) -> Result<(), LedgerError> {
+    pub(super) async fn after(&mut self, error: LedgerError) -> Result<(), LedgerError> {
         if !matches!(error, LedgerError::Unavailable(_)) || Instant::now() > self.until {
             return Err(error);
         }
@@ -210,50 +191,33 @@ impl Patience {
 
 /// An ordered reader of LEDGER.
 pub struct Tail {
-    messages: pull::Ordered,
-    pending: Option<u64>,
+    raw: RawTail,
 }
 
 impl Tail {
     /// Waits for the next message, then takes what has arrived already, up to `max`. Safe to drop while it waits.
     pub async fn next_batch(&mut self, max: usize) -> Result<Vec<Logged>, LedgerError> {
-        let mut batch = Vec::new();
-        let first = self.messages.next().await;
-        batch.push(self.take(first)?);
-        while batch.len() < max {
-            match self.messages.next().now_or_never() {
-                None => break,
-                Some(next) => batch.push(self.take(next)?),
-            }
-        }
-        Ok(batch)
+        self.raw.next_batch(max).await?.iter().map(RawMessage::decode).collect()
     }
 
     /// How many messages lay behind the last one taken, when the server sent it; `None` before the first.
     pub fn pending(&self) -> Option<u64> {
-        self.pending
+        self.raw.pending()
     }
+}
 
-    fn take<E: std::fmt::Display>(
-        &mut self,
-        next: Option<Result<async_nats::jetstream::Message, E>>,
-    ) -> Result<Logged, LedgerError> {
-        let message = next
-            .ok_or_else(|| LedgerError::Unavailable("the reader of LEDGER has ended".into()))?
-            .map_err(|error| LedgerError::Unavailable(format!("reading LEDGER: {error}")))?;
-        let info =
-            message.info().map_err(|error| LedgerError::Unavailable(format!("reading LEDGER: {error}")))?;
-        let (sequence, pending) = (info.stream_sequence, info.pending);
-        let stored_at = i64::try_from(info.published.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
-        let decoded = codec::decode(&message.subject, sequence, &message.payload)?;
-        self.pending = Some(pending);
-        Ok(Logged {
-            recorded: decoded.recorded,
-            hash: hash(&message.payload),
-            prev: decoded.prev,
-            stored_at: Moment::from_micros(stored_at),
-        })
+impl RawMessage {
+    /// Decodes a message of LEDGER.
+    ///
+    /// Errors: as [`codec::decode`].
+    pub fn decode(&self) -> Result<Logged, LedgerError> {
+        logged(&self.subject, self.sequence, &self.data, self.stored_at)
     }
+}
+
+fn logged(subject: &str, sequence: u64, data: &[u8], stored_at: Moment) -> Result<Logged, LedgerError> {
+    let decoded = codec::decode(subject, sequence, data)?;
+    Ok(Logged { recorded: decoded.recorded, hash: hash(data), prev: decoded.prev, stored_at })
 }
 
 /// Which message to get: the first on a subject behind a sequence.
@@ -267,15 +231,22 @@ fn stored_message(message: &Value) -> Option<StoredMessage> {
         text => BASE64.decode(text.as_str()?).ok(),
     };
     let headers = String::from_utf8(decode("hdrs")?).ok()?;
-    let message_id = headers.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("Nats-Msg-Id").then(|| value.trim().to_owned())
-    });
+    let header = |wanted: &str| {
+        headers.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
+    };
+    let sequence = message["seq"].as_u64()?;
+    let stored_at = match header(STORED_AT) {
+        None => message["time"].as_str()?.parse().ok()?,
+        Some(text) => read_original_time(sequence, text).ok()?,
+    };
     Some(StoredMessage {
-        sequence: message["seq"].as_u64()?,
+        sequence,
         subject: message["subject"].as_str()?.to_owned(),
-        message_id,
+        message_id: header("Nats-Msg-Id").map(str::to_owned),
         data: decode("data")?,
-        stored_at: message["time"].as_str()?.parse().ok()?,
+        stored_at,
     })
 }

@@ -1,7 +1,8 @@
 //! The streams and their guards.
 //!
 //! Claims: every setting that could delete, rewrite or refuse a message is off, compared with the server's own JSON, so
-//! that a setting unknown to this client is seen too.
+//! that a setting unknown to this client is seen too. A stream that an import has not finished is refused: it holds a part
+//! of a log that looks like a whole one.
 
 use super::{ApiError, Log};
 use crate::LedgerError;
@@ -13,6 +14,74 @@ pub(super) const LEDGER: &str = "LEDGER";
 pub(crate) const INBOX: &str = "INBOX";
 /// The stream of admin and security acts.
 pub(crate) const AUDIT: &str = "AUDIT";
+
+/// A stream of the log, where it matters which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Events.
+    Ledger,
+    /// Raw payment callbacks, kept for a time.
+    Inbox,
+    /// Admin and security acts.
+    Audit,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ledger, Self::Inbox, Self::Audit];
+
+    /// Its name on the server.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ledger => LEDGER,
+            Self::Inbox => INBOX,
+            Self::Audit => AUDIT,
+        }
+    }
+
+    /// The stream of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stream| stream.name() == name)
+    }
+
+    const fn subjects(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger.>",
+            Self::Inbox => "inbox.>",
+            Self::Audit => "audit.>",
+        }
+    }
+}
+
+impl std::fmt::Display for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// From where to where a stream reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// When the stream was created, as the server wrote it: an imported stream keeps the time of its original.
+    pub created: String,
+    /// The sequence of its first message; of its next one, where it holds none.
+    pub first: u64,
+    /// The sequence of its last message, one below `first` where it holds none.
+    pub last: u64,
+    /// How many messages it holds.
+    pub messages: u64,
+}
+
+/// Metadata of an imported stream: when its original was created. It is the same log, so it keeps its identity.
+pub(super) const CREATED: &str = "nexusroute-created";
+/// Metadata of a stream that an import is filling: the archive's digest.
+pub(super) const IMPORTING: &str = "nexusroute-importing";
+
+/// When a stream was created; of an imported one, when its original was.
+pub(super) fn created(info: &Value) -> String {
+    let original = info["config"]["metadata"][CREATED].as_str();
+    original.or(info["created"].as_str()).unwrap_or_default().to_owned()
+}
 
 /// The oldest server whose options are all understood rather than silently dropped.
 const OLDEST_SERVER: (u64, u64) = (2, 12);
@@ -35,19 +104,21 @@ impl Log {
     }
 
     pub(super) async fn prepare_streams(&self) -> Result<(), LedgerError> {
-        let inbox_age = u64::from(self.inner.options.inbox_days) * DAY_NS;
-        for (name, subjects, max_age) in
-            [(LEDGER, "ledger.>", 0), (INBOX, "inbox.>", inbox_age), (AUDIT, "audit.>", 0)]
-        {
-            self.prepare_stream(name, &self.wanted(name, subjects, max_age)).await?;
+        for stream in Stream::ALL {
+            self.prepare_stream(stream.name(), &self.wanted(stream)).await?;
         }
         Ok(())
     }
 
-    fn wanted(&self, name: &str, subjects: &str, max_age: u64) -> Value {
+    /// The configuration that a stream must have.
+    pub(super) fn wanted(&self, stream: Stream) -> Value {
+        let max_age = match stream {
+            Stream::Inbox => u64::from(self.inner.options.inbox_days) * DAY_NS,
+            Stream::Ledger | Stream::Audit => 0,
+        };
         json!({
-            "name": name,
-            "subjects": [subjects],
+            "name": stream.name(),
+            "subjects": [stream.subjects()],
             "retention": "limits",
             "storage": "file",
             "discard": "new",
@@ -70,16 +141,40 @@ impl Log {
             Some(info) => info,
             None => self.api(&format!("STREAM.CREATE.{name}"), wanted).await?,
         };
-        let differences = differences(wanted, &info["config"]);
-        if differences.is_empty() {
-            return Ok(());
+        if info["config"]["metadata"][IMPORTING].is_string() {
+            return Err(LedgerError::Unfit(format!(
+                "stream {name} holds a part of an archive: its import was not finished; run `nexusroute ledger import` with \
+                 the same archive again, or begin with an empty server"
+            )));
         }
-        Err(LedgerError::Unfit(format!("stream {name} is not fit for a ledger: {}", differences.join("; "))))
+        check_configuration(name, wanted, &info["config"])
     }
 
-    async fn stream_info(&self, name: &str) -> Result<Option<Value>, LedgerError> {
+    /// From where to where a stream reaches; `None`: there is no such stream. Answered by the stream's leader.
+    pub async fn extent(&self, stream: Stream) -> Result<Option<Extent>, LedgerError> {
+        let Some(info) = self.stream_info(stream.name()).await? else { return Ok(None) };
+        let state = &info["state"];
+        match (state["last_seq"].as_u64(), state["messages"].as_u64()) {
+            (Some(last), Some(messages)) => {
+                let first = if messages == 0 { last + 1 } else { state["first_seq"].as_u64().unwrap_or(1) };
+                Ok(Some(Extent { created: created(&info), first, last, messages }))
+            }
+            _ => Err(LedgerError::Unavailable(format!("the information of stream {stream} is not whole"))),
+        }
+    }
+
+    pub(super) async fn stream_info(&self, name: &str) -> Result<Option<Value>, LedgerError> {
         self.api_if_there(&format!("STREAM.INFO.{name}"), &Value::Null, ApiError::STREAM_NOT_FOUND).await
     }
+}
+
+/// Refuses a stream that is not configured as a ledger's must be.
+pub(super) fn check_configuration(name: &str, wanted: &Value, found: &Value) -> Result<(), LedgerError> {
+    let differences = differences(wanted, found);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(LedgerError::Unfit(format!("stream {name} is not fit for a ledger: {}", differences.join("; "))))
 }
 
 /// Where the stream's configuration is not as wanted, in words. A setting that this list does not know must be off.
@@ -100,7 +195,12 @@ fn differences(wanted: &Value, found: &Value) -> Vec<String> {
         }
     }
     for (name, value) in found {
-        let harmless = matches!(name.as_str(), "metadata" | "description" | "placement" | "compression");
+        let harmless = match name.as_str() {
+            "metadata" | "description" | "placement" | "compression" => true,
+            // An archive of INBOX begins where its retention had come to; events refer to those sequences.
+            "first_seq" => wanted["name"] == INBOX,
+            _ => false,
+        };
         if !wanted.contains_key(name) && !harmless && !is_off(value) {
             all.push(format!("{name} is {value}, must be off"));
         }
@@ -125,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_could_lose_messages_is_refused_by_setting() {
-        let wanted = json!({"name": "LEDGER", "discard": "new", "max_age": 0, "duplicate_window": 5, "deny_delete": true});
+        let mut wanted = json!({"name": "LEDGER", "discard": "new", "max_age": 0, "duplicate_window": 5, "deny_delete": true});
         let good = json!({"name": "LEDGER", "discard": "new", "duplicate_window": 3, "deny_delete": true, "sealed": false,
             "consumer_limits": {}, "metadata": {"_nats.level": "1"}});
         assert_eq!(differences(&wanted, &good), Vec::<String>::new());
@@ -137,6 +237,7 @@ mod tests {
             ("persist_mode", json!("async")),
             ("allow_msg_ttl", json!(true)),
             ("mirror", json!({"name": "X"})),
+            ("first_seq", json!(58)),
             ("unheard_of", json!(7)),
         ] {
             let mut bad = good.clone();
@@ -144,5 +245,9 @@ mod tests {
             let found = differences(&wanted, &bad);
             assert!(found.len() == 1 && found[0].starts_with(name), "{name}: {found:?}");
         }
+        let mut begins_later = good.clone();
+        (wanted["name"], begins_later["name"]) = (json!("INBOX"), json!("INBOX"));
+        begins_later["first_seq"] = json!(58);
+        assert_eq!(differences(&wanted, &begins_later), Vec::<String>::new(), "INBOX may begin later");
     }
 }
