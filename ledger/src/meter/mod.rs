@@ -24,7 +24,7 @@ mod upkeep;
 pub use hold::{Hold, Settled};
 
 use crate::outbox::{Entry as Note, Flush, Outbox, OutboxOptions, OutboxStatus, Written};
-use crate::{Ledger, LedgerError, Projected, ambient};
+use crate::{Ledger, LedgerError, Projected, ambient, crash};
 use book::{Book, Entry};
 use domain::account::{Budget, event::Scope};
 use domain::{AccountId, Actor, ActorKind, Credits, EpochId, Label};
@@ -188,9 +188,11 @@ impl Meter {
         let opened = ambient::blocking(move || Outbox::open(dir)).await;
         let opened = opened.ok_or_else(|| LedgerError::Unfit("the outbox could not be opened".into()))?;
         let (outbox, recovered) = opened.map_err(unfit)?;
+        crash::point("restart.locked");
         let epoch = EpochId::from_uuid(ambient::new_id());
         // Read before the new run is written: what was there is what the run before left.
         let _ = outbox.append(&Note::Began { epoch }).map_err(unfit)?;
+        crash::point("restart.began");
         let shared = Arc::new(Shared {
             ledger,
             projected,
