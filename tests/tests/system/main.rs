@@ -3,6 +3,7 @@
 
 mod archive;
 mod bad_input;
+mod chaos;
 mod concurrency;
 mod doors;
 mod faults;
