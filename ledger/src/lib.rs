@@ -13,6 +13,7 @@ mod ambient;
 pub mod archive;
 pub mod audit;
 pub mod codec;
+pub mod crash;
 pub mod error;
 pub mod inbox;
 pub mod log;

@@ -11,6 +11,7 @@
 pub mod auditor;
 pub mod cluster;
 pub mod databases;
+pub mod chaos;
 pub mod foreign;
 pub mod gateway;
 pub mod http;

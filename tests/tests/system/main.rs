@@ -4,6 +4,7 @@
 mod archive;
 mod bad_input;
 mod cluster;
+mod chaos;
 mod concurrency;
 mod doors;
 mod faults;
