@@ -93,8 +93,13 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
     for (sequence, records) in found {
         shared.note_lightly(&Note::Reported { sequence, records });
     }
-    let interrupted: Vec<_> =
-        recovered.interrupted.into_iter().filter(|it| !on_log.requests.contains(&it.usage.request)).collect();
+    let (known, interrupted): (Vec<_>, Vec<_>) =
+        recovered.interrupted.into_iter().partition(|it| on_log.requests.contains(&it.usage.request));
+    for call in known {
+        // A power cut took its settlement, the log has it. Unless that is noted the next start, which reads other runs,
+        // would charge it again.
+        let _ = shared.outbox.append(&Note::Released { request: call.usage.request }).map_err(unfit)?;
+    }
     let calls = interrupted.len();
     for call in interrupted {
         let record = settle(shared, call, &mut leases).await?;
