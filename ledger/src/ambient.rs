@@ -45,7 +45,8 @@ pub(crate) fn new_id() -> Uuid {
     #[cfg(test)]
     if let Some(id) = simulated::with(|it| {
         let bytes: [u8; 10] = rand::RngExt::random(&mut it.chance);
-        let millis = it.wall_now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let millis =
+            it.wall_now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
         uuid::Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or(0), &bytes).into_uuid()
     }) {
         return id;
