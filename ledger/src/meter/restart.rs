@@ -59,11 +59,14 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
         leases.insert(it.lease, Known { account: it.account, count: it.count, spent: it.spent });
     }
     let mut on_log = OnLog::default();
+    // A full outbox takes no settlement, and the record goes to the log all the same: a call that seems interrupted is looked
+    // for since it was opened.
+    let opened = recovered.interrupted.iter().map(|call| call.opened_at).min().unwrap_or(u64::MAX);
     for former in &recovered.epochs {
         seal(shared, former.epoch, SealCause::Restarted).await?;
         // A power cut may have cost the outbox its last words; the log has them if they were reported.
         let subject = Subject::Node(former.epoch);
-        for logged in shared.ledger.log().events_behind(&subject, former.last_reported).await? {
+        for logged in shared.ledger.log().events_behind(&subject, former.last_reported.min(opened)).await? {
             let Event::Node(_, NodeEvent::UsageReported(report)) = &logged.recorded.event else { continue };
             on_log.take(logged.recorded.sequence, report);
             for record in &report.records {
