@@ -21,6 +21,8 @@ pub mod meter;
 pub mod outbox;
 pub mod projected;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 pub mod subject;
 pub mod suspense;
 #[cfg(test)]

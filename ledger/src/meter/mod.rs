@@ -231,6 +231,11 @@ impl Meter {
         Ok(Self { shared })
     }
 
+    #[cfg(test)]
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.shared.outbox
+    }
+
     /// The present run. It changes when other nodes have sealed it.
     pub fn epoch(&self) -> EpochId {
         self.shared.epoch()
