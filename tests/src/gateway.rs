@@ -206,7 +206,7 @@ impl Gateway {
         self.process.ended().is_some()
     }
 
-    /// Kills it (SIGKILL) and waits for its end.
+    /// Kills it (SIGKILL), and it alone, and waits for its end.
     pub async fn kill(mut self) {
         if self.process.ended().is_none() {
             process::signal("KILL", self.process.id());
@@ -223,12 +223,6 @@ impl Gateway {
     /// Sends a signal to its whole process group, as a terminal does.
     pub fn signal_group(&self, name: &str) {
         process::signal_group(name, self.process.id());
-    }
-
-    /// Kills it (SIGKILL), and it alone.
-    pub async fn kill(mut self) {
-        process::signal("KILL", self.process.id());
-        self.process.wait().await;
     }
 
     /// Waits for its end.

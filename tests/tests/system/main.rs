@@ -3,8 +3,8 @@
 
 mod archive;
 mod bad_input;
-mod cluster;
 mod chaos;
+mod cluster;
 mod concurrency;
 mod doors;
 mod faults;
