@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run llmock build check test golden deps clean-deps
+.PHONY: help run llmock build check test chaos bench bench-sim golden deps clean-deps
 
 # The lock file is part of the sources: a build that would change it stops and says so.
 CARGO := cargo
@@ -37,6 +37,22 @@ test: check deps ## everything: check, then all tests against the real binary, N
 	@tools/setup-databases.sh
 	$(CARGO) build $(LOCKED) --workspace --all-targets
 	$(CARGO) test $(LOCKED) --workspace --all-targets --no-fail-fast
+
+# Of each kind of fault so many rounds; `make test` runs a few. SEED=… repeats a kind's run.
+ROUNDS := 100
+
+chaos: deps ## kill everything under load and audit what is left, ROUNDS=100 of each kind (about an hour and a half)
+	@tools/setup-databases.sh
+	$(CARGO) build $(LOCKED) --package api
+	ROUNDS=$(ROUNDS) $(CARGO) test $(LOCKED) --package system-tests --test system chaos:: -- --nocapture --test-threads 1
+
+bench: deps ## metering and projection beside yardsticks measured in the same run, as ratios (some minutes, on a quiet machine)
+	@tools/setup-databases.sh
+	$(CARGO) test --profile measure $(LOCKED) --package ledger bench_ -- --ignored --nocapture --test-threads 1
+	$(CARGO) test --profile measure $(LOCKED) --package projections bench -- --ignored --nocapture --test-threads 1
+
+bench-sim: ## a million steps of the lease protocol over a thousand seeds
+	$(CARGO) test --profile measure $(LOCKED) --package ledger simulation -- --ignored --nocapture --test-threads 1
 
 golden: ## write golden files for event shapes that have none yet (existing ones are never changed), and docs/openapi.json
 	NEXUSROUTE_GOLDEN=write $(CARGO) test $(LOCKED) --package ledger golden

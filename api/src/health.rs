@@ -98,6 +98,9 @@ async fn readyz(State(health): State<Health>) -> Response {
             Tables::Elsewhere { applied, lag }
         }
     };
+    if let Some(fault) = health.meter.as_ref().and_then(Meter::fault) {
+        faults.push(format!("no calls are admitted: {fault}"));
+    }
     let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = Readiness {
         ready: faults.is_empty(),

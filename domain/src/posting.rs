@@ -260,6 +260,12 @@ pub fn of_usage(record: &UsageRecord, split: Split) -> Vec<Posting> {
     lines
 }
 
+/// Usage that was booked as paid by its owner, and turns out to be the operator's loss: a sweeper closed its lease without
+/// it, which gave those credits back.
+pub fn of_taken_back(account: AccountId, paid: Credits) -> Vec<Posting> {
+    credits(paid, Book::MeteringLoss, Book::Liability(account))
+}
+
 /// A pair of lines in credits: debit one book, credit the other.
 fn credits(amount: Credits, debit: Book, credit: Book) -> Vec<Posting> {
     pair(Unit::Credits, amount.nano(), debit, credit)

@@ -10,7 +10,7 @@ mod tests;
 
 use crate::log::{Appended, Hash, Logged, hash};
 use crate::subject::Subject;
-use crate::{LedgerError, Log, ambient, codec};
+use crate::{LedgerError, Log, ambient, codec, crash};
 use domain::{
     Account, AccountEvent, AccountId, Actor, Command, Decision, Event, EventId, IdempotencyKey, Recorded,
     decide,
@@ -244,9 +244,11 @@ impl Ledger {
         let draft = codec::Draft { id, version, at, actor, key, prev: state.hash, event: &wrapped };
         let bytes = codec::encode(&draft)?;
         let own_hash = hash(&bytes);
+        crash::point("decide.encoded");
         match self.inner.log.append(&Subject::Account(account), state.sequence, id, bytes).await? {
             Appended::LostRace => Ok(None),
             Appended::Stored { sequence } => {
+                crash::point("decide.appended");
                 let recorded =
                     Recorded { sequence, id, version, at, actor: actor.clone(), key: key.cloned(), event };
                 state.account.apply(&recorded);

@@ -14,12 +14,20 @@ pub(crate) mod simulated {
     use rand::rngs::StdRng;
     use std::cell::RefCell;
     use std::time::SystemTime;
+    use tokio::time::Instant;
 
     /// What a simulated node sees.
     pub(crate) struct Surroundings {
         pub(crate) chance: StdRng,
-        /// Its wall clock.
+        /// Its wall clock at `since`; from there on it goes as its monotonic clock does.
         pub(crate) wall: SystemTime,
+        pub(crate) since: Instant,
+    }
+
+    impl Surroundings {
+        pub(super) fn wall_now(&self) -> SystemTime {
+            self.wall + self.since.elapsed()
+        }
     }
 
     thread_local! {
@@ -37,7 +45,8 @@ pub(crate) fn new_id() -> Uuid {
     #[cfg(test)]
     if let Some(id) = simulated::with(|it| {
         let bytes: [u8; 10] = rand::RngExt::random(&mut it.chance);
-        let millis = it.wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let millis =
+            it.wall_now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
         uuid::Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or(0), &bytes).into_uuid()
     }) {
         return id;
@@ -59,7 +68,7 @@ pub(crate) fn jitter(range: Range<Duration>) -> Duration {
 /// The wall clock.
 pub(crate) fn wall() -> SystemTime {
     #[cfg(test)]
-    if let Some(wall) = simulated::with(|it| it.wall) {
+    if let Some(wall) = simulated::with(|it| it.wall_now()) {
         return wall;
     }
     SystemTime::now()

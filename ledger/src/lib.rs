@@ -13,6 +13,7 @@ mod ambient;
 pub mod archive;
 pub mod audit;
 pub mod codec;
+pub mod crash;
 pub mod error;
 pub mod inbox;
 pub mod log;
@@ -20,6 +21,8 @@ pub mod meter;
 pub mod outbox;
 pub mod projected;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 pub mod subject;
 pub mod suspense;
 #[cfg(test)]

@@ -52,3 +52,7 @@ CREATE TABLE journal_daily (
 
 -- What an account had used up to a position of the log: its balance then. `paid` is in the index so that no row is read.
 CREATE INDEX usage_records_balance ON usage_records (account, event_seq, paid);
+
+-- JSON: what was counted as paid although a sweeper may still close the lease without it: records that came under another
+-- run than the lease's, or behind a gap. Such a close takes them back. NULL: none, as nearly always.
+ALTER TABLE leases ADD COLUMN at_risk TEXT;

@@ -6,7 +6,8 @@
 use chrono::FixedOffset;
 use domain::event::UsageReported;
 use domain::{
-    AccountEvent, AccountId, Credits, Event, Moment, NodeEvent, Recorded, Split, SuspenseEvent, UsageRecord,
+    AccountEvent, AccountId, Credits, Event, KeyId, Label, LeaseId, Moment, NodeEvent, Recorded, Split,
+    SuspenseEvent, UsageRecord,
 };
 use ledger::Logged;
 
@@ -19,6 +20,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) usage: Vec<CountedUsage<'a>>,
     /// Payments that were put in suspense.
     pub(crate) suspended: Vec<&'a Recorded<Event>>,
+    /// Usage that was counted as paid, and was not when its lease was closed.
+    pub(crate) taken_back: Vec<TakenBack>,
     /// What leases took from accounts and gave back.
     pub(crate) lease_moves: Vec<LeaseMove>,
     /// The zone of billing days.
@@ -49,6 +52,29 @@ pub(crate) struct CountedUsage<'a> {
     /// It came after its lease had been closed without it (or for a lease that the log does not know): all of it is
     /// the operator's loss.
     pub(crate) late: bool,
+}
+
+/// What must be known of a record to take back that it was paid.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct AtRisk {
+    /// When the call was made.
+    pub(crate) at: Moment,
+    pub(crate) key: KeyId,
+    pub(crate) model: Label,
+    pub(crate) provider: Label,
+    /// What the account was counted to pay.
+    pub(crate) paid: Credits,
+}
+
+/// A record that a sweeper's close leaves out although it was counted: the operator bears it after all.
+#[derive(Clone, Debug)]
+pub(crate) struct TakenBack {
+    pub(crate) account: AccountId,
+    pub(crate) lease: LeaseId,
+    pub(crate) n: u64,
+    /// Of the close.
+    pub(crate) sequence: u64,
+    pub(crate) record: AtRisk,
 }
 
 /// A change of what an account's leases hold.

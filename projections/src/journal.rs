@@ -9,7 +9,7 @@
 mod fold;
 mod query;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trial;
 
 pub(crate) use fold::JournalRows;

@@ -373,9 +373,14 @@ impl TestLog {
     }
 
     pub(crate) fn reported(&mut self, records: Vec<UsageRecord>) -> &mut Self {
+        self.reported_by(1, records)
+    }
+
+    /// By a run other than the one that holds the leases.
+    pub(crate) fn reported_by(&mut self, run: u64, records: Vec<UsageRecord>) -> &mut Self {
         let batch = BatchId::from_uuid(id(11, u64::try_from(self.messages.len()).unwrap()));
         let report = NodeEvent::UsageReported(UsageReported { batch, records });
-        self.append(Event::Node(EpochId::from_uuid(id(10, 1)), report))
+        self.append(Event::Node(EpochId::from_uuid(id(10, run)), report))
     }
 
     pub(crate) fn suspended(&mut self) -> &mut Self {

@@ -84,19 +84,22 @@ impl GatewayOptions {
 
     /// Starts it and waits until it is ready.
     pub async fn start(&self) -> Gateway {
+        let mut gateway = self.launch();
+        assert!(
+            gateway.gets_ready().await,
+            "nexusroute ended before it was ready:\n{}",
+            gateway.process.output()
+        );
+        gateway
+    }
+
+    /// Starts it, and does not wait.
+    pub fn launch(&self) -> Gateway {
         let listen = format!("127.0.0.1:{}", place::free_port());
         let mut command = self.command(place::nexusroute());
         command.arg("serve").env("NEXUSROUTE_LISTEN", &listen);
-        let mut process = Process::start("nexusroute", &mut command);
-        let url = format!("http://{listen}");
-        let api = Api::nobody(&url);
-        eventually("the gateway is ready", Duration::from_secs(60), async || {
-            assert!(process.ended().is_none(), "nexusroute ended before it was ready:\n{}", process.output());
-            let answer = api.try_send(reqwest::Method::GET, "/readyz", None).await.ok()?;
-            (answer.status == 200).then_some(())
-        })
-        .await;
-        Gateway { options: self.clone(), process, url }
+        let process = Process::start("nexusroute", &mut command);
+        Gateway { options: self.clone(), process, url: format!("http://{listen}") }
     }
 
     /// Runs another command of the binary (`ledger tail`, …) on the same data and waits for its end.
@@ -185,6 +188,32 @@ impl Gateway {
         out.into_owned()
     }
 
+    /// Waits until it is ready; false: it ended before.
+    pub async fn gets_ready(&mut self) -> bool {
+        let api = self.nobody();
+        eventually("the gateway is ready", Duration::from_secs(60), async || {
+            if self.process.ended().is_some() {
+                return Some(false);
+            }
+            let answer = api.try_send(reqwest::Method::GET, "/readyz", None).await.ok()?;
+            (answer.status == 200).then_some(true)
+        })
+        .await
+    }
+
+    /// Has it ended?
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
+    /// Kills it (SIGKILL), and it alone, and waits for its end.
+    pub async fn kill(mut self) {
+        if self.process.ended().is_none() {
+            process::signal("KILL", self.process.id());
+        }
+        self.process.wait().await;
+    }
+
     /// Sends SIGTERM and waits for the end; fails the test unless it ends well.
     pub async fn stop(mut self) {
         let status = self.process.stop().await;
@@ -194,12 +223,6 @@ impl Gateway {
     /// Sends a signal to its whole process group, as a terminal does.
     pub fn signal_group(&self, name: &str) {
         process::signal_group(name, self.process.id());
-    }
-
-    /// Kills it (SIGKILL), and it alone.
-    pub async fn kill(mut self) {
-        process::signal("KILL", self.process.id());
-        self.process.wait().await;
     }
 
     /// Waits for its end.

@@ -90,6 +90,12 @@ impl Api {
         self.try_send(method, path, body).await.unwrap_or_else(|error| panic!("{path}: {error:?}"))
     }
 
+    /// POST with a JSON body; the answer's body is still to come. An error when the connection failed.
+    pub async fn begin(&self, path: &str, body: &Value) -> Result<reqwest::Response, reqwest::Error> {
+        let request = self.http.post(format!("{}{path}", self.base)).headers(self.headers.clone());
+        request.header("content-type", "application/json").body(body.to_string()).send().await
+    }
+
     /// Any request; an error when the connection failed.
     pub async fn try_send(
         &self,

@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends where it stands")]
 
 pub mod auditor;
+pub mod chaos;
 pub mod cluster;
 pub mod databases;
 pub mod foreign;

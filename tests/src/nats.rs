@@ -12,6 +12,7 @@ pub struct Nats {
     process: Option<Process>,
     port: u16,
     configuration: PathBuf,
+    store: PathBuf,
     _folder: TempDir,
 }
 
@@ -34,7 +35,7 @@ impl Nats {
             example.replace("/var/lib/nats", store.to_str().unwrap()).replace(":4222", &format!(":{port}"));
         let configuration = folder.path().join("nats.conf");
         std::fs::write(&configuration, ours).unwrap();
-        let mut nats = Self { process: None, port, configuration, _folder: folder };
+        let mut nats = Self { process: None, port, configuration, store, _folder: folder };
         nats.come_back().await;
         nats
     }
@@ -62,6 +63,23 @@ impl Nats {
     pub async fn go_away(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.stop().await;
+    }
+
+    /// Kills it (SIGKILL); its store stays as it is.
+    pub async fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        crate::process::signal("KILL", process.id());
+        process.wait().await;
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    /// The folder of its store.
+    pub fn store(&self) -> &Path {
+        &self.store
     }
 
     /// A JetStream client.

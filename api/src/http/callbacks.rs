@@ -152,6 +152,7 @@ async fn take(
         app.limits.forgive(NOT_BELIEVED, &client);
     }
     let reply = channel.reply(&ending.notice());
+    ledger::crash::point("callback.answering");
     Ok((ending.status(), [(header::CONTENT_TYPE, reply.content_type)], reply.body).into_response())
 }
 

@@ -93,7 +93,10 @@ impl Ending {
 /// Takes a fresh callback down the whole road.
 pub async fn take(app: &App, channel: &dyn Channel, callback: &RawCallback) -> Ending {
     match app.inbox.store(channel.name(), callback).await {
-        Ok(inbox) => judge(app, channel, callback, inbox).await,
+        Ok(inbox) => {
+            ledger::crash::point("callback.stored");
+            judge(app, channel, callback, inbox).await
+        }
         Err(error) => {
             tracing::error!(channel = %channel.name(), %error, "a payment callback could not be stored");
             Ending::Later(error.into())
@@ -121,6 +124,7 @@ pub async fn judge(app: &App, channel: &dyn Channel, callback: &RawCallback, inb
         Verdict::Closed { order, reason } => close(app, channel, &order, reason, inbox).await,
         Verdict::Pending { .. } => Ok(Ending::Noted),
     };
+    ledger::crash::point("callback.decided");
     decided.unwrap_or_else(|trouble| {
         tracing::error!(channel = %name, inbox, "a payment callback could not be decided: {trouble}");
         Ending::Later(trouble)

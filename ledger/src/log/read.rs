@@ -123,7 +123,9 @@ impl Log {
         up_to: u64,
     ) -> Result<Vec<Logged>, LedgerError> {
         let (name, mut events, mut position) = (subject.to_string(), Vec::new(), after);
-        while events.len() < SINGLE_READS {
+        // Where there are no consumers, in a simulation, all is fetched one by one.
+        let singly = self.inner.wire.context().map_or(usize::MAX, |_| SINGLE_READS);
+        while events.len() < singly {
             let message = self.next_on_subject(&name, position).await?;
             let Some(message) = message.filter(|message| message.sequence <= up_to) else {
                 return Ok(events);

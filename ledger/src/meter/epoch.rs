@@ -6,7 +6,7 @@
 
 use super::Shared;
 use crate::outbox::Entry as Note;
-use crate::{LedgerError, Subject, ambient};
+use crate::{LedgerError, Subject, ambient, crash};
 use domain::{EpochId, Event, NodeEvent};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -22,6 +22,7 @@ impl Shared {
         tracing::warn!(%sealed, %epoch, "this node was taken for dead and goes on as a new run");
         self.epochs_sealed.fetch_add(1, Ordering::Relaxed);
         self.note_lightly(&Note::Began { epoch });
+        crash::point("epoch.noted");
         *current = epoch;
         drop(current);
         for entry in self.all_entries() {

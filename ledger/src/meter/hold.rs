@@ -5,6 +5,7 @@
 
 use super::book::Entry;
 use super::{HoldError, Note, Shared, Written};
+use crate::crash;
 use domain::account::Budget;
 use domain::usage::Usage;
 use domain::{Credits, LeaseId, RequestId, UsageRecord};
@@ -53,6 +54,7 @@ impl Hold {
     /// `usage` is the record as it would be if the process died now: nothing delivered, outcome `interrupted`. Called again
     /// before another provider is tried. Errors: [`HoldError::Unavailable`]; the provider must not be called then.
     pub async fn open(&mut self, usage: Usage) -> Result<(), HoldError> {
+        crash::point("hold.taken");
         if !self.entry.book().is_live(self.lease, Instant::now()) {
             return Err(HoldError::Unavailable("the lease ran out before the call could start".into()));
         }
@@ -65,6 +67,7 @@ impl Hold {
         };
         let written = self.shared.note(&note)?;
         self.opened = Some(request);
+        crash::point("open.written");
         on_disk(&self.shared, written).await
     }
 
@@ -72,6 +75,7 @@ impl Hold {
     pub fn mark(&self, usage: Usage) {
         if self.opened.is_some() {
             self.shared.note_lightly(&Note::Progressed { usage });
+            crash::point("mark.written");
         }
     }
 
@@ -130,6 +134,7 @@ impl Hold {
 
     fn end(mut self, usage: Usage) -> (Settled, Option<Written>) {
         self.ended = true;
+        crash::point("settle.begun");
         let ended = {
             let mut book = self.entry.book();
             let settlement = book.settle(self.lease, self.held, usage.charge, Instant::now());
@@ -145,7 +150,9 @@ impl Hold {
             // Written and queued under the book's lock, so that records of a lease stand in the order of their n. A record
             // that the outbox does not take still goes to the log; new calls are refused until the outbox is sound.
             let written = self.shared.note(&Note::Settled { record: record.clone() }).ok();
+            crash::point("settle.written");
             self.shared.reports.push(record, Some(self.entry.clone()));
+            crash::point("settle.queued");
             (Settled { paid: settlement.paid, uncovered }, written)
         };
         self.after();

@@ -5,7 +5,7 @@
 
 use super::book::{self, Entry, LeaseEnd, Need};
 use super::{Hold, HoldError, HoldRequest, Note, Shared, recall};
-use crate::{LedgerError, Receipt, ambient};
+use crate::{LedgerError, Receipt, ambient, crash};
 use domain::account::{Amend, Budget, event::Closer, event::Scope};
 use domain::{AccountEvent, AccountId, Command, Credits, LeaseId, Refusal};
 use std::sync::Arc;
@@ -196,6 +196,7 @@ impl Shared {
             // Before it is asked for: a run that dies in between leaves its successor a lease to close.
             let _ = self.note(&Note::Leasing { lease, account: entry.account, epoch })?;
             entry.book().noted(lease);
+            crash::point("lease.noted");
         }
         // A call that costs nothing still needs a lease to count its record in.
         let at_least = request.worst_case.max(Credits::from_nano(1));
@@ -217,6 +218,7 @@ impl Shared {
             }
             refused(error, entry, request.worst_case)
         })?;
+        crash::point("lease.granted");
         let AccountEvent::LeaseGranted(granted) = &receipt.recorded.event else {
             return Err(HoldError::Unavailable("the log answered a grant with another event".into()));
         };
@@ -247,6 +249,7 @@ impl Shared {
         let command = Command::AmendLease { lease, amend, ttl_ms: self.life_ms(), budget };
         let asked = book::Asked::now();
         let receipt = self.decide(entry.account, command).await?;
+        crash::point("lease.amended");
         if let AccountEvent::LeaseAmended(amended) = &receipt.recorded.event {
             entry.book().amended(lease, amended.credits, wanted, self.options.lease_life, asked);
             entry.freed.notify_waiters();
@@ -257,7 +260,9 @@ impl Shared {
     /// Gives the entry's lease back. The caller holds `entry.slow`, no call uses the lease, and its records are on the log.
     pub(super) async fn close(&self, entry: &Entry) -> Result<(), LedgerError> {
         let Some((lease, spent, count)) = entry.book().closing() else { return Ok(()) };
+        crash::point("lease.unused");
         let end = self.close_on_log(entry.account, lease, spent, count).await?;
+        crash::point("lease.closed");
         entry.book().end_lease(end);
         self.finish(entry);
         Ok(())
@@ -310,6 +315,7 @@ impl Shared {
             let finished = entry.book().finished();
             let Some(lease) = finished else { return };
             self.note_lightly(&Note::Ended { lease });
+            crash::point("lease.ended");
         }
     }
 

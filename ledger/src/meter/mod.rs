@@ -26,7 +26,7 @@ mod upkeep;
 pub use hold::{Hold, Settled};
 
 use crate::outbox::{Entry as Note, Flush, Outbox, OutboxError, OutboxOptions, OutboxStatus, Written};
-use crate::{Ledger, LedgerError, Projected, ambient};
+use crate::{Ledger, LedgerError, Projected, ambient, crash};
 use book::{Book, Entry};
 use domain::account::{Budget, event::Scope};
 use domain::{AccountId, Actor, ActorKind, Credits, EpochId, Label};
@@ -190,6 +190,7 @@ impl Meter {
         let opened = ambient::blocking(move || Outbox::open(dir)).await;
         let opened = opened.ok_or_else(|| LedgerError::Unfit("the outbox could not be opened".into()))?;
         let (outbox, recovered) = opened.map_err(unfit)?;
+        crash::point("restart.locked");
         let epoch = EpochId::from_uuid(ambient::new_id());
         if let Ok(position) = projected.position().await {
             // What they have passed since the run before need not be there any more.
@@ -202,6 +203,7 @@ impl Meter {
             Err(error @ OutboxError::Full { .. }) => tracing::error!(%error, "no calls are admitted for now"),
             Err(error) => return Err(unfit(error)),
         }
+        crash::point("restart.began");
         let shared = Arc::new(Shared {
             ledger,
             projected,
@@ -227,6 +229,11 @@ impl Meter {
         shared.tasks.spawn(recall::run(shared.clone()));
         shared.tasks.spawn(sweep::run(shared.clone()));
         Ok(Self { shared })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.shared.outbox
     }
 
     /// The present run. It changes when other nodes have sealed it.

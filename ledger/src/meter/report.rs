@@ -8,7 +8,7 @@
 use super::book::Entry;
 use super::{Note, Shared};
 use crate::log::{Appended, hash};
-use crate::{LedgerError, Subject, ambient, codec};
+use crate::{LedgerError, Subject, ambient, codec, crash};
 use domain::event::UsageReported;
 use domain::{BatchId, EpochId, Event, EventId, NodeEvent, UsageRecord};
 use std::collections::VecDeque;
@@ -159,6 +159,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         most = MOST_RECORDS;
         let own_hash = hash(&bytes);
+        crash::point("report.encoded");
         match append(&shared, &place, id, bytes).await {
             Ok(Sent::At(sequence)) => {
                 place = Place { sequence, version: place.version + 1, prev: Some(own_hash), ..place };
@@ -171,8 +172,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Ok(Sent::Stopped) => return, // the drain has said so; the next start reports what the outbox has
             Err(error) => return give_up(&shared, &error),
         }
+        crash::point("report.appended");
         let records = batch.iter().map(|queued| (queued.record.lease, queued.record.n)).collect();
         shared.note_lightly(&Note::Reported { sequence: place.sequence, records });
+        crash::point("report.noted");
         for queued in &batch {
             if let Some(entry) = &queued.entry {
                 entry.book().acknowledged(queued.record.lease);

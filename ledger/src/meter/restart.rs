@@ -8,7 +8,7 @@
 use super::sweep::seal;
 use super::{Note, Shared, unfit};
 use crate::outbox::{InterruptedCall, Recovered};
-use crate::{LedgerError, Subject};
+use crate::{LedgerError, Subject, crash};
 use domain::event::{SealCause, UsageReported};
 use domain::{AccountId, Credits, Event, LeaseId, NodeEvent, RequestId, UsageRecord};
 use futures_util::{StreamExt, stream};
@@ -59,11 +59,15 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
         leases.insert(it.lease, Known { account: it.account, count: it.count, spent: it.spent });
     }
     let mut on_log = OnLog::default();
+    // A full outbox takes no settlement, and the record goes to the log all the same: a call that seems interrupted is looked
+    // for since it was opened.
+    let opened = recovered.interrupted.iter().map(|call| call.opened_at).min().unwrap_or(u64::MAX);
     for former in &recovered.epochs {
         seal(shared, former.epoch, SealCause::Restarted).await?;
+        crash::point("restart.sealed");
         // A power cut may have cost the outbox its last words; the log has them if they were reported.
         let subject = Subject::Node(former.epoch);
-        for logged in shared.ledger.log().events_behind(&subject, former.last_reported).await? {
+        for logged in shared.ledger.log().events_behind(&subject, former.last_reported.min(opened)).await? {
             let Event::Node(_, NodeEvent::UsageReported(report)) = &logged.recorded.event else { continue };
             on_log.take(logged.recorded.sequence, report);
             for record in &report.records {
@@ -87,6 +91,7 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
             None => {
                 again += 1;
                 shared.reports.push(it.record, None);
+                crash::point("restart.queued");
             }
         }
     }
@@ -104,9 +109,11 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
     for call in interrupted {
         let record = settle(shared, call, &mut leases).await?;
         let _ = shared.outbox.append(&Note::Settled { record: record.clone() }).map_err(unfit)?;
+        crash::point("restart.interrupted");
         shared.reports.push(record, None);
     }
     reported(shared).await?;
+    crash::point("restart.reported");
     let count = leases.len();
     let closing = stream::iter(leases).map(|(lease, known)| close(shared, lease, known));
     let closed: Vec<_> = closing.buffer_unordered(AT_ONCE).collect().await;
@@ -182,6 +189,8 @@ async fn close(shared: &Shared, lease: LeaseId, known: Known) -> Result<(), Ledg
     let Known { account, count, spent } = known;
     // Refused: closed by a sweeper, or never granted. Either way nothing of it is ours any more.
     shared.close_on_log(account, lease, spent, count).await?;
+    crash::point("restart.closed");
     shared.note_lightly(&Note::Ended { lease });
+    crash::point("restart.ended");
     Ok(())
 }

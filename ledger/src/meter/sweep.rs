@@ -7,7 +7,7 @@
 
 use super::Shared;
 use crate::log::{Appended, hash};
-use crate::{LedgerError, StaleLease, StaleLeases, Subject, ambient, codec};
+use crate::{LedgerError, StaleLease, StaleLeases, Subject, ambient, codec, crash};
 use domain::account::event::Closer;
 use domain::event::{NodeSealed, SealCause};
 use domain::{Command, EpochId, Event, EventId, Moment, NodeEvent};
@@ -65,12 +65,14 @@ async fn sweep(shared: &Shared) -> Result<(), LedgerError> {
             continue; // this node lives; upkeep looks after its leases
         }
         let Some(seal) = seal(shared, epoch, SealCause::Silent).await? else { continue };
+        crash::point("sweep.sealed");
         let quarantine = i64::try_from(shared.options.quarantine.as_millis()).unwrap_or(i64::MAX);
         if seal.at.plus_ms(quarantine) > now || stale.position < seal.sequence {
             continue;
         }
         for lease in leases {
             close(shared, &lease).await?;
+            crash::point("sweep.closed");
         }
     }
     Ok(())

@@ -41,7 +41,10 @@ impl Books {
     /// Records an entry that stands in this segment, in this frame.
     pub(super) fn apply(&mut self, entry: &Entry, segment: u64, frame: u64) {
         match entry {
-            Entry::Began { epoch } => self.epochs.push(FormerEpoch { epoch: *epoch, last_reported: 0 }),
+            Entry::Began { epoch } => {
+                let (epoch, last_reported) = (*epoch, self.last_reported());
+                self.epochs.push(FormerEpoch { epoch, last_reported });
+            }
             Entry::Leasing { lease, account, epoch } => {
                 let (lease, account, epoch) = (*lease, *account, *epoch);
                 let spent = domain::Credits::ZERO;
@@ -52,8 +55,9 @@ impl Books {
             }
             Entry::Opened { lease, account, worst_case, usage } => {
                 let (lease, account, worst_case) = (*lease, *account, *worst_case);
-                let call = InterruptedCall { lease, account, worst_case, usage: usage.clone() };
-                self.calls.insert(usage.request, call);
+                let (usage, opened_at) = (usage.clone(), self.last_reported());
+                let call = InterruptedCall { lease, account, worst_case, usage, opened_at };
+                self.calls.insert(call.usage.request, call);
             }
             Entry::Progressed { usage } => {
                 if let Some(call) = self.calls.get_mut(&usage.request) {
@@ -93,6 +97,10 @@ impl Books {
                 self.per_segment.remove(&kept.segment);
             }
         }
+    }
+
+    fn last_reported(&self) -> u64 {
+        self.epochs.last().map_or(0, |current| current.last_reported)
     }
 
     fn report(&mut self, sequence: u64, records: &[Key]) {

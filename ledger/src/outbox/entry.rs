@@ -85,7 +85,7 @@ pub struct Recovered {
 pub struct FormerEpoch {
     /// The run.
     pub epoch: EpochId,
-    /// The highest stream sequence acknowledged while it ran; 0 when there was none.
+    /// The highest stream sequence acknowledged while it ran or before; 0 when there was none.
     pub last_reported: u64,
 }
 
@@ -124,6 +124,9 @@ pub struct InterruptedCall {
     pub worst_case: Credits,
     /// The record as of its last mark.
     pub usage: Usage,
+    /// The highest stream sequence acknowledged when it was opened: if the log has its record, then behind this.
+    #[serde(default)]
+    pub opened_at: u64,
 }
 
 /// A torn tail, cut off when the outbox was opened.

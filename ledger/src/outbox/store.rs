@@ -105,7 +105,7 @@ fn need(entry: &Entry) -> Need {
 }
 
 fn now() -> Moment {
-    Moment::from(chrono::Utc::now())
+    crate::ambient::now()
 }
 
 /// Nothing is left half-done under these locks: a panic elsewhere must not stop the outbox.

@@ -53,6 +53,11 @@ impl BalanceRows {
         for usage in &facts.usage {
             rows.change(usage.record.account, usage.sequence, |change| add(&mut change.used, usage.paid))?;
         }
+        for it in &facts.taken_back {
+            rows.change(it.account, it.sequence, |change| {
+                add(&mut change.used, it.record.paid.checked_neg()?)
+            })?;
+        }
         Ok(rows)
     }
 

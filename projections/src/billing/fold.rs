@@ -1,6 +1,6 @@
 use super::query::BillingKind;
 use crate::calendar::local_day;
-use crate::facts::{CountedUsage, Decision, Facts};
+use crate::facts::{CountedUsage, Decision, Facts, TakenBack};
 use crate::top_ups::OrderStatus;
 use crate::{Halt, ProjectionError, Set, Tx, Value};
 use chrono::FixedOffset;
@@ -95,6 +95,9 @@ impl BillingRows {
         for usage in &facts.usage {
             rows.consumed(usage, facts.zone)?;
         }
+        for it in &facts.taken_back {
+            rows.taken_back(it, facts.zone)?;
+        }
         Ok(rows)
     }
 
@@ -168,8 +171,23 @@ impl BillingRows {
     }
 
     fn consumed(&mut self, usage: &CountedUsage<'_>, zone: FixedOffset) -> Result<(), Halt> {
-        let account = usage.record.account;
-        let at = usage.record.usage.at;
+        let (account, sequence) = (usage.record.account, usage.sequence);
+        let day = self.day(account, usage.record.usage.at, sequence, zone);
+        let sum = day.credits.checked_add(usage.paid).zip(day.requests.checked_add(1));
+        (day.credits, day.requests) = sum.ok_or(Halt::Overflow { account, sequence })?;
+        Ok(())
+    }
+
+    /// The call stays counted; what it was charged does not.
+    fn taken_back(&mut self, it: &TakenBack, zone: FixedOffset) -> Result<(), Halt> {
+        let (account, sequence) = (it.account, it.sequence);
+        let day = self.day(account, it.record.at, sequence, zone);
+        day.credits = day.credits.checked_sub(it.record.paid).ok_or(Halt::Overflow { account, sequence })?;
+        Ok(())
+    }
+
+    /// The day of a call, with the event that changes it noted.
+    fn day(&mut self, account: AccountId, at: Moment, sequence: u64, zone: FixedOffset) -> &mut Day {
         let local = local_day(at, zone);
         // The zone is part of the name: after a change of zone a new row begins instead of two kinds of day mixing.
         let reference = format!("{}{zone}", local.day);
@@ -178,16 +196,15 @@ impl BillingRows {
             requests: 0,
             created_at: at,
             updated_at: at,
-            first_seq: usage.sequence,
-            last_seq: usage.sequence,
+            first_seq: sequence,
+            last_seq: sequence,
             day: local.day,
             day_start: local.starts,
         });
-        let sum = day.credits.checked_add(usage.paid).zip(day.requests.checked_add(1));
-        (day.credits, day.requests) = sum.ok_or(Halt::Overflow { account, sequence: usage.sequence })?;
+        day.first_seq = day.first_seq.min(sequence);
         day.updated_at = day.updated_at.max(at);
-        day.last_seq = usage.sequence;
-        Ok(())
+        day.last_seq = day.last_seq.max(sequence);
+        day
     }
 
     /// Moves the days to those of earlier batches; the other rows stay.

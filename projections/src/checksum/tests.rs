@@ -23,7 +23,7 @@ async fn the_same_log_gives_equal_tables_in_every_database() {
     assert!(sqlite.tables.iter().all(|table| table.rows > 2), "{sqlite:?}");
 }
 
-/// Its columns but those of the primary key, and whether they hold texts.
+/// Its columns but those of the primary key, and whether they hold texts; one that is NULL in every row does.
 async fn columns(db: &Database, table: &str, keys: &[&str]) -> Vec<(String, bool)> {
     let rows = db.fetch_all(&format!("SELECT * FROM {table}"), &[]).await.unwrap();
     let is_text = |at| {
@@ -34,7 +34,7 @@ async fn columns(db: &Database, table: &str, keys: &[&str]) -> Vec<(String, bool
         })
     };
     let names = rows[0].columns().into_iter().enumerate().filter(|(_, name)| !keys.contains(name));
-    names.map(|(at, name)| (name.to_owned(), is_text(at).expect("NULL in every row says little"))).collect()
+    names.map(|(at, name)| (name.to_owned(), is_text(at).unwrap_or(true))).collect()
 }
 
 async fn a_checksum_depends_on_every_value_and_on_nothing_else(on: On) {
@@ -47,8 +47,8 @@ async fn a_checksum_depends_on_every_value_and_on_nothing_else(on: On) {
         for (column, text) in columns(&test.db, table, keys).await {
             let change = match (text, test.db.dialect()) {
                 (false, _) => format!("COALESCE({column}, 0) + 1"),
-                (true, crate::Dialect::MySql) => format!("CONCAT('x', SUBSTRING({column}, 2))"),
-                (true, _) => format!("'x' || SUBSTR({column}, 2)"),
+                (true, crate::Dialect::MySql) => format!("CONCAT('x', SUBSTRING(COALESCE({column}, ''), 2))"),
+                (true, _) => format!("'x' || SUBSTR(COALESCE({column}, ''), 2)"),
             };
             let mut tx = test.db.begin().await.unwrap();
             tx.execute(&format!("UPDATE {table} SET {column} = {change}"), &[]).await.unwrap();

@@ -40,7 +40,9 @@ pub(crate) async fn apply(
     // An explicit roll back also after an error: MySQL may have undone only a part.
     match in_transaction(&mut tx, zone, from, &to, batch).await {
         Ok(true) => {
+            ledger::crash::point("project.written");
             tx.commit().await?;
+            ledger::crash::point("project.committed");
             Ok(Applied::Here(to))
         }
         Ok(false) => {
@@ -68,6 +70,7 @@ pub(super) async fn in_transaction(
     if !Checkpoint::compare_and_set(tx, from, to).await? {
         return Ok(false);
     }
+    ledger::crash::point("project.moved");
     fold_and_write(tx, zone, batch).await?;
     Ok(true)
 }

@@ -3,6 +3,7 @@
 use super::apply::in_transaction;
 use super::{Applied, apply};
 use crate::billing::{BillingBy, BillingFilter, BillingKind};
+use crate::journal::tests::book;
 use crate::page::Paging;
 use crate::testing::*;
 use crate::top_ups::OrderStatus;
@@ -22,6 +23,7 @@ on_every_database! {
     holes_gaps_and_strangers_halt,
     a_record_counts_once_however_often_it_is_reported,
     after_a_close_n_decides_who_pays,
+    a_record_that_lands_between_a_sweepers_look_and_its_close_is_taken_back,
     every_table_tells_the_same_to_the_nano,
     consumption_is_a_row_per_day_of_the_operators_zone,
     an_order_is_one_row_from_its_beginning_to_its_end,
@@ -215,6 +217,47 @@ async fn after_a_close_n_decides_who_pays(on: On) {
     assert_eq!((stats[0].charge, stats[0].paid, stats[0].uncovered), (sum(3), sum(2), calls[2].charge));
     let stats = billing::stats(&test.db, account(1), None, None, BillingBy::Day).await.unwrap();
     assert_eq!((stats[0].consumed, stats[0].requests), (sum(2), 3));
+}
+
+async fn a_record_that_lands_between_a_sweepers_look_and_its_close_is_taken_back(on: On) {
+    let when = at("2026-11-22T10:00:00Z");
+    let calls = [1, 2, 3, 4].map(|number| usage(number, "m", 1_000, 10, when));
+    let sum = |count: usize| Credits::checked_sum(calls[..count].iter().map(|call| call.charge)).unwrap();
+    let nth =
+        |n: usize| record(account(1), lease(2), u64::try_from(n).unwrap(), sum(n), calls[n - 1].clone());
+    let mut log = TestLog::default();
+    log.granted(account(1), 1, "10").leased(account(1), 2, "5").reported(vec![nth(1)]);
+    // The sweeper has looked. The holder's successor reports what was left, and a last one comes behind the close.
+    log.reported_by(2, vec![nth(2), nth(3)]).ended(account(1), 2, sum(1), 1);
+    log.reported_by(2, vec![nth(4), nth(3)]);
+    let mut sums = Vec::new();
+    for batch in [1, 2, 10] {
+        let test = TestDatabase::on(on).await;
+        apply_in(&test.db, &log.messages, batch).await;
+        let balance = balances::balance(&test.db, account(1)).await.unwrap();
+        let left = credits("10").checked_sub(sum(1)).unwrap();
+        assert_eq!((balance.total, balance.available, balance.reserved), (left, left, Credits::ZERO));
+        for (number, late) in [(1, false), (2, true), (3, true), (4, true)] {
+            let call = usage::find(&test.db, request(number)).await.unwrap().unwrap();
+            assert_eq!(call.late, late, "call {number}");
+            let uncovered = if late { call.record.usage.charge } else { Credits::ZERO };
+            assert_eq!(call.record.uncovered, uncovered, "call {number}");
+        }
+        let stats = usage::stats(&test.db, &StatsFilter::default(), UsageBy::Model).await.unwrap();
+        let lost = sum(4).checked_sub(sum(1)).unwrap();
+        assert_eq!((stats[0].charge, stats[0].paid, stats[0].uncovered), (sum(4), sum(1), lost));
+        let stats = billing::stats(&test.db, account(1), None, None, BillingBy::Day).await.unwrap();
+        assert_eq!((stats[0].consumed, stats[0].requests), (sum(1), 4));
+        assert_eq!(book(&test.db, "liability:credits").await, -i128::from(left.nano()));
+        assert_eq!(book(&test.db, "expense:metering_loss").await, i128::from(lost.nano()));
+        sums.push(crate::checksum(&test.db).await.unwrap().tables);
+    }
+    // How lines of the same book fall into debits and credits does not depend on the batches either.
+    for (first, other) in sums.iter().zip(&sums[1..]) {
+        for (first, other) in first.iter().zip(other) {
+            assert_eq!(first, other);
+        }
+    }
 }
 
 async fn every_table_tells_the_same_to_the_nano(on: On) {

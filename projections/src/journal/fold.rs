@@ -2,7 +2,7 @@ use crate::calendar::local_day;
 use crate::facts::Facts;
 use crate::{Halt, ProjectionError, Set, Tx, Value};
 use chrono::FixedOffset;
-use domain::posting::of_usage;
+use domain::posting::{of_taken_back, of_usage};
 use domain::{AccountId, Book, Event, Moment, Posting, Recorded, Unit, postings};
 use std::collections::BTreeMap;
 
@@ -53,6 +53,9 @@ impl JournalRows {
             let lines = of_usage(counted.record, counted.split());
             // The day that billing counts the call in.
             rows.book(lines, counted.record.usage.at, counted.sequence, facts.zone)?;
+        }
+        for it in &facts.taken_back {
+            rows.book(of_taken_back(it.account, it.record.paid), it.record.at, it.sequence, facts.zone)?;
         }
         Ok(rows)
     }

@@ -41,7 +41,7 @@ async fn books(db: &Database, until: NaiveDate) -> BTreeMap<(String, String), i1
     trial.books.into_iter().map(|it| ((it.unit.to_string(), it.book), it.sums.balance())).collect()
 }
 
-async fn book(db: &Database, name: &str) -> i128 {
+pub(crate) async fn book(db: &Database, name: &str) -> i128 {
     books(db, ever()).await.remove(&("credits".to_owned(), name.to_owned())).unwrap_or(0)
 }
 
@@ -318,6 +318,7 @@ async fn a_database_from_before_the_journal_is_read_again_from_the_first_message
         "DROP TABLE journal_entries",
         "DROP TABLE journal_daily",
         &format!("DROP INDEX usage_records_balance{of_table}"),
+        "ALTER TABLE leases DROP COLUMN at_risk",
         "DELETE FROM _sqlx_migrations WHERE version = 3",
     ] {
         test.db.execute(sql, &[]).await.unwrap();

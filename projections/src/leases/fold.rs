@@ -1,13 +1,13 @@
-use crate::facts::{CountedUsage, Decision, Facts, LeaseMove, Said, said};
+use crate::facts::{AtRisk, CountedUsage, Decision, Facts, LeaseMove, Said, TakenBack, said};
 use crate::{DatabaseError, Halt, ProjectionError, Row, Set, Tx, Value};
 use chrono::FixedOffset;
 use domain::account::event::{Closer, Scope};
-use domain::{AccountEvent, AccountId, Credits, EpochId, LeaseId, Moment, Split, UsageRecord};
+use domain::{AccountEvent, AccountId, Credits, EpochId, Event, LeaseId, Moment, Split, UsageRecord};
 use ledger::Logged;
 use std::collections::{BTreeMap, BTreeSet};
 
 const TABLE: &str = "leases";
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "lease",
     "account",
     "epoch",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 17] = [
     "closed_by",
     "closed_at",
     "event_seq",
+    "at_risk",
 ];
 
 /// The rows of the leases that a batch names.
@@ -46,6 +47,8 @@ struct LeaseRow {
     /// Records seen beyond a gap: n and cumulative spend. Empty but for a node that lost a report.
     beyond: BTreeMap<u64, Credits>,
     event_seq: u64,
+    /// Counted, but a sweeper may still close the lease without them.
+    at_risk: BTreeMap<u64, AtRisk>,
 }
 
 /// The open part of a lease. Absent: the log reports usage of a lease that it never granted, as after it lost its tail.
@@ -97,13 +100,14 @@ impl LeaseRows {
             decisions: Vec::new(),
             usage: Vec::new(),
             suspended: Vec::new(),
+            taken_back: Vec::new(),
             lease_moves: Vec::new(),
             zone,
         };
         for logged in batch {
             match said(logged) {
                 Said::Decided(decision) => {
-                    facts.lease_moves.extend(self.decided(&decision)?);
+                    facts.lease_moves.extend(self.decided(&decision, &mut facts.taken_back)?);
                     facts.decisions.push(decision);
                 }
                 Said::Reported(report) => {
@@ -117,7 +121,11 @@ impl LeaseRows {
         Ok(facts)
     }
 
-    fn decided(&mut self, decision: &Decision<'_>) -> Result<Option<LeaseMove>, Halt> {
+    fn decided(
+        &mut self,
+        decision: &Decision<'_>,
+        taken_back: &mut Vec<TakenBack>,
+    ) -> Result<Option<LeaseMove>, Halt> {
         let (account, sequence) = (decision.account, decision.sequence());
         let stored_at = decision.logged.stored_at;
         let overflow = || Halt::Overflow { account, sequence };
@@ -152,6 +160,14 @@ impl LeaseRows {
                 let (row, granted) = self.open(it.lease, sequence)?;
                 row.closed = Some(Closed { spent: it.spent, count: it.count, by: it.by, at: stored_at });
                 row.event_seq = sequence;
+                // What decides is n, not the order on the log: else a record that lands between a sweeper's look and its
+                // close would be paid although the close gave its credits back.
+                let lost = std::mem::take(&mut row.at_risk).split_off(&it.count.saturating_add(1));
+                for (n, record) in lost {
+                    let (lease, paid) = (it.lease, record.paid);
+                    tracing::error!(%lease, %account, n, %paid, sequence, "a lease was closed without a record that was counted: the operator bears it");
+                    taken_back.push(TakenBack { account, lease, n, sequence, record });
+                }
                 if (row.watermark, row.spent) != (it.count, it.spent) {
                     // Not ours to judge: records may still come late. `ledger verify` names what stays missing.
                     let (seen, count) = (row.watermark, it.count);
@@ -196,6 +212,16 @@ impl LeaseRows {
             tracing::error!(lease = %record.lease, n = record.n, %request, %charge, sequence, "usage came too late for its lease: the operator bears it");
         }
         let Split { paid, uncovered } = if late { Split::late(record) } else { Split::reported(record) };
+        let reporter = match &logged.recorded.event {
+            Event::Node(epoch, _) => Some(*epoch),
+            Event::Account(..) | Event::Suspense(..) => None,
+        };
+        let is_own = row.granted.as_ref().map(|granted| granted.epoch) == reporter;
+        if row.closed.is_none() && !late && (!is_own || record.n > row.watermark) {
+            let usage = &record.usage;
+            let (model, provider) = (usage.model.clone(), usage.provider.clone());
+            row.at_risk.insert(record.n, AtRisk { at: usage.at, key: usage.key, model, provider, paid });
+        }
         Some(CountedUsage { record, sequence, reported_at: logged.recorded.at, paid, uncovered, late })
     }
 
@@ -222,6 +248,7 @@ impl LeaseRow {
             spent: Credits::ZERO,
             beyond: BTreeMap::new(),
             event_seq: 0,
+            at_risk: BTreeMap::new(),
         }
     }
 
@@ -252,6 +279,9 @@ impl LeaseRow {
         let closed = self.closed.as_ref();
         let scope = granted.map(|it| serde_json::to_string(&it.scope)).transpose().map_err(json)?;
         let beyond: Vec<(u64, i64)> = self.beyond.iter().map(|(n, spent)| (*n, spent.nano())).collect();
+        let at_risk: Vec<_> = self.at_risk.iter().collect();
+        let at_risk =
+            (!at_risk.is_empty()).then(|| serde_json::to_string(&at_risk)).transpose().map_err(json)?;
         Ok([
             lease.into(),
             self.account.into(),
@@ -270,6 +300,7 @@ impl LeaseRow {
             closed.map(|it| closer_text(it.by)).into(),
             closed.map(|it| it.at).into(),
             Value::count(self.event_seq),
+            at_risk.into(),
         ])
     }
 
@@ -295,6 +326,10 @@ impl LeaseRow {
             }),
         };
         let beyond: Vec<(u64, i64)> = row.json("beyond")?;
+        let at_risk: Vec<(u64, AtRisk)> = match row.opt_text("at_risk")? {
+            None => Vec::new(),
+            Some(_) => row.json("at_risk")?,
+        };
         Ok(Self {
             account: row.parsed("account")?,
             granted,
@@ -303,6 +338,7 @@ impl LeaseRow {
             spent: row.credits("spent")?,
             beyond: beyond.into_iter().map(|(n, nano)| (n, Credits::from_nano(nano))).collect(),
             event_seq: row.count("event_seq")?,
+            at_risk: at_risk.into_iter().collect(),
         })
     }
 }

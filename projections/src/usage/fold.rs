@@ -48,6 +48,8 @@ pub(super) const COLUMNS: [&str; 30] = [
 #[derive(Debug, Default)]
 pub(crate) struct UsageRows {
     records: Vec<Value>,
+    /// Rows that stop being paid: lease and n.
+    taken_back: Vec<[Value; 2]>,
     hours: BTreeMap<HourKey, Hour>,
 }
 
@@ -93,6 +95,20 @@ impl UsageRows {
             rows.records
                 .extend(values.map_err(|error| Halt::Unreadable(format!("{}: {error}", usage.request)))?);
         }
+        for it in &facts.taken_back {
+            let overflow = || Halt::Overflow { account: it.account, sequence: it.sequence };
+            let local = local_day(it.record.at, facts.zone);
+            let key = HourKey {
+                account: it.account.to_string(),
+                hour: local.hour,
+                day: local.day,
+                key: it.record.key.to_string(),
+                model: it.record.model.as_str().to_owned(),
+                provider: it.record.provider.as_str().to_owned(),
+            };
+            rows.hours.entry(key).or_default().take_back(it.record.paid).ok_or_else(overflow)?;
+            rows.taken_back.push([it.lease.into(), Value::count(it.n)]);
+        }
         Ok(rows)
     }
 
@@ -121,6 +137,11 @@ impl UsageRows {
     /// The records in multi-row inserts, the hours in one upsert.
     pub(crate) async fn write(&self, tx: &mut Tx) -> Result<(), ProjectionError> {
         tx.insert("usage_records", &COLUMNS, &self.records, "").await?;
+        for place in &self.taken_back {
+            let sql =
+                "UPDATE usage_records SET late = 1, paid = 0, uncovered = charge WHERE lease = ? AND n = ?";
+            tx.execute(sql, place).await?;
+        }
         let keys = ["account", "hour", "day", "key_id", "model", "provider"];
         let sums: Vec<&str> = ["calls", "errors"]
             .into_iter()
@@ -160,6 +181,13 @@ impl Hour {
         self.paid = self.paid.checked_add(later.paid)?;
         self.uncovered = self.uncovered.checked_add(later.uncovered)?;
         self.cost = self.cost.checked_add(later.cost)?;
+        Some(())
+    }
+
+    /// `None`: a sum does not fit.
+    fn take_back(&mut self, paid: Credits) -> Option<()> {
+        self.paid = self.paid.checked_sub(paid)?;
+        self.uncovered = self.uncovered.checked_add(paid)?;
         Some(())
     }
 

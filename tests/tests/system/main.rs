@@ -3,6 +3,7 @@
 
 mod archive;
 mod bad_input;
+mod chaos;
 mod cluster;
 mod concurrency;
 mod doors;

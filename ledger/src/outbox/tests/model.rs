@@ -55,9 +55,10 @@ impl Model {
     pub(super) fn all(&self) -> Recovered {
         let mut all = Recovered::default();
         for entry in self.entries() {
+            let reported = all.epochs.last().map_or(0, |last| last.last_reported);
             match entry {
                 Entry::Began { epoch } => {
-                    all.epochs.push(FormerEpoch { epoch: *epoch, last_reported: 0 });
+                    all.epochs.push(FormerEpoch { epoch: *epoch, last_reported: reported });
                 }
                 Entry::Reported { sequence, .. } => {
                     if let Some(last) = all.epochs.last_mut() {
@@ -84,6 +85,7 @@ impl Model {
                         account: *account,
                         worst_case: *worst_case,
                         usage: usage.unwrap_or_else(|| opened.clone()),
+                        opened_at: reported,
                     });
                 }
                 Entry::Settled { record } => {
