@@ -28,6 +28,34 @@ pub(crate) struct LocalDay {
     pub(crate) hour: Moment,
 }
 
+/// A calendar that remembers the last hour it was asked for: reports are about calls of the same hour, and writing a date
+/// costs more than anything else that is done with it.
+#[derive(Debug)]
+pub(crate) struct Calendar {
+    zone: FixedOffset,
+    last: LocalDay,
+}
+
+impl Calendar {
+    pub(crate) fn new(zone: FixedOffset) -> Self {
+        Self { zone, last: local_day(Moment::from_micros(0), zone) }
+    }
+
+    /// Its offset from UTC.
+    pub(crate) fn zone(&self) -> FixedOffset {
+        self.zone
+    }
+
+    /// As [`local_day`].
+    pub(crate) fn at(&mut self, at: Moment) -> &LocalDay {
+        let since = at.micros().checked_sub(self.last.hour.micros());
+        if since.is_none_or(|since| !(0..HOUR).contains(&since)) {
+            self.last = local_day(at, self.zone);
+        }
+        &self.last
+    }
+}
+
 /// The local day and hour of a moment.
 pub(crate) fn local_day(at: Moment, zone: FixedOffset) -> LocalDay {
     let offset = i64::from(zone.local_minus_utc()) * SECOND;
@@ -95,6 +123,21 @@ mod tests {
             let expected =
                 LocalDay { day: day.into(), starts: starts.parse().unwrap(), hour: hour.parse().unwrap() };
             assert_eq!(local, expected, "{at} at {zone}");
+        }
+    }
+
+    #[test]
+    fn a_calendar_that_remembers_says_the_same() {
+        for zone in [zone(8, 0), zone(5, 30), zone(-3, 0)] {
+            let mut calendar = Calendar::new(zone);
+            let begin = "2026-11-22T00:00:00Z".parse::<Moment>().unwrap().micros();
+            let near = (-200..200).map(|step| begin + step * (HOUR / 7) + step % 2);
+            let edges =
+                [i64::MIN, FIRST - 1, FIRST, LAST - HOUR, LAST, LAST + HOUR, i64::MAX, 0, HOUR - 1, HOUR];
+            for micros in near.chain(edges).chain(edges.into_iter().rev()) {
+                let at = Moment::from_micros(micros);
+                assert_eq!(*calendar.at(at), local_day(at, zone), "{at} at {zone}");
+            }
         }
     }
 

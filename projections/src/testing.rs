@@ -1,10 +1,12 @@
 //! What tests are made of: databases of every kind, and a log in memory, as the engine would read it from a server.
 
 mod logs;
+mod measure;
 mod proxy;
 mod servers;
 
 pub(crate) use logs::{FOREVER, LogServer, serve};
+pub(crate) use measure::{databases, insert_raw, median, number, processor_time, rate};
 pub(crate) use proxy::{Cut, Proxy};
 pub(crate) use servers::{Program, Server};
 

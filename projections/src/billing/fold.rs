@@ -1,5 +1,5 @@
 use super::query::BillingKind;
-use crate::calendar::local_day;
+use crate::calendar::{Calendar, local_day};
 use crate::facts::{CountedUsage, Decision, Facts, TakenBack};
 use crate::top_ups::OrderStatus;
 use crate::{Halt, ProjectionError, Set, Tx, Value};
@@ -41,8 +41,8 @@ pub(crate) struct BillingRows {
     orders: BTreeMap<(AccountId, OrderId), usize>,
     /// Ends of orders that began in an earlier batch.
     ends: BTreeMap<(AccountId, OrderId), End>,
-    /// Consumption, by account and day.
-    days: BTreeMap<(AccountId, String), Day>,
+    /// Consumption, by account and the beginning of the day.
+    days: BTreeMap<(AccountId, Moment), Day>,
 }
 
 #[derive(Debug)]
@@ -75,6 +75,8 @@ struct End {
 
 #[derive(Debug)]
 struct Day {
+    /// What names the row within its account and kind.
+    reference: String,
     credits: Credits,
     requests: i64,
     created_at: Moment,
@@ -88,15 +90,15 @@ struct Day {
 impl BillingRows {
     /// What a batch means for billing; pure.
     pub(crate) fn fold(facts: &Facts<'_>) -> Result<Self, Halt> {
-        let mut rows = Self::default();
+        let (mut rows, mut calendar) = (Self::default(), Calendar::new(facts.zone));
         for decision in &facts.decisions {
             rows.decided(decision, facts.zone);
         }
         for usage in &facts.usage {
-            rows.consumed(usage, facts.zone)?;
+            rows.consumed(usage, &mut calendar)?;
         }
         for it in &facts.taken_back {
-            rows.taken_back(it, facts.zone)?;
+            rows.taken_back(it, &mut calendar)?;
         }
         Ok(rows)
     }
@@ -170,35 +172,36 @@ impl BillingRows {
         }
     }
 
-    fn consumed(&mut self, usage: &CountedUsage<'_>, zone: FixedOffset) -> Result<(), Halt> {
+    fn consumed(&mut self, usage: &CountedUsage<'_>, calendar: &mut Calendar) -> Result<(), Halt> {
         let (account, sequence) = (usage.record.account, usage.sequence);
-        let day = self.day(account, usage.record.usage.at, sequence, zone);
+        let day = self.day(account, usage.record.usage.at, sequence, calendar);
         let sum = day.credits.checked_add(usage.paid).zip(day.requests.checked_add(1));
         (day.credits, day.requests) = sum.ok_or(Halt::Overflow { account, sequence })?;
         Ok(())
     }
 
     /// The call stays counted; what it was charged does not.
-    fn taken_back(&mut self, it: &TakenBack, zone: FixedOffset) -> Result<(), Halt> {
+    fn taken_back(&mut self, it: &TakenBack, calendar: &mut Calendar) -> Result<(), Halt> {
         let (account, sequence) = (it.account, it.sequence);
-        let day = self.day(account, it.record.at, sequence, zone);
+        let day = self.day(account, it.record.at, sequence, calendar);
         day.credits = day.credits.checked_sub(it.record.paid).ok_or(Halt::Overflow { account, sequence })?;
         Ok(())
     }
 
     /// The day of a call, with the event that changes it noted.
-    fn day(&mut self, account: AccountId, at: Moment, sequence: u64, zone: FixedOffset) -> &mut Day {
-        let local = local_day(at, zone);
-        // The zone is part of the name: after a change of zone a new row begins instead of two kinds of day mixing.
-        let reference = format!("{}{zone}", local.day);
-        let day = self.days.entry((account, reference)).or_insert_with(|| Day {
+    fn day(&mut self, account: AccountId, at: Moment, sequence: u64, calendar: &mut Calendar) -> &mut Day {
+        let zone = calendar.zone();
+        let local = calendar.at(at);
+        let day = self.days.entry((account, local.starts)).or_insert_with(|| Day {
+            // The zone is part of the name: after a change of zone a new row begins instead of two kinds of day mixing.
+            reference: format!("{}{zone}", local.day),
             credits: Credits::ZERO,
             requests: 0,
             created_at: at,
             updated_at: at,
             first_seq: sequence,
             last_seq: sequence,
-            day: local.day,
+            day: local.day.clone(),
             day_start: local.starts,
         });
         day.first_seq = day.first_seq.min(sequence);
@@ -239,8 +242,7 @@ impl BillingRows {
         let new: Vec<Value> = self.new.iter().flat_map(NewRow::values).collect();
         tx.insert("billing_records", &COLUMNS, &new, "").await?;
 
-        let days =
-            self.days.iter().flat_map(|((account, reference), day)| day.values(*account, reference, zone));
+        let days = self.days.iter().flat_map(|((account, _), day)| day.values(*account, zone));
         let days: Vec<Value> = days.collect();
         let sets = [
             Set::Add("quota_amount"),
@@ -338,12 +340,12 @@ impl End {
 }
 
 impl Day {
-    fn values(&self, account: AccountId, reference: &str, zone: FixedOffset) -> [Value; COLUMNS.len()] {
+    fn values(&self, account: AccountId, zone: FixedOffset) -> [Value; COLUMNS.len()] {
         [
-            consumption_id(account, reference).into(),
+            consumption_id(account, &self.reference).into(),
             account.into(),
             BillingKind::Consumption.as_str().into(),
-            reference.into(),
+            self.reference.as_str().into(),
             Value::NullInt,
             Value::NullText,
             self.credits.into(),

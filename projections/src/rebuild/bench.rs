@@ -6,14 +6,12 @@
 //! indexes and the swap; both sides flush to disk as in production.
 
 use super::*;
-use crate::checksum::TABLES;
-use crate::database::Cell;
 use crate::testing::*;
 use crate::{VerifyOptions, checksum, verify_tables};
 use domain::account::event::{Closer, LeaseClosed, LeaseGranted, Scope};
 use domain::event::UsageReported;
 use domain::{AccountEvent, Actor, ActorKind, BatchId, Credits, Event, EventId, NodeEvent};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use ledger::Appended;
 use ledger::codec::{Draft, encode, subject_of};
 use std::collections::BTreeMap;
@@ -21,13 +19,6 @@ use std::collections::BTreeMap;
 const ACCOUNTS: u64 = 1_000;
 const RECORDS_OF_A_REPORT: u64 = 250;
 const RECORDS_OF_A_LEASE: u64 = 100;
-/// Rows of one transaction of the raw insert.
-const RAW_ROWS: usize = 10_000;
-
-pub(crate) fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
-}
-
 /// Writes a busy log to a server: leases of a thousand accounts, their usage, their ends, and again.
 struct Writer<'a> {
     log: &'a ledger::Log,
@@ -64,7 +55,7 @@ impl Writer<'_> {
     async fn write(&mut self, records: u64) {
         let epoch = domain::EpochId::from_uuid(id(10, 1));
         let all = 0..ACCOUNTS;
-        self.append_all(all.clone().map(|of| grant(of)).collect()).await;
+        self.append_all(all.clone().map(grant).collect()).await;
         let (mut call, mut leases) = (0, 0);
         while call < records {
             // A lease for each account, all of its usage, and its end.
@@ -127,39 +118,6 @@ fn now() -> domain::Moment {
     at("2026-11-22T10:00:00Z")
 }
 
-/// Inserts all rows of one database into another's tables; the time that took, without reading them.
-pub(crate) async fn insert_raw(from: &Database, into: &Database) -> Duration {
-    let mut took = Duration::ZERO;
-    let mut tx = from.snapshot().await.unwrap();
-    for (table, _) in TABLES {
-        let mut rows = tx.stream(&format!("SELECT * FROM {table}")).try_chunks(RAW_ROWS);
-        while let Some(chunk) = rows.try_next().await.unwrap() {
-            let columns: Vec<String> = chunk[0].columns().into_iter().map(str::to_owned).collect();
-            let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-            let mut values: Vec<Value> = Vec::with_capacity(columns.len() * chunk.len());
-            for row in &chunk {
-                values.extend((0..columns.len()).map(|at| match row.cell(at).unwrap() {
-                    Cell::Null => Value::Null,
-                    Cell::Int(value) => value.into(),
-                    Cell::Text(text) => text.into(),
-                }));
-            }
-            let begun = Instant::now();
-            let mut tx = into.begin().await.unwrap();
-            tx.insert(table, &columns, &values, "").await.unwrap();
-            tx.commit().await.unwrap();
-            took += begun.elapsed();
-        }
-    }
-    tx.rollback().await.unwrap();
-    took
-}
-
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement: it takes minutes and proves nothing by itself"]
 async fn rebuild_bench() {
@@ -170,30 +128,33 @@ async fn rebuild_bench() {
     Writer { log: &server.log, subjects: BTreeMap::new(), ids: 0 }.write(records).await;
     let last = server.log.identity().await.unwrap().last_sequence;
     println!("{records} usage records in {last} messages, written in {:.0} s", begun.elapsed().as_secs_f64());
-    let rate = |time: Duration| f64::from(u32::try_from(records).unwrap()) / time.as_secs_f64();
-    for on in [On::Sqlite, On::Postgres, On::MariaDb] {
+    let rate = |time| rate(records, time);
+    for on in databases() {
         let below = on.program().map(Server::start_durable);
         let mut ratios = Vec::new();
         for _ in 0..rounds {
             let test = TestDatabase::for_bench(on, below.as_ref()).await;
-            let begun = Instant::now();
+            let (begun, used) = (Instant::now(), processor_time());
             let options = RebuildOptions { replace: true, ..RebuildOptions::default() };
             let report = rebuild(&test.db, &server.log, &options).await.unwrap();
-            let rebuilt = begun.elapsed();
+            let (rebuilt, used) = (begun.elapsed(), processor_time() - used);
             assert_eq!(
                 (report.outcome, report.position, report.records),
                 (RebuildOutcome::Swapped, last, records)
             );
             let raw = TestDatabase::for_bench(on, below.as_ref()).await;
             let inserted = insert_raw(&test.db, &raw.db).await;
+            let micros = |time: Duration| time.as_micros() / u128::from(records);
             ratios.push(inserted.as_secs_f64() / rebuilt.as_secs_f64());
             let begun = Instant::now();
             let sums = checksum(&test.db).await.unwrap();
             let summed = begun.elapsed();
             assert_eq!(checksum(&raw.db).await.unwrap().tables, sums.tables);
             println!(
-                "{on:?}: rebuilt {:>6.0}/s (filled {} ms, indexed {} ms, swapped {} ms), raw {:>6.0}/s; checksum {:>6.0}/s",
+                "{on:?}: rebuilt {:>6.0}/s ({} us of our processor time each; filled {} ms, indexed {} ms, swapped {} ms), \
+                 raw {:>6.0}/s; checksum {:>6.0}/s",
                 rate(rebuilt),
+                micros(used),
                 report.filled_ms,
                 report.indexed_ms,
                 report.swapped_ms,

@@ -1,8 +1,8 @@
 use super::TOKEN_COLUMNS;
-use crate::calendar::local_day;
+use crate::calendar::Calendar;
 use crate::facts::{CountedUsage, Facts};
 use crate::{Halt, ProjectionError, Set, Tx, Value};
-use domain::{Credits, Moment, Outcome, Tokens, UsageSource};
+use domain::{AccountId, Credits, KeyId, Label, Moment, Outcome, Tokens, UsageSource};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -53,18 +53,19 @@ pub(crate) struct UsageRows {
     hours: BTreeMap<HourKey, Hour>,
 }
 
+/// With the zone, which is the same for all of a fold, the hour says which day it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct HourKey {
-    account: String,
+    account: AccountId,
     hour: Moment,
-    day: String,
-    key: String,
-    model: String,
-    provider: String,
+    key: KeyId,
+    model: Label,
+    provider: Label,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Hour {
+    day: String,
     calls: i64,
     errors: i64,
     tokens: [i64; TOKEN_COLUMNS.len()],
@@ -77,36 +78,38 @@ struct Hour {
 impl UsageRows {
     /// What a batch means for usage; pure.
     pub(crate) fn fold(facts: &Facts<'_>) -> Result<Self, Halt> {
-        let mut rows = Self::default();
+        let (mut rows, mut calendar) = (Self::default(), Calendar::new(facts.zone));
         for counted in &facts.usage {
             let overflow = || Halt::Overflow { account: counted.record.account, sequence: counted.sequence };
             let usage = &counted.record.usage;
-            let local = local_day(usage.at, facts.zone);
+            let local = calendar.at(usage.at);
             let key = HourKey {
-                account: counted.record.account.to_string(),
+                account: counted.record.account,
                 hour: local.hour,
-                day: local.day,
-                key: usage.key.to_string(),
-                model: usage.model.as_str().to_owned(),
-                provider: usage.provider.as_str().to_owned(),
+                key: usage.key,
+                model: usage.model.clone(),
+                provider: usage.provider.clone(),
             };
-            rows.hours.entry(key).or_default().add(counted).ok_or_else(overflow)?;
+            let hour = rows.hours.entry(key);
+            let hour = hour.or_insert_with(|| Hour { day: local.day.clone(), ..Hour::default() });
+            hour.add(counted).ok_or_else(overflow)?;
             let values = record_values(counted);
             rows.records
                 .extend(values.map_err(|error| Halt::Unreadable(format!("{}: {error}", usage.request)))?);
         }
         for it in &facts.taken_back {
             let overflow = || Halt::Overflow { account: it.account, sequence: it.sequence };
-            let local = local_day(it.record.at, facts.zone);
+            let local = calendar.at(it.record.at);
             let key = HourKey {
-                account: it.account.to_string(),
+                account: it.account,
                 hour: local.hour,
-                day: local.day,
-                key: it.record.key.to_string(),
-                model: it.record.model.as_str().to_owned(),
-                provider: it.record.provider.as_str().to_owned(),
+                key: it.record.key,
+                model: it.record.model.clone(),
+                provider: it.record.provider.clone(),
             };
-            rows.hours.entry(key).or_default().take_back(it.record.paid).ok_or_else(overflow)?;
+            let hour = rows.hours.entry(key);
+            let hour = hour.or_insert_with(|| Hour { day: local.day.clone(), ..Hour::default() });
+            hour.take_back(it.record.paid).ok_or_else(overflow)?;
             rows.taken_back.push([it.lease.into(), Value::count(it.n)]);
         }
         Ok(rows)
@@ -151,10 +154,10 @@ impl UsageRows {
         let mut values = Vec::with_capacity(self.hours.len() * (keys.len() + sums.len()));
         for (key, hour) in &self.hours {
             values.extend([
-                key.account.as_str().into(),
+                key.account.into(),
                 key.hour.into(),
-                key.day.as_str().into(),
-                key.key.as_str().into(),
+                hour.day.as_str().into(),
+                key.key.into(),
                 key.model.as_str().into(),
                 key.provider.as_str().into(),
             ]);
