@@ -6,7 +6,7 @@
 //! with what was delivered by its last mark; then the leases are closed at exactly what was spent of them.
 
 use super::sweep::seal;
-use super::{Note, Shared, unfit};
+use super::{Note, Shared};
 use crate::outbox::{InterruptedCall, Recovered};
 use crate::{LedgerError, Subject, crash};
 use domain::event::{SealCause, UsageReported};
@@ -103,12 +103,13 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
     for call in known {
         // A power cut took its settlement, the log has it. Unless that is noted the next start, which reads other runs,
         // would charge it again.
-        let _ = shared.outbox.append(&Note::Released { request: call.usage.request }).map_err(unfit)?;
+        shared.note_lightly(&Note::Released { request: call.usage.request });
     }
     let calls = interrupted.len();
     for call in interrupted {
         let record = settle(shared, call, &mut leases).await?;
-        let _ = shared.outbox.append(&Note::Settled { record: record.clone() }).map_err(unfit)?;
+        // What a full outbox does not take is found on the log by the next start.
+        shared.note_lightly(&Note::Settled { record: record.clone() });
         crash::point("restart.interrupted");
         shared.reports.push(record, None);
     }

@@ -218,8 +218,9 @@ impl Outbox {
     /// either, await [`Written::durable`].
     ///
     /// Takes microseconds, but for one short flush where a new segment begins. Errors: `Full` and `Io` with nothing written;
-    /// `Broken`. [`Entry::Reported`] is never refused as `Full`: beyond all bounds it is remembered and not written, since
-    /// it is what makes room; a restart then reports those records again.
+    /// `Broken`. [`Entry::Reported`] and [`Entry::Began`] are never refused as `Full`: beyond all bounds they are remembered
+    /// and not written, since a report is what makes room, and only a run reports; a restart then reports those records
+    /// again.
     pub fn append(&self, entry: &Entry) -> Result<Written, OutboxError> {
         self.handle.store.append(entry)
     }

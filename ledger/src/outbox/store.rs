@@ -91,16 +91,16 @@ enum Need {
     Marks,
     /// Ends something that was begun: as long as the reserve lasts.
     Ends,
-    /// Makes room: always taken, written while the reserve lasts.
+    /// Makes room, or stands before whatever does: always taken, written while the reserve lasts.
     Reports,
 }
 
 fn need(entry: &Entry) -> Need {
     match entry {
-        Entry::Began { .. } | Entry::Leasing { .. } | Entry::Opened { .. } => Need::Begins,
+        Entry::Leasing { .. } | Entry::Opened { .. } => Need::Begins,
         Entry::Progressed { .. } => Need::Marks,
         Entry::Ended { .. } | Entry::Released { .. } | Entry::Settled { .. } => Need::Ends,
-        Entry::Reported { .. } => Need::Reports,
+        Entry::Began { .. } | Entry::Reported { .. } => Need::Reports,
     }
 }
 

@@ -178,7 +178,7 @@ impl Plan {
             leader_lost: if rough && replicated { chance.within(0..20) } else { 0 },
             tables_lag: if calm { 0..60 * MS } else { 0..chance.within(20..1_500) * MS },
             skew: if calm { 200 } else { chance.within(0..60_000) },
-            disk: if !calm && chance.permille(150) { 60 << 10 } else { 64 << 20 },
+            disk: if !calm && chance.permille(150) { chance.within(60..300) << 10 } else { 64 << 20 },
             impatient: !calm,
         }
     }
