@@ -2,19 +2,17 @@
 //!
 //! For: a provider that speaks at any pace and remembers what it said ([`model`]), callers who remember what they saw
 //! ([`load`]), the processes that are killed, stopped and started again ([`stage`]), the comparison of what was seen with
-//! what is on the log ([`judge`]), cuts of the outbox ([`tail`]), and database servers ([`servers`]).
+//! what is on the log ([`judge`]), and cuts of the outbox ([`tail`]).
 //! May not touch: the product's insides. The one exception is the frame of the outbox's files, which a power cut must know.
 //! Claims: chance comes from a seed that is printed; what is random is the moment of a fault, never what is waited for.
 
 pub mod judge;
 pub mod load;
 pub mod model;
-#[expect(dead_code, reason = "the projections' tests use all of it")]
-#[path = "../../projections/src/testing/servers.rs"]
-mod servers;
 pub mod stage;
 pub mod tail;
 
+use crate::databases::servers;
 pub use judge::Judge;
 pub use load::{Call, Fate, Load};
 pub use model::Model;

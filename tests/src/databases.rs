@@ -3,8 +3,8 @@
 
 /// The servers as the projections' own tests start them: `setpriv`, a private socket, a folder that a janitor removes.
 #[path = "../../projections/src/testing/servers.rs"]
-#[expect(dead_code, reason = "killing and stopping them is for the projections' own tests")]
-mod servers;
+#[expect(dead_code, reason = "the projections' own tests use all of it")]
+pub(crate) mod servers;
 
 use servers::Program;
 use sqlx::{Connection, Executor, MySqlConnection, PgConnection};
