@@ -48,11 +48,11 @@ chaos: deps ## kill everything under load and audit what is left, ROUNDS=100 of 
 
 bench: deps ## metering and projection beside yardsticks measured in the same run, as ratios (some minutes, on a quiet machine)
 	@tools/setup-databases.sh
-	$(CARGO) test --profile measure $(LOCKED) --package ledger bench_ -- --ignored --nocapture --test-threads 1
+	$(CARGO) test --profile measure $(LOCKED) --package ledger meter::bench -- --ignored --nocapture --test-threads 1
 	$(CARGO) test --profile measure $(LOCKED) --package projections bench -- --ignored --nocapture --test-threads 1
 
 bench-sim: ## a million steps of the lease protocol over a thousand seeds
-	$(CARGO) test --profile measure $(LOCKED) --package ledger simulation -- --ignored --nocapture --test-threads 1
+	$(CARGO) test --profile measure $(LOCKED) --package ledger bench_a_thousand_seeds -- --ignored --nocapture --test-threads 1
 
 golden: ## write golden files for event shapes that have none yet (existing ones are never changed), and docs/openapi.json
 	NEXUSROUTE_GOLDEN=write $(CARGO) test $(LOCKED) --package ledger golden

@@ -9,37 +9,6 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
-#[cfg(test)]
-pub(crate) mod simulated {
-    use rand::rngs::StdRng;
-    use std::cell::RefCell;
-    use std::time::SystemTime;
-    use tokio::time::Instant;
-
-    /// What a simulated node sees.
-    pub(crate) struct Surroundings {
-        pub(crate) chance: StdRng,
-        /// Its wall clock at `since`; from there on it goes as its monotonic clock does.
-        pub(crate) wall: SystemTime,
-        pub(crate) since: Instant,
-    }
-
-    impl Surroundings {
-        pub(super) fn wall_now(&self) -> SystemTime {
-            self.wall + self.since.elapsed()
-        }
-    }
-
-    thread_local! {
-        /// Those of the node that runs on this thread now; `None`: the real ones.
-        pub(crate) static NOW: RefCell<Option<Surroundings>> = const { RefCell::new(None) };
-    }
-
-    pub(super) fn with<T>(act: impl FnOnce(&mut Surroundings) -> T) -> Option<T> {
-        NOW.with(|now| now.borrow_mut().as_mut().map(act))
-    }
-}
-
 /// A new id: a UUID v7.
 pub(crate) fn new_id() -> Uuid {
     #[cfg(test)]
@@ -90,4 +59,35 @@ pub(crate) async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send +
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+pub(crate) mod simulated {
+    use rand::rngs::StdRng;
+    use std::cell::RefCell;
+    use std::time::SystemTime;
+    use tokio::time::Instant;
+
+    /// What a simulated node sees.
+    pub(crate) struct Surroundings {
+        pub(crate) chance: StdRng,
+        /// Its wall clock at `since`; from there on it goes as its monotonic clock does.
+        pub(crate) wall: SystemTime,
+        pub(crate) since: Instant,
+    }
+
+    impl Surroundings {
+        pub(super) fn wall_now(&self) -> SystemTime {
+            self.wall + self.since.elapsed()
+        }
+    }
+
+    thread_local! {
+        /// Those of the node that runs on this thread now; `None`: the real ones.
+        pub(crate) static NOW: RefCell<Option<Surroundings>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn with<T>(act: impl FnOnce(&mut Surroundings) -> T) -> Option<T> {
+        NOW.with(|now| now.borrow_mut().as_mut().map(act))
+    }
 }

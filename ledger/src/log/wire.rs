@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 /// How the log reaches its server.
+#[cfg_attr(test, expect(clippy::large_enum_variant, reason = "there is one for each connection"))]
 pub(crate) enum Wire {
     Nats {
         client: async_nats::Client,

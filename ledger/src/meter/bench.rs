@@ -127,7 +127,6 @@ async fn bench_metering_against_raw_appends_of_equal_batches() {
         };
         // The first round warms up.
         if round > 0 {
-            #[expect(clippy::float_arithmetic, reason = "a ratio for people to read")]
             ratios.push(metered / raw);
             raws.push(raw);
             meters.push(metered);

@@ -135,6 +135,13 @@ impl Shared {
                 continue;
             }
             recall::ask(self, entry.account).await;
+            // Whoever waits keeps no rest either: of two who wait with half of what they need, one shall be served.
+            let rest = entry.book().shrink_to_use();
+            if let Some((lease, to)) = rest
+                && let Err(error) = self.amend(entry, lease, Amend::Shrink { to }, None).await
+            {
+                tracing::debug!(account = %entry.account, %lease, %error, "a rest could not be given back");
+            }
             tokio::select! {
                 biased;
                 () = freed => {}

@@ -18,7 +18,7 @@ mod lease;
 mod recall;
 mod report;
 mod restart;
-mod sweep;
+pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
 mod upkeep;

@@ -43,8 +43,6 @@ pub(super) struct Audit {
     watch_refusals: bool,
     /// A disk may be full: an ending that it does not take is known to the log only.
     disks_fill: bool,
-    /// Calls of which nothing may keep a sound node.
-    expected: BTreeSet<RequestId>,
     pub(super) late: u64,
     /// Refusals for want of credits that other leases had, and no call needed.
     pub(super) refused_in_vain: u64,
@@ -142,7 +140,6 @@ impl Audit {
             healthy: 0,
             watch_refusals: plan.kind == Kind::Calm,
             disks_fill: plan.disk < 1 << 20,
-            expected: BTreeSet::new(),
             late: 0,
             refused_in_vain: 0,
             unavailable: 0,
@@ -159,11 +156,6 @@ impl Audit {
         if !holds {
             self.broken(what());
         }
-    }
-
-    /// This call must be served.
-    pub(super) fn expect(&mut self, request: RequestId) {
-        self.expected.insert(request);
     }
 
     /// A message was stored.
@@ -411,8 +403,6 @@ impl Audit {
     pub(super) fn refused(&mut self, request: RequestId, error: &HoldError) {
         let (account, worst) = self.step(request, Step::Refused);
         let asked = self.calls[&request].asked;
-        let expected = self.expected.contains(&request);
-        self.check(!expected, || format!("call {request} is refused when all is well again: {error}"));
         if !self.watch_refusals {
             return;
         }
@@ -505,10 +495,6 @@ impl Audit {
         }
     }
 
-    pub(super) fn open_leases(&self) -> usize {
-        self.open.len()
-    }
-
     /// Everything has come to rest.
     pub(super) fn finish(&mut self) {
         if let Some(lease) = self.open.first().copied() {
@@ -547,13 +533,6 @@ impl Audit {
             }
         }
         for (request, call) in &self.calls {
-            let ended = matches!(call.step, Step::Settled { .. } | Step::Released);
-            if self.expected.contains(request) && !ended {
-                wrong.push(format!(
-                    "call {request} by node {} came no further than {:?}",
-                    call.node, call.step
-                ));
-            }
             if let Some(what) = self.call_wrong(*request, call) {
                 wrong.push(format!("call {request} by node {} ended as {:?}, {what}", call.node, call.step));
             }

@@ -111,21 +111,6 @@ pub(super) fn call(node: &mut Node, owner: &Owner, world: &Shared, chance: &mut 
     }
 }
 
-/// A call that a sound node must serve.
-pub(super) fn probe(node: &mut Node, owner: &Owner, world: &Shared, chance: &mut Chance) {
-    let (Some(meter), index, Some(up)) = (node.meter(), node.index, &mut node.up) else { return };
-    let owner = Owner { keys: Vec::new(), ..owner.clone() };
-    let call = Call { before: 0, leaves: false, ..Call::any(&owner, false, chance) };
-    {
-        let mut world = lock(world);
-        world.report.actions += 1;
-        world.audit.expect(call.request);
-    }
-    let clock = up.clock.clone();
-    let caller = Caller { node: index, world: world.clone(), now: Arc::new(move || clock.global()) };
-    up.spawn(caller.call(meter, call));
-}
-
 /// Whoever makes a call, and tells the audit what it was answered.
 struct Caller {
     node: usize,

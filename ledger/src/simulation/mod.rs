@@ -5,7 +5,7 @@
 //! callers and fate are played here. One thread, one clock, one queue; a seed decides everything, and the same seed always
 //! runs the same way:
 //! ```text
-//! SIM_SEED=17 cargo test -p ledger simulation::one_seed -- --ignored --nocapture
+//! SIM_SEED=17 cargo test -p ledger simulation::tests::one -- --ignored --nocapture
 //! ```
 //! What must hold is in [`audit`]; what befalls whom is in [`plan`]. May not touch: production code, but through the places
 //! made for it (`ambient`, `log::wire`).
@@ -185,8 +185,6 @@ impl Run {
         self.until(self.plan.active);
         self.heal();
         self.until(self.plan.active + 2 * LIFE + QUARANTINE + 12 * SECOND);
-        self.probe();
-        self.until(self.now() + 6 * SECOND);
         self.stop();
         self.until(self.now() + 10 * SECOND);
         if lock(&self.world).audit.wrong.is_none() {
@@ -461,9 +459,6 @@ impl Run {
             }
         }
     }
-
-    /// Whoever is up serves again.
-    fn probe(&mut self) {}
 
     fn stop(&mut self) {
         for node in &mut self.nodes {
