@@ -401,6 +401,28 @@ impl Database {
             .await
     }
 
+    /// Begins a transaction that others wait for. Where this process says nothing for ten seconds in the middle of it, the
+    /// server ends the connection and undoes it.
+    ///
+    /// A process that is stopped, or whose machine is cut off, keeps its connections, and a server would keep its locks for
+    /// hours: one sleeping node would hold up the projections of all. SQLite knows no silence; its lock is within a machine.
+    pub(crate) async fn begin_watched(&self) -> Result<Tx, DatabaseError> {
+        let (connection, begin) = match &self.pools {
+            Pools::Sqlite { write, .. } => (Source::Sqlite(write.acquire().await?), "BEGIN IMMEDIATE"),
+            Pools::Postgres(pool) => (
+                Source::Postgres(pool.acquire().await?),
+                "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'",
+            ),
+            // There is no such limit for a transaction only, so it is the connection's until the end of it.
+            Pools::MySql(pool) => {
+                (Source::MySql(pool.acquire().await?), "SET SESSION wait_timeout = 10; BEGIN")
+            }
+        };
+        let mut tx = Tx::begun_by(connection, begin).await?;
+        tx.watched = true;
+        Ok(tx)
+    }
+
     /// Begins a transaction that only reads, and sees one state of the whole database for as long as it lasts. End it with
     /// [`Tx::rollback`].
     pub async fn snapshot(&self) -> Result<Tx, DatabaseError> {
@@ -454,6 +476,8 @@ impl Database {
 pub struct Tx {
     connection: Held,
     aliases: Option<Arc<Aliases>>,
+    /// Begun by [`Database::begin_watched`].
+    watched: bool,
     ended: bool,
 }
 
@@ -481,7 +505,7 @@ impl<S, P, M> std::fmt::Debug for Source<S, P, M> {
 
 impl Tx {
     async fn begun_by(connection: Held, begin: &'static str) -> Result<Self, DatabaseError> {
-        let mut tx = Self { connection, aliases: None, ended: false };
+        let mut tx = Self { connection, aliases: None, watched: false, ended: false };
         tx.control(begin).await?;
         Ok(tx)
     }
@@ -614,6 +638,7 @@ impl Tx {
 
     /// Makes it last. Any error means that nobody knows whether it did: [`DatabaseError::OutcomeUnknown`].
     pub async fn commit(mut self) -> Result<(), DatabaseError> {
+        self.end_watch().await?;
         self.control("COMMIT").await.map_err(DatabaseError::OutcomeUnknown)?;
         self.ended = true;
         Ok(())
@@ -621,8 +646,17 @@ impl Tx {
 
     /// Undoes all of it.
     pub async fn rollback(mut self) -> Result<(), DatabaseError> {
+        self.end_watch().await?;
         self.control("ROLLBACK").await?;
         self.ended = true;
+        Ok(())
+    }
+
+    /// What the others of the pool do with the connection may take its time.
+    async fn end_watch(&mut self) -> Result<(), DatabaseError> {
+        if self.watched && self.dialect() == Dialect::MySql {
+            self.control("SET SESSION wait_timeout = DEFAULT").await?;
+        }
         Ok(())
     }
 

@@ -36,7 +36,8 @@ pub(crate) async fn apply(
     }
     let Some(last) = batch.last() else { return Ok(Applied::Here(from.clone())) };
     let to = Checkpoint::after(last, identity);
-    let mut tx = db.begin().await?;
+    // The checkpoint's lock is what every other projector waits for.
+    let mut tx = db.begin_watched().await?;
     // An explicit roll back also after an error: MySQL may have undone only a part.
     match in_transaction(&mut tx, zone, from, &to, batch).await {
         Ok(true) => {

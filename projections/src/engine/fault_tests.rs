@@ -1,5 +1,6 @@
 //! The engine and a database that fails: a connection that breaks at COMMIT, a server that is killed.
 
+use super::apply::in_transaction;
 use super::{Applied, apply};
 use crate::testing::*;
 use crate::{Checkpoint, Checksums, DatabaseError, ProjectionError, checksum};
@@ -122,4 +123,33 @@ async fn a_killed_postgres_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_mariadb_loses_and_doubles_nothing() {
     a_killed_server_loses_and_doubles_nothing(Program::MariaDb).await;
+}
+
+/// A node that is put to sleep in the middle of its batch, as a stopped process or a machine that was cut off: its connection
+/// stays, and nothing comes from it.
+async fn a_projector_that_falls_asleep_in_its_batch_does_not_hold_up_the_others(program: Program) {
+    let log = TestLog::busy_week(23);
+    let server = program.shared();
+    let test = TestDatabase::on_server(server, &server.socket()).await;
+    let (identity, from) = (identity(), Checkpoint::default());
+    let batch = &log.messages[..10];
+    let to = Checkpoint::after(&batch[9], &identity);
+    let mut sleeper = test.db.begin_watched().await.unwrap();
+    assert!(in_transaction(&mut sleeper, zone(8), &from, &to, batch).await.unwrap());
+    let other = apply(&test.db, zone(8), &identity, &from, batch);
+    let applied = tokio::time::timeout(FOREVER, other).await.expect("it waits for the sleeper").unwrap();
+    assert_eq!(applied, Applied::Here(to.clone()));
+    sleeper.commit().await.unwrap_err();
+    apply(&test.db, zone(8), &identity, &to, &log.messages[10..]).await.unwrap();
+    assert_eq!(checksum(&test.db).await.unwrap(), undisturbed(&log).await);
+}
+
+#[tokio::test]
+async fn a_sleeping_projector_does_not_hold_up_the_others_on_postgres() {
+    a_projector_that_falls_asleep_in_its_batch_does_not_hold_up_the_others(Program::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_sleeping_projector_does_not_hold_up_the_others_on_mariadb() {
+    a_projector_that_falls_asleep_in_its_batch_does_not_hold_up_the_others(Program::MariaDb).await;
 }
