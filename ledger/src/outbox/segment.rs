@@ -74,7 +74,7 @@ impl Segment {
 pub(super) struct Folder {
     path: PathBuf,
     handle: File,
-    _lock: File,
+    lock: File,
 }
 
 impl Folder {
@@ -97,7 +97,7 @@ impl Folder {
             );
         }
         let handle = File::open(path).map_err(io_error("open", path))?;
-        Ok(Self { path: path.to_owned(), handle, _lock: lock })
+        Ok(Self { path: path.to_owned(), handle, lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -127,6 +127,16 @@ impl Folder {
             return Ok(());
         }
         self.handle.sync_all()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a process that is being started elsewhere has a copy of the handle until it runs its
+        // own program.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(folder = %self.path.display(), %error, "the outbox could not be unlocked");
+        }
     }
 }
 

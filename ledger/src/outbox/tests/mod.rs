@@ -500,6 +500,22 @@ fn an_outbox_belongs_to_one_at_a_time() {
     open(OutboxOptions::at(dir.path()));
 }
 
+#[test]
+fn a_dropped_outbox_frees_its_folder_at_once_also_while_processes_are_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                Command::new("true").status().unwrap();
+            }
+        });
+        let failed = (0..500).find_map(|_| recover(dir.path()).err());
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(failed.is_none(), "{failed:?}");
+    });
+}
+
 /// In a process of its own, started by the next test: writes until it is killed.
 #[test]
 fn a_child_that_writes() {
