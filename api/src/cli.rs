@@ -3,10 +3,10 @@
 //! Claims: every command says in one line what went wrong, and ends with a status that a script can use.
 
 mod archive;
+mod tables;
 mod verify;
 
 use crate::config::Config;
-use crate::projections_cli::{self, ProjectionsVerb};
 use crate::serve::{self, Foundation};
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -14,6 +14,7 @@ use domain::{AccountId, Event, NodeEvent, RequestId, UsageRecord};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tables::ProjectionsVerb;
 
 /// A self-hosted LLM API gateway with a prepaid wallet.
 #[derive(Parser)]
@@ -137,7 +138,7 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
                 tail(&config, *account, *after, *follow).await
             }
             Some(Verb::Ledger(LedgerVerb::Explain { request })) => explain(&config, *request).await,
-            Some(Verb::Projections(verb)) => projections_cli::run(&config, verb).await,
+            Some(Verb::Projections(verb)) => tables::run(&config, verb).await,
             Some(Verb::Admin(AdminVerb::Create { username, email })) => {
                 create_admin(config, username, email).await
             }

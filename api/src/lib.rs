@@ -15,7 +15,6 @@ pub mod health;
 pub mod http;
 pub mod payments;
 pub mod problem;
-pub mod projections_cli;
 pub mod roles;
 pub mod secrets;
 pub mod serve;

@@ -3,8 +3,8 @@
 //! Claims: status 0 means that all was read and nothing was found, 1 that something was, 2 that it could not be judged.
 
 use super::print;
+use super::tables::comparison_text;
 use crate::config::Config;
-use crate::projections_cli::comparison_text;
 use crate::serve;
 use anyhow::Context;
 use ledger::verify::{FINDINGS_LISTED, Report};

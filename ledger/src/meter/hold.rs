@@ -95,12 +95,7 @@ impl Hold {
     /// the operator's loss. Once polled it happens, also when the caller waits no longer.
     pub async fn settle(mut self, usage: Usage) -> Settled {
         if self.grow(usage.charge) == Credits::ZERO {
-            let (shared, (settled, written)) = (self.shared.clone(), self.end(usage));
-            if let Some(written) = written {
-                // A failed flush is logged and stops new calls; this one has ended.
-                let _ = on_disk(&shared, written).await;
-            }
-            return settled;
+            return self.end(usage).await;
         }
         self.shared.calls_by_log.fetch_add(1, Ordering::Relaxed);
         let (tasks, charge) = (self.shared.tasks.clone(), usage.charge);
@@ -119,11 +114,7 @@ impl Hold {
                 break;
             }
         }
-        let (shared, (settled, written)) = (self.shared.clone(), self.end(usage));
-        if let Some(written) = written {
-            let _ = on_disk(&shared, written).await;
-        }
-        settled
+        self.end(usage).await
     }
 
     /// Takes what the charge needs above the hold out of the lease's rest, at once: other calls cannot have it while the
@@ -132,10 +123,11 @@ impl Hold {
         self.entry.book().grow(self.lease, &mut self.held, charge)
     }
 
-    fn end(mut self, usage: Usage) -> (Settled, Option<Written>) {
+    /// Ends the hold, at once; then waits for the disk, where the node is configured to.
+    async fn end(mut self, usage: Usage) -> Settled {
         self.ended = true;
         crash::point("settle.begun");
-        let ended = {
+        let (settled, written) = {
             let mut book = self.entry.book();
             let settlement = book.settle(self.lease, self.held, usage.charge, Instant::now());
             let uncovered = usage.charge.checked_sub(settlement.paid).unwrap_or(Credits::ZERO);
@@ -156,7 +148,11 @@ impl Hold {
             (Settled { paid: settlement.paid, uncovered }, written)
         };
         self.after();
-        ended
+        if let Some(written) = written {
+            // A failed flush is logged and stops new calls; this one has ended.
+            let _ = on_disk(&self.shared, written).await;
+        }
+        settled
     }
 
     /// Ends the hold with nothing: no record, no charge.

@@ -41,11 +41,11 @@ struct OnLog {
 impl OnLog {
     fn take(&mut self, sequence: u64, report: &UsageReported) {
         for record in &report.records {
-            self.has(sequence, record);
+            self.note(sequence, record);
         }
     }
 
-    fn has(&mut self, sequence: u64, record: &UsageRecord) {
+    fn note(&mut self, sequence: u64, record: &UsageRecord) {
         self.records.insert((record.lease, record.n), sequence);
         self.requests.insert(record.usage.request);
     }
@@ -138,7 +138,7 @@ async fn find_acknowledged(
     for it in &recovered.settled {
         match it.reported {
             Some(sequence) if sequence <= projected => {
-                on_log.has(sequence, &it.record);
+                on_log.note(sequence, &it.record);
             }
             Some(sequence) => {
                 reports.insert(sequence);

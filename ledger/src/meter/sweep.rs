@@ -6,7 +6,7 @@
 //! was admitted before may run as long; a lease is closed at a watermark that was read behind the seal.
 
 use super::Shared;
-use crate::log::{Appended, hash};
+use crate::log::Appended;
 use crate::{LedgerError, StaleLease, StaleLeases, Subject, ambient, codec, crash};
 use domain::account::event::Closer;
 use domain::event::{NodeSealed, SealCause};
@@ -121,7 +121,6 @@ pub(super) async fn seal(
         let draft =
             codec::Draft { id, version: version + 1, at, actor: &actor, key: None, prev, event: &event };
         let bytes = codec::encode(&draft)?;
-        tracing::debug!(%epoch, hash = hex::encode(hash(&bytes)), "sealing a run");
         match log.append(&subject, expected, id, bytes).await? {
             Appended::Stored { .. } => {
                 tracing::warn!(%epoch, ?cause, "a run was sealed");

@@ -16,7 +16,7 @@ use std::io::Write as _;
 
 /// What can be done with the projected tables.
 #[derive(Subcommand)]
-pub enum ProjectionsVerb {
+pub(super) enum ProjectionsVerb {
     /// Show where the tables stand on the log, and what they hold.
     Status {
         /// A checksum of each table, all of one position: equal logs give equal ones on every database.
@@ -43,7 +43,7 @@ pub enum ProjectionsVerb {
 }
 
 /// Runs one of them to its end.
-pub async fn run(config: &Config, verb: &ProjectionsVerb) -> anyhow::Result<()> {
+pub(super) async fn run(config: &Config, verb: &ProjectionsVerb) -> anyhow::Result<()> {
     let db = serve::open_database(config).await?;
     let access = serve::log_of(config).await?;
     let done = match verb {
@@ -129,7 +129,7 @@ fn report_text(report: &RebuildReport) -> anyhow::Result<String> {
 }
 
 /// Each table with its counts, and the first differences.
-pub(crate) fn comparison_text(report: &TableReport) -> anyhow::Result<String> {
+pub(super) fn comparison_text(report: &TableReport) -> anyhow::Result<String> {
     let mut text = format!("the tables in use, compared at position {}:\n", report.position);
     for table in &report.tables {
         write!(text, "  {:<18}{:>12} rows", table.table, table.rows)?;
