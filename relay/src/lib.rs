@@ -8,9 +8,11 @@
 //! whatever its client does, and before the last byte of the answer is handed over; no provider's key, rate limit
 //! or 401 reaches a caller.
 
+mod body;
 mod call;
 pub mod caller;
 pub mod catalogue;
+pub mod dialogue;
 pub mod error;
 pub mod estimate;
 pub mod key;
@@ -18,6 +20,7 @@ pub mod metering;
 pub mod openai;
 pub mod options;
 pub mod pricing;
+pub mod seen;
 mod service;
 pub mod sse;
 

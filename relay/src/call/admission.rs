@@ -1,8 +1,9 @@
 //! What a call needs before it may start: a model with a price and a provider, and credits for its worst case.
 
+use crate::body::MAX_OUTPUT_TOKENS;
 use crate::catalogue::{BudgetPeriod, Catalogue, KeyGrant, Model, Priced};
 use crate::error::CallError;
-use crate::openai::request::{ChatRequest, MAX_OUTPUT_TOKENS};
+use crate::openai::request::ChatRequest;
 use crate::options::RelayOptions;
 use crate::pricing;
 use domain::account::Budget;

@@ -2,7 +2,8 @@
 //!
 //! Claims: a vendor's odd shape of content never hides the usage beside it: content is walked, not typed.
 
-use super::{Key, usage};
+use super::usage;
+use crate::body::Key;
 use crate::estimate::Estimate;
 use domain::Tokens;
 use serde::Deserialize;

@@ -12,7 +12,3 @@ pub mod error;
 pub mod models;
 pub mod request;
 pub mod usage;
-
-/// A key of a JSON object, borrowed from the text unless it holds escapes.
-#[derive(serde::Deserialize, PartialEq)]
-struct Key<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);

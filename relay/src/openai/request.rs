@@ -4,32 +4,28 @@
 //! reaches the provider as it came; a field given twice is refused, since two readers could disagree about which one
 //! counts.
 
-use super::Key;
+use crate::body::{self, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
 use crate::error::CallError;
 use crate::estimate::Estimate;
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::ops::Range;
 
-/// No model generates more tokens for one choice; a larger cap is a mistake.
-pub const MAX_OUTPUT_TOKENS: u64 = 2_000_000;
 /// The most choices a call may ask for.
 pub const MAX_CHOICES: u64 = 128;
-/// The most fields a request may have. Known ones are about forty.
-const MAX_FIELDS: usize = 128;
 
-/// What templates and hidden instructions of providers add to any prompt.
-const FRAME_TOKENS: u64 = 32;
-/// What the presence of tools adds beside their text: some providers explain them to the model in about 500 tokens.
-const TOOLS_TOKENS: u64 = 600;
-/// An image: above what providers count for one at full detail, but for the cheapest models, which inflate it.
-const IMAGE_TOKENS: u64 = 5_000;
-/// Base64 bytes of audio per token: even well compressed speech is thinner.
-const AUDIO_BYTES_PER_TOKEN: u64 = 256;
-/// Base64 bytes of a document per token.
-const FILE_BYTES_PER_TOKEN: u64 = 4;
+/// What a chat request's scanner looks for.
+const PLAN: Plan = Plan {
+    routed: &["model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"],
+    noted: &["messages", "tools", "functions"],
+    medium: |around, key| match (around, key) {
+        (Medium::Text, "image_url") | (Medium::Image, "url") => Medium::Image,
+        (Medium::Text, "input_audio") | (Medium::Audio, "data") => Medium::Audio,
+        (Medium::Text, "file") | (Medium::File, "file_data") => Medium::File,
+        _ => Medium::Text,
+    },
+};
 
 /// A chat request as its caller sent it.
 #[derive(Clone, Debug)]
@@ -100,40 +96,29 @@ impl ChatRequest {
     /// # Errors
     /// [`CallError::BadRequest`] naming the fault.
     pub fn try_new(body: Bytes) -> Result<Self, CallError> {
-        let text = std::str::from_utf8(&body).map_err(|_| not_json("it is not UTF-8"))?;
-        let mut json = serde_json::Deserializer::from_str(text);
-        let fields = (&mut json).deserialize_any(Fields).map_err(|error| unreadable(&error))?;
-        json.end().map_err(|error| unreadable(&error))?;
-        if let Some(twice) = fields.twice {
-            return Err(CallError::BadRequest {
-                param: None,
-                code: "duplicate_field",
-                message: format!("the field `{twice}` is given twice"),
-            });
+        let scan = Scan::try_new(&body, &PLAN)?;
+        let model = scan.get("model").ok_or_else(|| body::missing("model"))?;
+        let name: String = body::parse(Some(model), "model", "a string")?;
+        let stream = body::parse::<Option<bool>>(scan.get("stream"), "stream", "a boolean")?.unwrap_or(false);
+        scan.require_array("messages")?;
+        let choices = body::whole_number(scan.get("n"), "n", MAX_CHOICES)?.unwrap_or(1);
+        let cap = |field| body::whole_number(scan.get(field), field, MAX_OUTPUT_TOKENS);
+        let (max_tokens, max_completion_tokens) = (cap("max_tokens")?, cap("max_completion_tokens")?);
+        let (wants_usage, usage) = usage_place(&scan, stream)?;
+        let mut input = scan.input;
+        input.tokens(FRAME_TOKENS);
+        for field in ["tools", "functions"] {
+            if scan.noted(field) == Some(Walked::Array) {
+                input.tokens(TOOLS_TOKENS);
+            }
         }
-
-        let model = fields.model.ok_or_else(|| missing("model"))?;
-        let name: String = parse(Some(model), "model", "a string")?;
-        let stream = parse::<Option<bool>>(fields.stream, "stream", "a boolean")?.unwrap_or(false);
-        match fields.messages {
-            Messages::Missing => return Err(missing("messages")),
-            Messages::Empty => return Err(CallError::bad("messages", "`messages` must not be empty")),
-            Messages::NoArray => return Err(CallError::bad("messages", "`messages` must be an array")),
-            Messages::Given => {}
-        }
-        let choices = whole_number(fields.n, "n", MAX_CHOICES)?.unwrap_or(1);
-        let max_tokens = whole_number(fields.max_tokens, "max_tokens", MAX_OUTPUT_TOKENS)?;
-        let max_completion_tokens =
-            whole_number(fields.max_completion_tokens, "max_completion_tokens", MAX_OUTPUT_TOKENS)?;
-        let (wants_usage, usage) = usage_place(text, stream, fields.stream_options)?;
-        let range = |value: &RawValue| range_in(text, value);
+        let place = |field| scan.get(field).map(|value| scan.place(value));
         let places = Places {
-            // The body is an object, so its first brace opens it.
-            start: text.find('{').map_or(0, |at| at + 1),
-            model: range(model),
+            start: scan.start(),
+            model: scan.place(model),
             usage,
-            max_tokens: fields.max_tokens.map(range),
-            max_completion_tokens: fields.max_completion_tokens.map(range),
+            max_tokens: place("max_tokens"),
+            max_completion_tokens: place("max_completion_tokens"),
         };
         Ok(Self {
             model: name,
@@ -142,7 +127,7 @@ impl ChatRequest {
             choices,
             // A caller may give both names; which one its provider heeds is not known, so the larger one counts.
             max_output: max_tokens.max(max_completion_tokens),
-            input: fields.input,
+            input,
             places,
             body,
         })
@@ -153,7 +138,7 @@ impl ChatRequest {
         let mut edits: Vec<(Range<usize>, String)> = Vec::new();
         let at = |place: usize| place..place;
         if upstream_model != self.model {
-            edits.push((self.places.model.clone(), json_string(upstream_model)));
+            edits.push((self.places.model.clone(), body::json_string(upstream_model)));
         }
         if self.max_output.is_none() {
             let place = match field {
@@ -178,43 +163,11 @@ impl ChatRequest {
             }
             UsagePlace::InPlaceOf(value) => edits.push((value.clone(), "true".into())),
         }
-        splice(&self.body, edits)
+        body::splice(&self.body, edits)
     }
 }
 
-/// The bytes with each range replaced. Ranges do not overlap; several may stand at one place.
-fn splice(body: &Bytes, mut edits: Vec<(Range<usize>, String)>) -> Bytes {
-    if edits.is_empty() {
-        return body.clone();
-    }
-    edits.sort_by_key(|(range, _)| range.start);
-    let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
-    let mut out = Vec::with_capacity(body.len() + grown);
-    let mut done = 0;
-    for (range, text) in edits {
-        out.extend_from_slice(&body[done..range.start]);
-        out.extend_from_slice(text.as_bytes());
-        done = range.end;
-    }
-    out.extend_from_slice(&body[done..]);
-    out.into()
-}
-
-fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// Where a value borrowed from a text stands in it.
-fn range_in(text: &str, value: &RawValue) -> Range<usize> {
-    let start = value.get().as_ptr().addr() - text.as_ptr().addr();
-    start..start + value.get().len()
-}
-
-fn usage_place(
-    text: &str,
-    stream: bool,
-    options: Option<&RawValue>,
-) -> Result<(bool, UsagePlace), CallError> {
+fn usage_place(scan: &Scan<'_>, stream: bool) -> Result<(bool, UsagePlace), CallError> {
     #[derive(Deserialize)]
     struct StreamOptions<'a> {
         #[serde(borrow, default, deserialize_with = "even_null")]
@@ -226,9 +179,9 @@ fn usage_place(
         <&RawValue>::deserialize(deserializer).map(Some)
     }
 
-    let place = match options {
+    let place = match scan.get("stream_options") {
         None => (false, UsagePlace::NoOptions),
-        Some(null) if null.get() == "null" => (false, UsagePlace::NullOptions(range_in(text, null))),
+        Some(null) if null.get() == "null" => (false, UsagePlace::NullOptions(scan.place(null))),
         Some(options) => {
             let fault =
                 || CallError::bad("stream_options", "`stream_options` must be an object of known shape");
@@ -240,258 +193,17 @@ fn usage_place(
             match read.include_usage {
                 None => {
                     let is_empty = options.get()[1..].trim_start() == "}";
-                    (false, UsagePlace::Within { start: range_in(text, options).start + 1, is_empty })
+                    (false, UsagePlace::Within { start: scan.place(options).start + 1, is_empty })
                 }
                 Some(value) => match value.get() {
                     "true" => (true, UsagePlace::Nowhere),
-                    "false" | "null" => (false, UsagePlace::InPlaceOf(range_in(text, value))),
+                    "false" | "null" => (false, UsagePlace::InPlaceOf(scan.place(value))),
                     _ => return Err(CallError::bad("stream_options", "`include_usage` must be a boolean")),
                 },
             }
         }
     };
     Ok(if stream { place } else { (place.0, UsagePlace::Nowhere) })
-}
-
-fn missing(param: &'static str) -> CallError {
-    CallError::BadRequest {
-        param: Some(param),
-        code: "missing_required_parameter",
-        message: format!("`{param}` is missing"),
-    }
-}
-
-fn not_json(why: impl std::fmt::Display) -> CallError {
-    CallError::BadRequest {
-        param: None,
-        code: "invalid_json",
-        message: format!("the request body cannot be read: {why}"),
-    }
-}
-
-fn unreadable(error: &serde_json::Error) -> CallError {
-    match error.classify() {
-        // Our own words, or serde's about the type of the whole, which would quote the body.
-        serde_json::error::Category::Data if error.to_string().starts_with("invalid type") => {
-            not_json("it must be a JSON object")
-        }
-        serde_json::error::Category::Data
-        | serde_json::error::Category::Syntax
-        | serde_json::error::Category::Eof
-        | serde_json::error::Category::Io => not_json(error),
-    }
-}
-
-/// A field's value; absent reads as null.
-fn parse<'a, T: Deserialize<'a>>(
-    value: Option<&'a RawValue>,
-    param: &'static str,
-    expected: &str,
-) -> Result<T, CallError> {
-    serde_json::from_str(value.map_or("null", RawValue::get))
-        .map_err(|_| CallError::bad(param, format!("`{param}` must be {expected}")))
-}
-
-/// A whole number from 1 to `max`, or nothing.
-fn whole_number(value: Option<&RawValue>, param: &'static str, max: u64) -> Result<Option<u64>, CallError> {
-    let expected = format!("a whole number from 1 to {max}");
-    let number = parse::<Option<u64>>(value, param, &expected)?;
-    match number {
-        Some(number) if !(1..=max).contains(&number) => {
-            Err(CallError::bad(param, format!("`{param}` must be {expected}")))
-        }
-        _ => Ok(number),
-    }
-}
-
-/// A request's fields, as found.
-#[derive(Default)]
-struct Found<'a> {
-    model: Option<&'a RawValue>,
-    stream: Option<&'a RawValue>,
-    stream_options: Option<&'a RawValue>,
-    max_tokens: Option<&'a RawValue>,
-    max_completion_tokens: Option<&'a RawValue>,
-    n: Option<&'a RawValue>,
-    messages: Messages,
-    twice: Option<String>,
-    input: Estimate,
-}
-
-#[derive(Default)]
-enum Messages {
-    #[default]
-    Missing,
-    NoArray,
-    Empty,
-    Given,
-}
-
-/// Reads the body's object once: routed fields by their place, all others by their weight in tokens.
-struct Fields;
-
-impl<'de> Visitor<'de> for Fields {
-    type Value = Found<'de>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = Found::default();
-        found.input.tokens(FRAME_TOKENS);
-        let mut seen: Vec<Key<'de>> = Vec::with_capacity(16);
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            if seen.contains(&key) {
-                found.twice.get_or_insert_with(|| key.0.chars().take(100).collect());
-            }
-            let routed = match &*key.0 {
-                "model" => Some(&mut found.model),
-                "stream" => Some(&mut found.stream),
-                "stream_options" => Some(&mut found.stream_options),
-                "max_tokens" => Some(&mut found.max_tokens),
-                "max_completion_tokens" => Some(&mut found.max_completion_tokens),
-                "n" => Some(&mut found.n),
-                _ => None,
-            };
-            match routed {
-                Some(place) => *place = Some(map.next_value()?),
-                None => {
-                    let kind = map.next_value_seed(Weigh::text(&mut found.input))?;
-                    match &*key.0 {
-                        "messages" => {
-                            found.messages = match kind {
-                                Walked::EmptyArray => Messages::Empty,
-                                Walked::Array => Messages::Given,
-                                Walked::Other => Messages::NoArray,
-                            };
-                        }
-                        "tools" | "functions" if matches!(kind, Walked::Array) => {
-                            found.input.tokens(TOOLS_TOKENS)
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            seen.push(key);
-            if seen.len() > MAX_FIELDS {
-                return Err(serde::de::Error::custom(format!("it has more than {MAX_FIELDS} fields")));
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Walks any JSON and weighs what of it can become prompt.
-struct Weigh<'a> {
-    input: &'a mut Estimate,
-    medium: Medium,
-}
-
-/// What a string at some place is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Medium {
-    Text,
-    /// Below `image_url`.
-    Image,
-    /// Below `input_audio`.
-    Audio,
-    /// Below `file`.
-    File,
-}
-
-/// What was walked.
-#[derive(PartialEq, Eq)]
-enum Walked {
-    EmptyArray,
-    Array,
-    Other,
-}
-
-impl<'a> Weigh<'a> {
-    fn text(input: &'a mut Estimate) -> Self {
-        Self { input, medium: Medium::Text }
-    }
-
-    fn number<E>(self) -> Result<Walked, E> {
-        self.input.tokens(4);
-        Ok(Walked::Other)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Weigh<'_> {
-    type Value = Walked;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Walked, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Weigh<'_> {
-    type Value = Walked;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("any JSON")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Walked, E> {
-        let len = text.len() as u64;
-        match self.medium {
-            Medium::Text => {
-                self.input.text(text);
-                // The quotes or the line's end after it.
-                self.input.tokens(1);
-            }
-            Medium::Image => self.input.tokens(IMAGE_TOKENS),
-            Medium::Audio => self.input.tokens(len / AUDIO_BYTES_PER_TOKEN + 1),
-            Medium::File => self.input.tokens(len / FILE_BYTES_PER_TOKEN + 1),
-        }
-        Ok(Walked::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Walked, E> {
-        Ok(Walked::Other)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Walked, E> {
-        self.number()
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Walked, E> {
-        self.number()
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Walked, E> {
-        self.number()
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Walked, E> {
-        self.number()
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Walked, A::Error> {
-        let mut walked = Walked::EmptyArray;
-        while seq.next_element_seed(Weigh { input: &mut *self.input, medium: self.medium })?.is_some() {
-            walked = Walked::Array;
-            self.input.tokens(1);
-        }
-        Ok(walked)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Walked, A::Error> {
-        self.input.tokens(3);
-        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
-            self.input.text(&key);
-            let medium = match (self.medium, &*key) {
-                (Medium::Text, "image_url") | (Medium::Image, "url") => Medium::Image,
-                (Medium::Text, "input_audio") | (Medium::Audio, "data") => Medium::Audio,
-                (Medium::Text, "file") | (Medium::File, "file_data") => Medium::File,
-                _ => Medium::Text,
-            };
-            map.next_value_seed(Weigh { input: &mut *self.input, medium })?;
-        }
-        Ok(Walked::Other)
-    }
 }
 
 #[cfg(test)]
