@@ -23,7 +23,7 @@ pub(crate) const TOOLS_TOKENS: u64 = 600;
 /// The most fields a request may have. Known ones are about forty.
 const MAX_FIELDS: usize = 128;
 /// An image: above what providers count for one at full detail, but for the cheapest models, which inflate it.
-const IMAGE_TOKENS: u64 = 5_000;
+pub(crate) const IMAGE_TOKENS: u64 = 5_000;
 /// Base64 bytes of audio per token: even well compressed speech is thinner.
 const AUDIO_BYTES_PER_TOKEN: u64 = 256;
 /// Base64 bytes of a document per token.

@@ -7,7 +7,7 @@
 use crate::catalogue::{Catalogue, KeyGrant, KeyStatus};
 use crate::error::CallError;
 use crate::key;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use domain::Moment;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -20,10 +20,11 @@ use std::sync::Arc;
 pub fn authenticate(
     catalogue: &Catalogue,
     headers: &HeaderMap,
+    query: Option<&str>,
     address: Option<IpAddr>,
     now: Moment,
 ) -> Result<Arc<KeyGrant>, CallError> {
-    let secret = bearer(headers)?;
+    let secret = secret(headers, query)?;
     if !key::is_well_formed(secret) {
         return Err(CallError::InvalidKey);
     }
@@ -41,13 +42,22 @@ pub fn authenticate(
     if is_allowed { Ok(Arc::clone(grant)) } else { Err(CallError::AddressNotAllowed) }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, CallError> {
-    let value = headers.get(header::AUTHORIZATION).ok_or(CallError::MissingKey)?;
-    let value = value.to_str().map_err(|_| CallError::InvalidKey)?;
-    match value.split_once(' ') {
-        Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") => Ok(secret.trim()),
-        _ => Err(CallError::MissingKey),
+/// The key, in whichever way the caller's protocol sends it: `Authorization: Bearer` (OpenAI), `x-api-key` (Anthropic),
+/// `x-goog-api-key` or `?key=` (Google). Any of them does at any endpoint; the first of this list counts.
+fn secret<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Result<&'a str, CallError> {
+    let text = |value: &'a HeaderValue| value.to_str().map_err(|_| CallError::InvalidKey);
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        return match text(value)?.split_once(' ') {
+            Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") => Ok(secret.trim()),
+            _ => Err(CallError::MissingKey),
+        };
     }
+    if let Some(value) = headers.get("x-api-key").or_else(|| headers.get("x-goog-api-key")) {
+        return Ok(text(value)?.trim());
+    }
+    // No key of ours holds a character that would be escaped in a query.
+    let in_query = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("key=")));
+    in_query.ok_or(CallError::MissingKey)
 }
 
 /// Where a request comes from.
@@ -88,7 +98,6 @@ fn parse_address(entry: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
     use domain::{AccountId, KeyId};
 
     const NOW: Moment = Moment::from_micros(1_000_000);
@@ -115,7 +124,7 @@ mod tests {
         let key = key::mint_from([1; 32]);
         let catalogue = Catalogue { keys: [(key.hash, Arc::new(grant))].into(), ..Catalogue::default() };
         let headers = headers(&format!("Bearer {}", key.secret.expose()));
-        authenticate(&catalogue, &headers, address.map(|it| it.parse().unwrap()), NOW)
+        authenticate(&catalogue, &headers, None, address.map(|it| it.parse().unwrap()), NOW)
     }
 
     #[test]
@@ -146,13 +155,30 @@ mod tests {
     #[test]
     fn what_is_no_key_of_ours_is_refused() {
         let catalogue = Catalogue::default();
-        let ask = |headers: &HeaderMap| authenticate(&catalogue, headers, None, NOW).unwrap_err();
+        let ask = |headers: &HeaderMap| authenticate(&catalogue, headers, None, None, NOW).unwrap_err();
         assert_eq!(ask(&HeaderMap::new()), CallError::MissingKey);
         assert_eq!(ask(&headers("Basic dXNlcjpwYXNz")), CallError::MissingKey);
         assert_eq!(ask(&headers("Bearer ")), CallError::InvalidKey);
         assert_eq!(ask(&headers("Bearer sk-abc")), CallError::InvalidKey);
         let unknown = key::mint_from([2; 32]);
         assert_eq!(ask(&headers(&format!("bearer {}", unknown.secret.expose()))), CallError::InvalidKey);
+    }
+
+    #[test]
+    fn every_protocols_way_of_sending_a_key_does() {
+        let key = key::mint_from([1; 32]);
+        let catalogue =
+            Catalogue { keys: [(key.hash, Arc::new(grant()))].into(), ..Catalogue::default() };
+        let secret = key.secret.expose();
+        for name in ["x-api-key", "x-goog-api-key"] {
+            let headers =
+                HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_str(secret).unwrap())]);
+            assert!(authenticate(&catalogue, &headers, None, None, NOW).is_ok(), "{name}");
+        }
+        let query = format!("alt=sse&key={secret}");
+        assert!(authenticate(&catalogue, &HeaderMap::new(), Some(&query), None, NOW).is_ok());
+        let other = authenticate(&catalogue, &headers("Bearer sk-x"), Some(&query), None, NOW);
+        assert_eq!(other.unwrap_err(), CallError::InvalidKey, "the header counts");
     }
 
     #[test]

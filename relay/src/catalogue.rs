@@ -109,8 +109,10 @@ pub struct Route {
     pub format: ProviderFormat,
     /// Its base URL, without a trailing slash: `https://antinomy.ai/api/v1`.
     pub base_url: String,
-    /// Its key.
-    pub api_key: Secret,
+    /// Its keys; never empty. Which one a call takes is decided as between providers.
+    pub keys: Vec<ProviderKey>,
+    /// Does an OpenAI-shaped provider offer `/responses` itself? If not, such calls are converted to chat completions.
+    pub speaks_responses: bool,
     /// The model's name there.
     pub upstream_model: Label,
     /// What it takes from the operator, in credits; `None`: unknown, booked as zero.
@@ -121,11 +123,24 @@ pub struct Route {
     pub weight: u32,
 }
 
+/// One of a provider's keys.
+#[derive(Clone, Debug)]
+pub struct ProviderKey {
+    /// Its name, as usage records and operators see it.
+    pub name: Label,
+    /// The key itself.
+    pub secret: Secret,
+}
+
 /// How a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderFormat {
     /// As OpenAI does.
     OpenAi,
+    /// As Anthropic does.
+    Claude,
+    /// As Google does.
+    Gemini,
 }
 
 /// A secret that no log line shows.

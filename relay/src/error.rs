@@ -46,6 +46,9 @@ pub enum CallError {
     /// Not JSON by its content type.
     #[error("the content type must be `application/json`")]
     ContentType,
+    /// Not a form by its content type.
+    #[error("the content type must be `multipart/form-data` with a boundary")]
+    FormExpected,
     /// A compressed body.
     #[error("a request body with a content encoding is not accepted: send it plain")]
     ContentEncoding,
@@ -88,6 +91,14 @@ pub enum CallError {
     ModelNotPriced {
         /// What was asked for.
         model: String,
+    },
+    /// None of its providers offers this endpoint.
+    #[error("the model `{model}` cannot be called at {endpoint}")]
+    EndpointUnsupported {
+        /// What was asked for.
+        model: String,
+        /// Where.
+        endpoint: &'static str,
     },
     /// No provider serves it now.
     #[error("no provider serves the model `{model}` at the moment")]
@@ -138,6 +149,12 @@ pub enum CallError {
         /// Its code, if it named one.
         code: Option<String>,
     },
+    /// Every provider of the model has failed of late, and is left alone for a moment.
+    #[error("no provider of this model is well at the moment; please try again")]
+    ProvidersUnwell {
+        /// After how many seconds a retry makes sense.
+        retry_after: u64,
+    },
     /// Every provider says that it is busy.
     #[error("every provider of this model is busy; please try again")]
     ProvidersBusy {
@@ -183,13 +200,18 @@ impl CallError {
             }
             Self::UnknownPath { .. } | Self::ModelNotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ContentType | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentType | Self::FormExpected | Self::ContentEncoding => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            },
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyCut | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::BodyCut | Self::BadRequest { .. } | Self::EndpointUnsupported { .. } => {
+                StatusCode::BAD_REQUEST
+            },
             Self::InsufficientCredits { .. } | Self::BudgetSpent { .. } => StatusCode::PAYMENT_REQUIRED,
             Self::ModelNotPriced { .. }
             | Self::NoRoute { .. }
+            | Self::ProvidersUnwell { .. }
             | Self::MeteringUnavailable
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Refused { status, .. } => *status,
@@ -210,19 +232,21 @@ impl CallError {
             Self::AddressNotAllowed => "address_not_allowed",
             Self::UnknownPath { .. } => "unknown_url",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
-            Self::ContentType | Self::ContentEncoding => "unsupported_media_type",
+            Self::ContentType | Self::FormExpected | Self::ContentEncoding => "unsupported_media_type",
             Self::BodyTooLarge { .. } => "request_too_large",
             Self::BodyCut | Self::BodyTimeout => "incomplete_body",
             Self::BadRequest { code, .. } => code,
             Self::ModelNotFound { .. } => "model_not_found",
             Self::ModelNotAllowed { .. } => "model_not_allowed",
             Self::ModelNotPriced { .. } => "model_not_priced",
+            Self::EndpointUnsupported { .. } => "endpoint_unsupported",
             Self::NoRoute { .. } => "no_provider",
             Self::InsufficientCredits { .. } => "insufficient_credits",
             Self::BudgetSpent { .. } => "budget_exceeded",
             Self::MeteringUnavailable => "metering_unavailable",
             Self::Draining => "server_stopping",
             Self::Refused { code, .. } => return code.as_deref(),
+            Self::ProvidersUnwell { .. } => "providers_unwell",
             Self::ProvidersBusy { .. } => "rate_limit_exceeded",
             Self::ProviderFailed => "provider_error",
             Self::ProviderTimeout => "provider_timeout",
@@ -237,6 +261,7 @@ impl CallError {
             Self::ModelNotFound { .. }
             | Self::ModelNotAllowed { .. }
             | Self::ModelNotPriced { .. }
+            | Self::EndpointUnsupported { .. }
             | Self::NoRoute { .. } => Some("model"),
             Self::Refused { param, .. } => param.as_deref(),
             Self::MissingKey
@@ -248,6 +273,7 @@ impl CallError {
             | Self::UnknownPath { .. }
             | Self::MethodNotAllowed { .. }
             | Self::ContentType
+            | Self::FormExpected
             | Self::ContentEncoding
             | Self::BodyTooLarge { .. }
             | Self::BodyCut
@@ -256,6 +282,7 @@ impl CallError {
             | Self::BudgetSpent { .. }
             | Self::MeteringUnavailable
             | Self::Draining
+            | Self::ProvidersUnwell { .. }
             | Self::ProvidersBusy { .. }
             | Self::ProviderFailed
             | Self::ProviderTimeout
@@ -271,7 +298,9 @@ impl CallError {
             }
             Self::MeteringUnavailable | Self::Draining => Retry::After(1),
             Self::NoRoute { .. } => Retry::After(10),
-            Self::ProvidersBusy { retry_after } => Retry::After(*retry_after),
+            Self::ProvidersUnwell { retry_after } | Self::ProvidersBusy { retry_after } => {
+                Retry::After(*retry_after)
+            },
             Self::MissingKey
             | Self::InvalidKey
             | Self::KeyDisabled
@@ -281,6 +310,7 @@ impl CallError {
             | Self::UnknownPath { .. }
             | Self::MethodNotAllowed { .. }
             | Self::ContentType
+            | Self::FormExpected
             | Self::ContentEncoding
             | Self::BodyTooLarge { .. }
             | Self::BodyCut
@@ -288,6 +318,7 @@ impl CallError {
             | Self::BadRequest { .. }
             | Self::ModelNotFound { .. }
             | Self::ModelNotAllowed { .. }
+            | Self::EndpointUnsupported { .. }
             | Self::Refused { .. }
             | Self::ProviderFailed
             | Self::ProviderTimeout

@@ -8,13 +8,16 @@
 //! whatever its client does, and before the last byte of the answer is handed over; no provider's key, rate limit
 //! or 401 reaches a caller.
 
+mod asked;
 mod body;
 mod call;
 pub mod caller;
 pub mod catalogue;
 pub mod dialogue;
+pub mod endpoint;
 pub mod error;
 pub mod estimate;
+pub mod health;
 pub mod key;
 pub mod metering;
 pub mod openai;
@@ -23,9 +26,10 @@ pub mod pricing;
 pub mod seen;
 mod service;
 pub mod sse;
+mod wire;
 
 pub use catalogue::{
-    BudgetPeriod, Catalogue, KeyBudget, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, Route, Secret,
+    BudgetPeriod, Catalogue, KeyBudget, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, Route, ProviderKey, Secret,
 };
 pub use error::CallError;
 pub use metering::{Holding, Metering};

@@ -5,9 +5,10 @@
 //! Claims: a provider's usage is charged exactly as reported where there is one; "no usage" is never "free"; an
 //! error without output is free; a charge can be derived again from tokens, unit prices and multiplier, or is zero.
 
+use crate::asked::Ordered;
 use crate::catalogue::Priced;
 use crate::estimate::Estimate;
-use domain::price::PriceError;
+use domain::price::{MediaUnit, PriceError};
 use domain::{Credits, Prices, Tokens, UnitPrices, UsageSource};
 use rust_decimal::Decimal;
 
@@ -15,13 +16,40 @@ use rust_decimal::Decimal;
 ///
 /// # Errors
 /// When the sum does not fit the ledger, or the price list is unusable.
-pub fn worst_case(
+pub(crate) fn worst_case(
     price: &Priced,
     input: u64,
     output: u64,
+    ordered: Option<Ordered>,
     multiplier: Decimal,
 ) -> Result<Credits, PriceError> {
-    price.prices.dearest().worst_case(input, output, multiplier)
+    let prices = price.prices.dearest();
+    match ordered {
+        // What is billed by its units is not billed by its tokens too.
+        Some(it) if price.prices.has_price_for(it.unit) => prices.charge(&of_unit(it.unit, it.most), multiplier),
+        Some(_) | None => prices.worst_case(input, output, multiplier),
+    }
+}
+
+/// So much of a unit, and no tokens.
+fn of_unit(unit: MediaUnit, count: u64) -> Tokens {
+    let none = Tokens::default();
+    match unit {
+        MediaUnit::Character => Tokens { characters: count, ..none },
+        MediaUnit::AudioSecond => Tokens { audio_seconds: count, ..none },
+        MediaUnit::Image => Tokens { images: count, ..none },
+    }
+}
+
+/// The tokens that stand for so much of a unit, where a provider counts nothing and the model has no price for the
+/// unit: a medium image of OpenAI's has 1,056 (square) to 1,584; a spoken character about one; a second heard about ten.
+fn instead_of(unit: MediaUnit, count: u64) -> Tokens {
+    let none = Tokens::default();
+    match unit {
+        MediaUnit::Character => Tokens { audio_output: count, ..none },
+        MediaUnit::AudioSecond => Tokens { audio_input: count.saturating_mul(10), ..none },
+        MediaUnit::Image => Tokens { image_output: count.saturating_mul(1584), ..none },
+    }
 }
 
 /// What is known about a call when it ends.
@@ -35,6 +63,8 @@ pub struct Consumption<'a> {
     pub reported: Option<&'a Tokens>,
     /// Did the provider's answer come to its end?
     pub is_complete: bool,
+    /// What was made that is not counted in tokens, and how much of it.
+    pub ordered: Option<(MediaUnit, u64)>,
 }
 
 /// What a call comes to.
@@ -77,7 +107,11 @@ impl Consumption<'_> {
             None if self.delivered.is_empty() && !self.is_complete => {
                 (Tokens::default(), UsageSource::Estimated)
             }
-            None => (Tokens { input: self.input.likely(), ..estimated_output }, UsageSource::Estimated),
+            None => {
+                let media = self.ordered.map_or(Tokens::default(), |(unit, count)| instead_of(unit, count));
+                let (input, output) = (self.input.likely(), estimated_output.output);
+                (Tokens { input, output, ..media }, UsageSource::Estimated)
+            }
             Some(reported) => {
                 // Zeros beside content are a vendor's placeholder, and so are counts from before a stream broke off.
                 let counted = reported.output_total();
@@ -104,10 +138,20 @@ impl Consumption<'_> {
         cost: Option<&Prices>,
         is_free: bool,
     ) -> Result<Bill, PriceError> {
-        let (tokens, source) = self.tokens();
+        let by_unit = |prices: &Prices| match self.ordered {
+            // Half of an image or of a sound is not billed as a whole one.
+            Some((unit, count)) if prices.has_price_for(unit) && self.is_complete => Some(of_unit(unit, count)),
+            Some(_) | None => None,
+        };
+        let (tokens, source) = match by_unit(&price.prices) {
+            Some(units) => (units, UsageSource::Provider),
+            None => self.tokens(),
+        };
         let unit_prices = price.prices.unit_prices(tokens.input_total());
         let charge = if is_free { Credits::ZERO } else { unit_prices.charge(&tokens, multiplier)? };
-        let cost_prices = cost.map(|cost| cost.unit_prices(tokens.input_total()));
+        // A provider's list without a price for what was made leaves its cost unknown.
+        let is_priced = |cost: &&Prices| by_unit(&price.prices).is_none() || by_unit(cost).is_some();
+        let cost_prices = cost.filter(is_priced).map(|cost| cost.unit_prices(tokens.input_total()));
         let cost = match &cost_prices {
             // A provider takes nothing, not even a fee per call, for a call that it did not serve.
             Some(prices) if !is_free || tokens != Tokens::default() => {
@@ -184,7 +228,7 @@ mod tests {
             ),
         ];
         for (case, reported, delivered, is_complete, expected) in cases {
-            let consumption = Consumption { input: &input, delivered, reported, is_complete };
+            let consumption = Consumption { input: &input, delivered, reported, is_complete, ordered: None };
             assert_eq!(consumption.tokens(), expected, "{case}");
         }
     }
@@ -197,6 +241,7 @@ mod tests {
             delivered: &delivered,
             reported: Some(&REPORTED),
             is_complete: true,
+            ordered: None,
         };
         let cost = Prices::flat(PriceList::plain(Decimal::ONE, Decimal::TWO));
         let bill = whole.bill(&priced(3, 15), Decimal::TWO, Some(&cost), false).unwrap();
@@ -218,7 +263,7 @@ mod tests {
             above_input: 10,
             list: PriceList::plain(Decimal::from(5), Decimal::from(7)),
         });
-        let worst = worst_case(&price, 1_000_000, 1_000_000, Decimal::ONE).unwrap();
+        let worst = worst_case(&price, 1_000_000, 1_000_000, None, Decimal::ONE).unwrap();
         assert_eq!(worst.to_string(), "12.001");
     }
 }

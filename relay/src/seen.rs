@@ -15,6 +15,8 @@ use domain::Tokens;
 pub struct Seen {
     /// The counts known by now, if this event changed them: all classes, merged over the events so far.
     pub usage: Option<Tokens>,
+    /// What it made of what is not counted in tokens (images, seconds), if it says so.
+    pub units: Option<u64>,
     /// Does it hold counts and nothing that a caller who did not ask for them should see?
     pub is_usage_only: bool,
     /// Does it hold an answer, even an empty one (choices, content, candidates)?

@@ -9,12 +9,16 @@ use crate::catalogue::{Catalogue, KeyGrant};
 use crate::error::CallError;
 use crate::metering::Metering;
 use crate::openai::models::{ModelList, ModelView, is_callable};
-use crate::openai::{self, request::ChatRequest};
+use crate::asked::{Asked, PathSays};
+use crate::endpoint::{Endpoint, Protocol};
+use crate::gemini::path::Verb;
+use crate::health::Health;
+use crate::{claude, gemini};
 use crate::options::RelayOptions;
 use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, Path, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -29,7 +33,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
-const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
+const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The relay of one node. Cheap to clone; all clones are the same relay.
@@ -54,24 +58,46 @@ impl<M: Metering> Relay<M> {
         http: reqwest::Client,
         options: RelayOptions,
     ) -> Self {
-        let tools = Tools { http, options: Arc::new(options) };
+        let tools = Tools { http, options: Arc::new(options), health: Arc::new(Health::default()) };
         let calls = TaskTracker::new();
         // Closed means only that `wait` returns once there are no calls; new ones can still be tracked.
         calls.close();
         Self(Arc::new(Inner { meter, catalogue, tools, calls, is_draining: AtomicBool::new(false) }))
     }
 
-    /// The routes below `/v1`, every answer with `x-request-id`, every error in OpenAI's shape. The peer's address is
-    /// read from `ConnectInfo<SocketAddr>`, if the server provides it.
+    /// The routes below `/v1` and `/v1beta`, every answer with `x-request-id`, every error in the shape of the protocol
+    /// that its path belongs to. The peer's address is read from `ConnectInfo<SocketAddr>`, if the server provides it.
     pub fn router(&self) -> Router {
-        let only =
-            |allow| move || async move { openai::error::response(&CallError::MethodNotAllowed { allow }) };
-        Router::new()
-            .route(CHAT_COMPLETIONS, post(chat_completions::<M>).fallback(only("POST")))
-            .route("/v1/models", get(list_models::<M>).fallback(only("GET, HEAD")))
-            .route("/v1/models/{*model}", get(show_model::<M>).fallback(only("GET, HEAD")))
+        let calls = [
+            Endpoint::Chat,
+            Endpoint::Completions,
+            Endpoint::Responses,
+            Endpoint::Embeddings,
+            Endpoint::ImageGenerations,
+            Endpoint::ImageEdits,
+            Endpoint::Speech,
+            Endpoint::Transcriptions,
+            Endpoint::Translations,
+            Endpoint::Moderations,
+            Endpoint::Rerank,
+            Endpoint::Messages,
+        ];
+        let mut router = Router::new();
+        for endpoint in calls {
+            let call = move |State(relay): State<Self>, Extension(id): Extension<RequestId>, request: Request| {
+                relay.call(id, endpoint, PathSays::default(), request)
+            };
+            router = router.route(endpoint.path(), post(call).fallback(only(endpoint.protocol(), "POST")));
+        }
+        router
+            .route(COUNT_TOKENS, post(count_tokens::<M>).fallback(only(Protocol::Claude, "POST")))
+            .route("/v1/models", get(list_models::<M>).fallback(only(Protocol::OpenAi, "GET, HEAD")))
+            .route("/v1/models/{*model}", get(show_model::<M>).post(gemini_verb::<M>))
+            .route("/v1beta/models", get(list_models::<M>).fallback(only(Protocol::Gemini, "GET, HEAD")))
+            .route("/v1beta/models/{*model}", get(show_model::<M>).post(gemini_verb::<M>))
             .route("/v1/{*path}", any(unknown_path))
             .route("/v1", any(unknown_path))
+            .route("/v1beta/{*path}", any(unknown_path))
             .with_state(self.clone())
             .layer(axum::middleware::from_fn(with_request_id))
     }
@@ -88,6 +114,11 @@ impl<M: Metering> Relay<M> {
         self.in_flight()
     }
 
+    /// How well the providers are, as this node's calls found them.
+    pub fn health(&self) -> &Health {
+        &self.0.tools.health
+    }
+
     fn options(&self) -> &RelayOptions {
         &self.0.tools.options
     }
@@ -95,11 +126,28 @@ impl<M: Metering> Relay<M> {
     fn authenticate(&self, catalogue: &Catalogue, parts: &Parts) -> Result<Arc<KeyGrant>, CallError> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
         let address = caller::address(peer, &parts.headers, &self.options().trusted_proxies);
-        caller::authenticate(catalogue, &parts.headers, address, now())
+        caller::authenticate(catalogue, &parts.headers, parts.uri.query(), address, now())
+    }
+
+    async fn call(
+        self,
+        request_id: RequestId,
+        endpoint: Endpoint,
+        path: PathSays,
+        request: Request,
+    ) -> Response {
+        let answered = Box::pin(self.carry(request_id, endpoint, path, request)).await;
+        answered.unwrap_or_else(|error| refused(request_id, endpoint.protocol(), &error))
     }
 
     /// From a request to the head of its answer. The call itself runs in a task of its own.
-    async fn chat(&self, request_id: RequestId, request: Request) -> Result<Response, CallError> {
+    async fn carry(
+        &self,
+        request_id: RequestId,
+        endpoint: Endpoint,
+        path: PathSays,
+        request: Request,
+    ) -> Result<Response, CallError> {
         let started = Instant::now();
         // Taken before the flag is read, so that a drain either sees this call or is seen by it.
         let admission = self.0.calls.token();
@@ -109,38 +157,83 @@ impl<M: Metering> Relay<M> {
         let (parts, body) = request.into_parts();
         let catalogue = self.0.catalogue.load_full();
         let grant = self.authenticate(&catalogue, &parts)?;
-        check_content_type(&parts.headers)?;
+        check_content_type(&parts.headers, endpoint)?;
         let body = read_body(&parts.headers, body, self.options()).await?;
-        let chat = ChatRequest::try_new(body)?;
-        let call = Call::try_new(&catalogue, grant, chat, request_id, started)?;
+        let asked = Asked::try_new(endpoint, path, &parts.headers, body)?;
+        let call = Call::try_new(&catalogue, grant, asked, request_id, started)?;
         drop(catalogue);
 
         let request = call.hold_request(now())?;
         let hold =
             self.0.meter.hold(request).await.map_err(|error| admission::hold_error(error, self.options()))?;
-        let settlement = Settlement::new(hold, call, endpoint()?, self.0.calls.clone());
+        let endpoint = Label::try_new(endpoint.path()).map_err(|_| CallError::Internal)?;
+        let settlement = Settlement::new(hold, call, endpoint, self.0.calls.clone());
         let (client, response) = Client::waiting();
         self.0.calls.spawn(call::run(self.0.tools.clone(), settlement, client));
         drop(admission);
         // The task always answers; it is gone without an answer only if it panicked.
         response.await.map_err(|_| CallError::Internal)
     }
+
+    /// How many tokens a prompt has: the provider's word where one of the same protocol serves the model, else our own
+    /// guess from above. Nothing is held and nothing charged.
+    async fn count(&self, protocol: Protocol, path: PathSays, request: Request) -> Result<u64, CallError> {
+        let (parts, body) = request.into_parts();
+        let catalogue = self.0.catalogue.load_full();
+        let grant = self.authenticate(&catalogue, &parts)?;
+        check_content_type(&parts.headers, Endpoint::Messages)?;
+        let body = read_body(&parts.headers, body, self.options()).await?;
+        call::count::tokens(&self.0.tools, &catalogue, &grant, protocol, path, &parts.headers, body).await
+    }
+}
+
+/// The answer to a method that a path does not take.
+fn only(
+    protocol: Protocol,
+    allow: &'static str,
+) -> impl Fn() -> std::future::Ready<Response> + Clone + Send + Sync + 'static {
+    move || std::future::ready(protocol.refused(&CallError::MethodNotAllowed { allow }))
 }
 
 fn now() -> Moment {
     chrono::Utc::now().into()
 }
 
-fn endpoint() -> Result<Label, CallError> {
-    Label::try_new(CHAT_COMPLETIONS).map_err(|_| CallError::Internal)
-}
-
-async fn chat_completions<M: Metering>(
+async fn count_tokens<M: Metering>(
     State(relay): State<Relay<M>>,
     Extension(request_id): Extension<RequestId>,
     request: Request,
 ) -> Response {
-    Box::pin(relay.chat(request_id, request)).await.unwrap_or_else(|error| refused(request_id, &error))
+    match Box::pin(relay.count(Protocol::Claude, PathSays::default(), request)).await {
+        Ok(tokens) => json(claude::request::counted(tokens)),
+        Err(error) => refused(request_id, Protocol::Claude, &error),
+    }
+}
+
+/// Gemini's paths end in a verb: `models/{model}:generateContent`.
+async fn gemini_verb<M: Metering>(
+    State(relay): State<Relay<M>>,
+    Extension(request_id): Extension<RequestId>,
+    Path(rest): Path<String>,
+    method: Method,
+    request: Request,
+) -> Response {
+    let Some((model, verb)) = gemini::path::parse(&rest) else {
+        return unknown_path(method, request).await;
+    };
+    let sse = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+    let path = PathSays { model: model.to_owned(), stream: verb == Verb::Stream, sse };
+    match verb {
+        Verb::Generate | Verb::Stream => {
+            relay.call(request_id, Endpoint::Generate, path, request).await
+        }
+        Verb::Embed => relay.call(request_id, Endpoint::EmbedContent, path, request).await,
+        Verb::BatchEmbed => relay.call(request_id, Endpoint::BatchEmbedContents, path, request).await,
+        Verb::CountTokens => match Box::pin(relay.count(Protocol::Gemini, path, request)).await {
+            Ok(tokens) => json(gemini::request::counted(tokens)),
+            Err(error) => refused(request_id, Protocol::Gemini, &error),
+        },
+    }
 }
 
 async fn list_models<M: Metering>(
@@ -149,11 +242,18 @@ async fn list_models<M: Metering>(
     request: Request,
 ) -> Response {
     let catalogue = relay.0.catalogue.load_full();
-    match relay.authenticate(&catalogue, &request.into_parts().0) {
+    let parts = request.into_parts().0;
+    let protocol = protocol_of(&parts.uri, &parts.headers);
+    match relay.authenticate(&catalogue, &parts) {
         Ok(grant) => {
-            Json(ModelList::new(catalogue.models.values().map(AsRef::as_ref), &grant)).into_response()
+            let models = catalogue.models.values().map(AsRef::as_ref);
+            match protocol {
+                Protocol::OpenAi => Json(ModelList::new(models, &grant)).into_response(),
+                Protocol::Claude => Json(claude::models::ModelList::new(models, &grant)).into_response(),
+                Protocol::Gemini => Json(gemini::models::ModelList::new(models, &grant)).into_response(),
+            }
         }
-        Err(error) => refused(request_id, &error),
+        Err(error) => refused(request_id, protocol, &error),
     }
 }
 
@@ -164,25 +264,45 @@ async fn show_model<M: Metering>(
     request: Request,
 ) -> Response {
     let catalogue = relay.0.catalogue.load_full();
-    let found = relay.authenticate(&catalogue, &request.into_parts().0).and_then(|grant| {
+    let parts = request.into_parts().0;
+    let protocol = protocol_of(&parts.uri, &parts.headers);
+    let found = relay.authenticate(&catalogue, &parts).and_then(|grant| {
         let model = catalogue.models.get(&name).filter(|model| is_callable(model, &grant));
         model.ok_or_else(|| CallError::ModelNotFound { model: name.chars().take(Label::MAX).collect() })
     });
-    match found {
-        Ok(model) => Json(ModelView::new(model)).into_response(),
-        Err(error) => refused(request_id, &error),
+    match (found, protocol) {
+        (Ok(model), Protocol::OpenAi) => Json(ModelView::new(model)).into_response(),
+        (Ok(model), Protocol::Claude) => Json(claude::models::ModelView::new(model)).into_response(),
+        (Ok(model), Protocol::Gemini) => Json(gemini::models::ModelView::new(model)).into_response(),
+        (Err(error), protocol) => refused(request_id, protocol, &error),
     }
 }
 
 async fn unknown_path(method: Method, request: Request) -> Response {
     let path = request.uri().path().chars().take(Label::MAX).collect();
-    openai::error::response(&CallError::UnknownPath { method, path })
+    protocol_of(request.uri(), request.headers()).refused(&CallError::UnknownPath { method, path })
+}
+
+/// The protocol that a path belongs to; where several share it, the caller's headers tell.
+fn protocol_of(uri: &Uri, headers: &HeaderMap) -> Protocol {
+    let path = uri.path();
+    if path.starts_with("/v1beta") || headers.contains_key("x-goog-api-key") {
+        Protocol::Gemini
+    } else if path.starts_with(Endpoint::Messages.path()) || headers.contains_key("anthropic-version") {
+        Protocol::Claude
+    } else {
+        Protocol::OpenAi
+    }
+}
+
+fn json(body: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
 /// The answer to a request that became no call.
-fn refused(request: RequestId, error: &CallError) -> Response {
+fn refused(request: RequestId, protocol: Protocol, error: &CallError) -> Response {
     tracing::debug!(%request, status = error.status().as_u16(), code = error.code(), "a request was refused");
-    openai::error::response(error)
+    protocol.refused(error)
 }
 
 /// Gives every request its id, which is also the id of the usage record, and names it in the answer.
@@ -196,10 +316,11 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
     response
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), CallError> {
+fn check_content_type(headers: &HeaderMap, endpoint: Endpoint) -> Result<(), CallError> {
     let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?").trim());
     let media_type = text(header::CONTENT_TYPE).and_then(|it| it.split(';').next()).unwrap_or_default();
-    if !media_type.trim().eq_ignore_ascii_case("application/json") {
+    // A form's content type is read with its boundary.
+    if !endpoint.takes_form() && !media_type.trim().eq_ignore_ascii_case("application/json") {
         return Err(CallError::ContentType);
     }
     match text(header::CONTENT_ENCODING) {

@@ -23,7 +23,7 @@ pub(crate) struct Call {
     pub(crate) grant: Arc<KeyGrant>,
     pub(crate) model: Arc<Model>,
     pub(crate) price: Priced,
-    pub(crate) chat: ChatRequest,
+    pub(crate) asked: Asked,
     /// The cap that is set for the provider where the caller set none.
     pub(crate) default_cap: u64,
     /// The most that it can cost.
@@ -35,26 +35,39 @@ impl Call {
     pub(crate) fn try_new(
         catalogue: &Catalogue,
         grant: Arc<KeyGrant>,
-        chat: ChatRequest,
+        asked: Asked,
         request: RequestId,
         started: Instant,
     ) -> Result<Self, CallError> {
         // A name that no catalogue can hold is cut before it is repeated in an error.
-        let name = || chat.model.chars().take(Label::MAX).collect::<String>();
+        let name = || asked.model.chars().take(Label::MAX).collect::<String>();
         let model =
-            catalogue.models.get(&chat.model).ok_or_else(|| CallError::ModelNotFound { model: name() })?;
-        if !grant.may_call(&chat.model) {
+            catalogue.models.get(&asked.model).ok_or_else(|| CallError::ModelNotFound { model: name() })?;
+        if !grant.may_call(&asked.model) {
             return Err(CallError::ModelNotAllowed { model: name() });
         }
         let price = model.price.clone().ok_or_else(|| CallError::ModelNotPriced { model: name() })?;
         if model.routes.is_empty() {
             return Err(CallError::NoRoute { model: name() });
         }
+        if !model.routes.iter().any(|route| Wire::at(route, asked.endpoint).is_some()) {
+            return Err(CallError::EndpointUnsupported { model: name(), endpoint: asked.endpoint.path() });
+        }
         let default_cap = model.max_output_tokens.clamp(1, MAX_OUTPUT_TOKENS);
-        let output = chat.max_output.unwrap_or(default_cap).saturating_mul(chat.choices);
-        let worst_case = pricing::worst_case(&price, chat.input.upper(), output, grant.multiplier)
+        let output = asked.most_output(default_cap);
+        let worst_case = pricing::worst_case(&price, asked.input.upper(), output, asked.units, grant.multiplier)
             .map_err(|error| unpriceable(error, &model.name))?;
-        Ok(Self { request, started, grant, model: Arc::clone(model), price, chat, default_cap, worst_case })
+        Ok(Self { request, started, grant, model: Arc::clone(model), price, asked, default_cap, worst_case })
+    }
+
+    /// How an answer is written for the caller, where it must be.
+    pub(crate) fn voice(&self) -> Voice {
+        Voice {
+            model: self.asked.model.clone(),
+            id: self.request.as_uuid().simple().to_string(),
+            created: chrono::Utc::now().timestamp(),
+            wants_usage: self.asked.wants_usage,
+        }
     }
 
     /// What to ask the meter for. Days and months of a budget are those of this moment.

@@ -4,19 +4,19 @@
 
 use super::Tools;
 use super::admission::Call;
-use crate::catalogue::{ProviderFormat, Route};
 use crate::error::CallError;
-use crate::openai;
-use crate::openai::request::CapField;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use bytes::BytesMut;
-use std::time::Duration;
+use crate::wire::Wire;
+use crate::wire::outgoing::Outgoing;
+use crate::gemini;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
+use std::time::Duration;
 
 /// What a busy provider is taken to mean when it names no time, in seconds.
 pub(crate) const DEFAULT_RETRY_AFTER: u64 = 5;
 /// The longest wait that callers are told, in seconds. Their libraries give up on much longer ones.
-const MAX_RETRY_AFTER: u64 = 60;
+pub(crate) const MAX_RETRY_AFTER: u64 = 60;
 /// How much of a provider's refusal is read, in bytes.
 const MAX_REFUSAL_BYTES: usize = 256 << 10;
 /// How long a provider's refusal may take to arrive after its head.
@@ -25,9 +25,16 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the head of an answer means.
 pub(crate) enum Opened {
     /// The provider serves the call.
-    Answer(reqwest::Response),
+    Answer(Reached),
     /// It refuses the request, and any other provider would.
     Refused(CallError),
+}
+
+/// A provider's answer, of which the head is here.
+pub(crate) struct Reached {
+    pub(crate) response: reqwest::Response,
+    /// The wire in which it comes.
+    pub(crate) wire: Wire,
 }
 
 /// Why a try came to nothing. Another provider may do better.
@@ -86,15 +93,9 @@ impl Failure {
 }
 
 /// Sends the request and waits for the head of the answer.
-pub(crate) async fn open(
-    tools: &Tools,
-    call: &Call,
-    route: &Route,
-    deadline: Instant,
-) -> Result<Opened, Failure> {
-    let request = match route.format {
-        ProviderFormat::OpenAi => openai_request(&tools.http, call, route)?,
-    };
+pub(crate) async fn open(tools: &Tools, outgoing: Outgoing, deadline: Instant) -> Result<Opened, Failure> {
+    let Outgoing { url, headers, body, wire, .. } = outgoing;
+    let request = tools.http.post(url).headers(headers).body(body);
     let first_byte = deadline.min(Instant::now() + tools.options.first_byte_timeout);
     let response = match timeout_at(first_byte, request.send()).await {
         Err(_) => return Err(Failure::timeout("first_byte_timeout")),
@@ -104,50 +105,30 @@ pub(crate) async fn open(
         Ok(Ok(response)) => response,
     };
     let status = response.status();
-    match meaning(status) {
-        Meaning::Answer => Ok(Opened::Answer(response)),
-        Meaning::Refusal => Ok(Opened::Refused(refusal(response).await)),
-        Meaning::Failure(kind) => {
-            let kind = match kind {
-                FailureKind::Busy { .. } => {
-                    FailureKind::Busy { retry_after: retry_after(response.headers()) }
-                }
-                FailureKind::Unauthorized | FailureKind::Timeout | FailureKind::Failed => kind,
-            };
-            Err(Failure { kind, code: "status", status: Some(status), detail: None })
-        }
+    let meaning = meaning(status);
+    if meaning == Meaning::Answer {
+        return Ok(Opened::Answer(Reached { response, wire }));
     }
+    let told = retry_after(response.headers());
+    let body = refusal(response).await;
+    let kind = match meaning {
+        Meaning::Failure(FailureKind::Busy { .. }) if is_our_account_empty(&body) => FailureKind::Unauthorized,
+        Meaning::Failure(FailureKind::Busy { .. }) => {
+            let retry_after = told.or_else(|| gemini::error::retry_delay(&body)).unwrap_or(DEFAULT_RETRY_AFTER);
+            FailureKind::Busy { retry_after: retry_after.clamp(1, MAX_RETRY_AFTER) }
+        }
+        Meaning::Failure(kind) => kind,
+        // Google answers so to a key that it does not know.
+        Meaning::Refusal if gemini::error::is_key_error(&body) => FailureKind::Unauthorized,
+        Meaning::Refusal | Meaning::Answer => return Ok(Opened::Refused(wire.refused(status, &body))),
+    };
+    Err(Failure { kind, code: "status", status: Some(status), detail: None })
 }
 
-fn openai_request(
-    http: &reqwest::Client,
-    call: &Call,
-    route: &Route,
-) -> Result<reqwest::RequestBuilder, Failure> {
-    let mut key = HeaderValue::from_str(&format!("Bearer {}", route.api_key.expose()))
-        .map_err(|_| Failure::failed("provider_key"))?;
-    key.set_sensitive(true);
-    let accept = if call.chat.stream { "text/event-stream" } else { "application/json" };
-    let body =
-        call.chat.body_for(route.upstream_model.as_str(), cap_field(&route.base_url), call.default_cap);
-    Ok(http
-        .post(format!("{}/chat/completions", route.base_url))
-        .header(header::AUTHORIZATION, key)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, accept)
-        // Compressed bytes could be passed through, but not metered.
-        .header(header::ACCEPT_ENCODING, "identity")
-        .body(body))
-}
-
-/// OpenAI's newer models refuse `max_tokens`; all of its models take `max_completion_tokens`. Of the others many know
-/// only the former.
-fn cap_field(base_url: &str) -> CapField {
-    let host = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
-    let host = host.split(['/', ':']).next().unwrap_or(host);
-    let is_openai =
-        host == "api.openai.com" || host.ends_with(".api.openai.com") || host.ends_with(".openai.azure.com");
-    if is_openai { CapField::MaxCompletionTokens } else { CapField::MaxTokens }
+/// Does a 429 mean that nothing is left of what the operator paid for? Waiting does not help then.
+fn is_our_account_empty(body: &[u8]) -> bool {
+    const CODES: &[&[u8]] = &[b"insufficient_quota", b"credit_balance_exhausted", b"enforced_spend_limit_reached"];
+    CODES.iter().any(|code| memchr::memmem::find(body, code).is_some())
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -170,8 +151,7 @@ fn meaning(status: StatusCode) -> Meaning {
     }
 }
 
-async fn refusal(mut response: reqwest::Response) -> CallError {
-    let status = response.status();
+async fn refusal(mut response: reqwest::Response) -> Bytes {
     let mut body = BytesMut::new();
     let read = async {
         while let Ok(Some(chunk)) = response.chunk().await {
@@ -183,13 +163,13 @@ async fn refusal(mut response: reqwest::Response) -> CallError {
     };
     // What has come by then is read as it is: the status alone says enough.
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, read).await;
-    openai::error::refused(status, &body)
+    body.freeze()
 }
 
-fn retry_after(headers: &HeaderMap) -> u64 {
+/// The seconds that a provider asks us to wait.
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms.div_ceil(1000)).or_else(|| number("retry-after"));
-    seconds.unwrap_or(DEFAULT_RETRY_AFTER).clamp(1, MAX_RETRY_AFTER)
+    number("retry-after-ms").map(|ms| ms.div_ceil(1000)).or_else(|| number("retry-after"))
 }
 
 /// Is the answer JSON by its content type? Some providers answer so even where a stream was asked for.
@@ -201,6 +181,7 @@ pub(crate) fn is_json(response: &reqwest::Response) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
 
     #[test]
     fn every_status_has_a_meaning() {
@@ -226,25 +207,18 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_provider_names_its_time_and_we_bound_it() {
+    fn a_busy_provider_names_its_time() {
         let told = |name: &'static str, value: &'static str| {
             retry_after(&HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))]))
         };
-        assert_eq!(told("retry-after", "7"), 7);
-        assert_eq!(told("retry-after-ms", "1500"), 2);
-        assert_eq!(told("retry-after", "0"), 1);
-        assert_eq!(told("retry-after", "86400"), 60);
-        assert_eq!(told("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"), DEFAULT_RETRY_AFTER);
+        assert_eq!(told("retry-after", "7"), Some(7));
+        assert_eq!(told("retry-after-ms", "1500"), Some(2));
+        assert_eq!(told("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"), None);
     }
 
     #[test]
-    fn only_openai_itself_gets_its_new_name_of_the_cap() {
-        assert_eq!(cap_field("https://api.openai.com/v1"), CapField::MaxCompletionTokens);
-        assert_eq!(cap_field("https://x.openai.azure.com/openai/v1"), CapField::MaxCompletionTokens);
-        for other in
-            ["https://antinomy.ai/api/v1", "http://127.0.0.1:9/v1", "https://evil.com/api.openai.com"]
-        {
-            assert_eq!(cap_field(other), CapField::MaxTokens, "{other}");
-        }
+    fn an_empty_account_of_ours_is_no_busy_provider() {
+        assert!(is_our_account_empty(br#"{"error":{"type":"insufficient_quota"}}"#));
+        assert!(!is_our_account_empty(br#"{"error":{"type":"rate_limit_error"}}"#));
     }
 }

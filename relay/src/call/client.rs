@@ -1,7 +1,7 @@
 //! The caller at the other end of an answer: waiting for it, reading it, or gone.
 
 use axum::body::Body;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use std::convert::Infallible;
@@ -10,6 +10,17 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Events that may wait for a slow reader. Beyond them the provider is not read either, so memory stays bounded.
 const EVENTS_IN_FLIGHT: usize = 32;
+
+/// The head of a streamed answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) content_type: HeaderValue,
+    /// The caller's fields that the provider's protocol cannot say.
+    pub(crate) dropped: Option<HeaderValue>,
+}
+
+/// Names the caller's fields that the provider's protocol cannot say.
+pub(crate) const X_DROPPED: HeaderName = HeaderName::from_static("x-nexusroute-dropped");
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -56,10 +67,10 @@ impl Client {
     }
 
     /// Sends the head of a stream to a client that waits. Did it get one?
-    pub(crate) fn begin_stream(&mut self) -> bool {
+    pub(crate) fn begin_stream(&mut self, head: &Head) -> bool {
         let Self::Waiting(waiting) = std::mem::replace(self, Self::Gone) else { return false };
         let (sender, receiver) = mpsc::channel(EVENTS_IN_FLIGHT);
-        let is_sent = waiting.send(stream_response(receiver)).is_ok();
+        let is_sent = waiting.send(stream_response(head, receiver)).is_ok();
         if is_sent {
             *self = Self::Reading(sender);
         }
@@ -76,15 +87,19 @@ impl Client {
     }
 }
 
-fn stream_response(receiver: mpsc::Receiver<Bytes>) -> Response {
+fn stream_response(head: &Head, receiver: mpsc::Receiver<Bytes>) -> Response {
     let events = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|event| (Ok::<_, Infallible>(event), receiver))
     });
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CONTENT_TYPE, head.content_type.clone()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         // nginx would collect events otherwise.
-        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    (headers, Body::from_stream(events)).into_response()
+    let mut response = (headers, Body::from_stream(events)).into_response();
+    if let Some(dropped) = &head.dropped {
+        response.headers_mut().insert(X_DROPPED, dropped.clone());
+    }
+    response
 }

@@ -10,6 +10,7 @@
 pub(crate) mod admission;
 pub(crate) mod attempt;
 pub(crate) mod client;
+pub(crate) mod count;
 pub(crate) mod routing;
 pub(crate) mod settlement;
 pub(crate) mod stream;
@@ -17,15 +18,17 @@ pub(crate) mod whole;
 
 use crate::call::admission::Call;
 use crate::call::attempt::{Failure, FailureKind, Opened};
-use crate::call::client::Client;
+use crate::call::client::{Client, X_DROPPED};
 use crate::call::settlement::{End, Settlement};
 use crate::error::CallError;
 use crate::metering::Holding;
+use crate::call::routing::Candidate;
+use crate::catalogue::{ProviderKey, Route};
+use crate::health::{Fitness, Health, Verdict};
 use crate::options::RelayOptions;
-use crate::{catalogue::Route, openai};
+use crate::wire::outgoing::{self, NotSent, Outgoing};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use domain::{Credits, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +44,7 @@ const END_OF_STREAM_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Tools {
     pub(crate) http: reqwest::Client,
     pub(crate) options: Arc<RelayOptions>,
+    pub(crate) health: Arc<Health>,
 }
 
 /// An answer that one provider gave.
@@ -56,26 +60,58 @@ enum Answer {
 /// Carries an admitted call through. It always settles or releases the hold, and always answers a client that waits.
 pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>, mut client: Client) {
     let call = settlement.call();
+    let protocol = call.asked.endpoint.protocol();
     let deadline = call.started + tools.options.call_limit;
     let mut failures: Vec<FailureKind> = Vec::new();
-    for route in routing::in_order(&call.model.routes).take(tools.options.max_attempts) {
-        if client.is_gone() {
+    // Why no provider could be called at all, should it come to that.
+    let mut unsaid = None;
+    let mut soonest: Option<Duration> = None;
+    for candidate in routing::in_order(&call.model.routes, call.grant.account) {
+        if client.is_gone() || failures.len() >= tools.options.max_attempts {
             break;
         }
-        if let Err(error) = settlement.begin(route).await {
+        let Candidate { route, key, has_equals } = candidate;
+        let outgoing = match outgoing::write(&call.asked, route, key.secret.expose(), call.default_cap) {
+            Ok(outgoing) => outgoing,
+            Err(NotSent::Unsupported) => continue,
+            Err(NotSent::Refused(error)) => {
+                unsaid = Some(error);
+                continue;
+            }
+            Err(NotSent::Misconfigured(code)) => {
+                tracing::error!(provider = %route.provider, code, "a provider cannot be called as it is configured");
+                continue;
+            }
+        };
+        let why = match tools.health.ask(route, key, Instant::now()) {
+            Fitness::Unfit { remaining } => {
+                soonest = Some(soonest.map_or(remaining, |other| other.min(remaining)));
+                settlement.passed_over(route, key, "circuit_open");
+                continue;
+            }
+            Fitness::OnTrial => "half_open",
+            Fitness::Fit if !failures.is_empty() => "failover",
+            Fitness::Fit if has_equals => "sticky",
+            Fitness::Fit => "priority",
+        };
+        let mut trial = Trial { health: &tools.health, route, key, verdict: Verdict::Abandoned };
+        if let Err(error) = settlement.begin(route, key, why, &outgoing.dropped).await {
             if failures.is_empty() {
                 settlement.release();
-                return client.answer(openai::error::response(&admission::hold_error(error, &tools.options)));
+                return client.answer(protocol.refused(&admission::hold_error(error, &tools.options)));
             }
             break;
         }
-        match Box::pin(attempt(&tools, &call, route, &mut settlement, &mut client, deadline)).await {
+        let answer = Box::pin(attempt(&tools, outgoing, &mut settlement, &mut client, deadline)).await;
+        trial.verdict = verdict_on(&answer, settlement.time_to_first_byte());
+        drop(trial);
+        match answer {
             Ok(Answer::Refused(error)) => {
                 let status = error.status();
                 settlement.end_attempt(Some(status), Some("refused"));
                 let end = End { outcome: Outcome::Refused, status: status.as_u16(), is_complete: false };
                 settlement.settle(end).await;
-                return client.answer(openai::error::response(&error));
+                return client.answer(protocol.refused(&error));
             }
             Ok(Answer::Whole(answer)) => {
                 settlement.end_attempt(Some(answer.status), None);
@@ -84,8 +120,10 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
                 } else {
                     End { outcome: Outcome::Completed, status: answer.status.as_u16(), is_complete: true }
                 };
+                let dropped = settlement.dropped();
                 let charge = settlement.settle(end).await;
-                return client.answer(whole_response(&answer, tools.options.cost_headers.then_some(charge)));
+                let charge = tools.options.cost_headers.then_some(charge);
+                return client.answer(whole_response(answer, charge, dropped));
             }
             Ok(Answer::Streamed(ended)) => {
                 settlement.end_attempt(Some(StatusCode::OK), ended.failure);
@@ -112,8 +150,13 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
         }
     }
     if failures.is_empty() {
-        // The client left before any provider was called.
-        return settlement.release();
+        // No provider was called: the client left before, none can be asked this, or none is well.
+        settlement.release();
+        let error = unsaid.unwrap_or_else(|| match soonest {
+            Some(pause) => CallError::ProvidersUnwell { retry_after: pause.as_secs().clamp(1, attempt::MAX_RETRY_AFTER) },
+            None => CallError::ProviderFailed,
+        });
+        return client.answer(protocol.refused(&error));
     }
     let error = verdict(&failures);
     let end = if client.is_gone() {
@@ -122,29 +165,59 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
         End { outcome: Outcome::ProviderError, status: error.status().as_u16(), is_complete: false }
     };
     settlement.settle(end).await;
-    client.answer(openai::error::response(&error));
+    client.answer(protocol.refused(&error));
+}
+
+/// Reports how a try went, also where its task dies.
+struct Trial<'a> {
+    health: &'a Health,
+    route: &'a Route,
+    key: &'a ProviderKey,
+    verdict: Verdict,
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        self.health.report(self.route, self.key, self.verdict, Instant::now());
+    }
+}
+
+/// What a try says about its provider's health.
+fn verdict_on(answer: &Result<Answer, Failure>, first_byte: Option<Duration>) -> Verdict {
+    match answer {
+        Ok(Answer::Refused(_) | Answer::Whole(_)) => Verdict::Answered { first_byte },
+        Ok(Answer::Streamed(ended)) => match ended.failure {
+            Some(code) if ended.outcome == Outcome::ProviderError => Verdict::Failed(code),
+            Some(_) | None => Verdict::Answered { first_byte },
+        },
+        Err(failure) => match failure.kind {
+            FailureKind::Busy { retry_after } => Verdict::Busy { pause: Duration::from_secs(retry_after) },
+            FailureKind::Unauthorized => Verdict::KeyRefused,
+            FailureKind::Timeout | FailureKind::Failed => Verdict::Failed(failure.code),
+        },
+    }
 }
 
 /// One try at one provider. After an error the client has seen nothing.
 async fn attempt<H: Holding>(
     tools: &Tools,
-    call: &Call,
-    route: &Route,
+    outgoing: Outgoing,
     settlement: &mut Settlement<H>,
     client: &mut Client,
     deadline: Instant,
 ) -> Result<Answer, Failure> {
-    let response = match attempt::open(tools, call, route, deadline).await? {
+    let reached = match attempt::open(tools, outgoing, deadline).await? {
         Opened::Refused(error) => return Ok(Answer::Refused(error)),
-        Opened::Answer(response) => response,
+        Opened::Answer(reached) => reached,
     };
-    if call.chat.stream && !attempt::is_json(&response) {
-        return stream::forward(&tools.options, response, settlement, client, deadline)
+    // Some providers answer in one piece even where a stream was asked for.
+    if settlement.call().asked.is_streamed() && !attempt::is_json(&reached.response) {
+        return stream::forward(&tools.options, reached, settlement, client, deadline)
             .await
             .map(Answer::Streamed);
     }
     settlement.first_byte();
-    whole::read(&tools.options, response, settlement, deadline).await.map(Answer::Whole)
+    whole::read(&tools.options, reached, settlement, deadline).await.map(Answer::Whole)
 }
 
 /// What a caller is told when every try failed.
@@ -165,13 +238,19 @@ fn verdict(failures: &[FailureKind]) -> CallError {
     }
 }
 
-fn whole_response(answer: &whole::Answer, charge: Option<Credits>) -> Response {
+fn whole_response(
+    answer: whole::Answer,
+    charge: Option<Credits>,
+    dropped: Option<HeaderValue>,
+) -> Response {
     const CHARGE: HeaderName = HeaderName::from_static("x-nexusroute-charge");
-    let json = HeaderValue::from_static("application/json");
-    let body: Bytes = answer.body.clone();
-    let mut response = (answer.status, [(header::CONTENT_TYPE, json)], body).into_response();
-    if let Some(charge) = charge.and_then(|charge| HeaderValue::from_str(&charge.to_string()).ok()) {
-        response.headers_mut().insert(CHARGE, charge);
+    let mut response =
+        (answer.status, [(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response();
+    let charge = charge.and_then(|charge| HeaderValue::from_str(&charge.to_string()).ok());
+    for (name, value) in [(CHARGE, charge), (X_DROPPED, dropped)] {
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value);
+        }
     }
     response
 }

@@ -4,11 +4,11 @@
 //! none is released.
 
 use super::admission::Call;
-use crate::catalogue::Route;
+use crate::catalogue::{ProviderKey, Route};
 use crate::estimate::Estimate;
 use crate::metering::Holding;
 use crate::pricing::{Bill, Consumption};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use domain::price::PriceError;
 use domain::usage::{Attempt, Usage};
 use domain::{Credits, Label, Moment, Outcome, Prices, Tokens};
@@ -47,7 +47,11 @@ pub(crate) struct Settlement<H: Holding> {
     pub(crate) delivered: Estimate,
     /// The provider's last counts in the present try.
     pub(crate) reported: Option<Tokens>,
+    /// What the provider says it made in the present try, of what is not counted in tokens.
+    pub(crate) made: Option<u64>,
     first_byte: Option<Duration>,
+    /// The caller's fields that the present provider's protocol cannot say.
+    dropped: Vec<String>,
     /// When its progress was noted last.
     marked: Instant,
 }
@@ -57,6 +61,9 @@ struct Served {
     provider: Label,
     upstream_model: Label,
     cost: Option<Prices>,
+    key: Label,
+    /// Why this one was chosen.
+    why: &'static str,
     /// When the present try began; `None`: it has ended.
     since: Option<Instant>,
 }
@@ -73,7 +80,9 @@ impl<H: Holding> Settlement<H> {
             served_by: None,
             delivered: Estimate::default(),
             reported: None,
+            made: None,
             first_byte: None,
+            dropped: Vec::new(),
         }
     }
 
@@ -82,12 +91,20 @@ impl<H: Holding> Settlement<H> {
     }
 
     /// A try at a provider begins, if the hold is still good. After an error nothing has begun.
-    pub(crate) async fn begin(&mut self, route: &Route) -> Result<(), HoldError> {
+    pub(crate) async fn begin(
+        &mut self,
+        route: &Route,
+        key: &ProviderKey,
+        why: &'static str,
+        dropped: &[String],
+    ) -> Result<(), HoldError> {
         let now = Instant::now();
         let served = Served {
             provider: route.provider.clone(),
             upstream_model: route.upstream_model.clone(),
             cost: route.cost.clone(),
+            key: key.name.clone(),
+            why,
             since: Some(now),
         };
         let nothing = Bill::nothing(&self.call.price);
@@ -97,7 +114,9 @@ impl<H: Holding> Settlement<H> {
         }
         self.delivered = Estimate::default();
         self.reported = None;
+        self.made = None;
         self.first_byte = None;
+        self.dropped = dropped.to_vec();
         self.marked = now;
         self.served_by = Some(served);
         Ok(())
@@ -114,6 +133,13 @@ impl<H: Holding> Settlement<H> {
         hold.mark(self.record(INTERRUPTED, served, bill, self.attempts.clone()));
     }
 
+    /// Names, for the caller, the fields that the provider's protocol cannot say; `None`: there are none.
+    pub(crate) fn dropped(&self) -> Option<HeaderValue> {
+        // Names come from a caller's body: what no header can hold is left out.
+        let names: Vec<&str> = self.dropped.iter().map(String::as_str).filter(|name| is_visible(name)).collect();
+        (!names.is_empty()).then(|| HeaderValue::from_str(&names.join(", ")).ok()).flatten()
+    }
+
     /// The provider's first byte is here.
     pub(crate) fn first_byte(&mut self) {
         self.first_byte.get_or_insert_with(|| self.call.started.elapsed());
@@ -128,7 +154,26 @@ impl<H: Holding> Settlement<H> {
             status: status.map(|status| status.as_u16()),
             error: error.and_then(|code| Label::try_new(code).ok()),
             duration_ms: millis(since.elapsed()),
+            key: Some(served.key.clone()),
+            chosen: Label::try_new(served.why).ok(),
         });
+    }
+
+    /// A provider was not tried, and why.
+    pub(crate) fn passed_over(&mut self, route: &Route, key: &ProviderKey, why: &'static str) {
+        self.attempts.push(Attempt {
+            provider: route.provider.clone(),
+            status: None,
+            error: Label::try_new(why).ok(),
+            duration_ms: 0,
+            key: Some(key.name.clone()),
+            chosen: None,
+        });
+    }
+
+    /// The time to the first byte of the present or last try, from the start of the call.
+    pub(crate) fn time_to_first_byte(&self) -> Option<Duration> {
+        self.first_byte
     }
 
     /// Ends the hold with nothing: no provider was called.
@@ -164,7 +209,7 @@ impl<H: Holding> Settlement<H> {
     }
 
     fn record(&self, end: End, served: &Served, bill: Bill, attempts: Vec<Attempt>) -> Usage {
-        let Call { request, started, grant, model, price, chat, .. } = &*self.call;
+        let Call { request, started, grant, model, price, asked, .. } = &*self.call;
         Usage {
             request: *request,
             at: Moment::from(chrono::Utc::now()),
@@ -182,7 +227,7 @@ impl<H: Holding> Settlement<H> {
             cost_prices: bill.cost_prices,
             outcome: end.outcome,
             usage_source: bill.source,
-            stream: chat.stream,
+            stream: asked.stream,
             status: end.status,
             ttft_ms: self.first_byte.map(millis),
             duration_ms: millis(started.elapsed()),
@@ -191,12 +236,13 @@ impl<H: Holding> Settlement<H> {
     }
 
     fn bill(&self, end: End, cost: Option<&Prices>) -> Bill {
-        let Call { grant, price, chat, .. } = &*self.call;
+        let Call { grant, price, asked, .. } = &*self.call;
         let consumption = Consumption {
-            input: &chat.input,
+            input: &asked.input,
             delivered: &self.delivered,
             reported: self.reported.as_ref(),
             is_complete: end.is_complete,
+            ordered: asked.ordered.map(|it| (it.unit, self.made.unwrap_or(it.likely))),
         };
         let is_free = match end.outcome {
             Outcome::Completed => false,
@@ -258,6 +304,10 @@ impl<H: Holding> Drop for Settlement<H> {
             Err(_) => tracing::error!(%request, "a call ended with its runtime and could not be settled"),
         }
     }
+}
+
+fn is_visible(name: &str) -> bool {
+    name.len() <= 100 && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -4,16 +4,19 @@
 //! for the first content (bounded in time), so that another provider can be tried while nothing was seen; a stream
 //! that breaks off ends with an error that clients notice; the usage chunk that only we asked for is not passed on.
 
-use super::attempt::Failure;
-use super::client::Client;
+use super::attempt::{Failure, Reached};
+use super::client::{Client, Head};
 use super::settlement::Settlement;
 use crate::error::CallError;
 use crate::metering::Holding;
-use crate::openai::{self, answer};
+use crate::gemini::framing::ArrayFraming;
 use crate::options::RelayOptions;
-use crate::sse::{Event, Splitter};
-use axum::http::StatusCode;
-use bytes::Bytes;
+use crate::seen::Watch;
+use crate::sse::{Event, EventTooLong, Splitter};
+use crate::wire::Framing;
+use crate::wire::convert::Translator;
+use axum::http::{HeaderValue, header};
+use bytes::{Bytes, BytesMut};
 use domain::{Outcome, Tokens};
 use tokio::time::Instant;
 
@@ -42,24 +45,48 @@ pub(crate) struct Ended {
 /// Passes a stream on to its end. After an error the client has seen nothing.
 pub(crate) async fn forward<H: Holding>(
     options: &RelayOptions,
-    mut response: reqwest::Response,
+    reached: Reached,
     settlement: &mut Settlement<H>,
     client: &mut Client,
     deadline: Instant,
 ) -> Result<Ended, Failure> {
     let now = Instant::now();
+    let Reached { mut response, wire } = reached;
     let status = response.status();
-    let mut splitter = Splitter::new(options.max_event_bytes);
+    let call = settlement.call();
+    let asked = &call.asked;
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let framing = Framing::of(content_type);
+    let mut pieces = Pieces::new(framing, options.max_event_bytes);
+    let is_through = wire == asked.endpoint.wire();
+    let translator = if is_through { None } else { Translator::new(wire, asked.endpoint.wire(), call.voice()) };
+    if !is_through && translator.is_none() {
+        return Err(Failure::failed("unconvertible").with_status(status));
+    }
+    let head = Head {
+        content_type: match framing {
+            Framing::Events if asked.frames_as_array => HeaderValue::from_static("application/json"),
+            Framing::Events => HeaderValue::from_static("text/event-stream; charset=utf-8"),
+            Framing::Bytes => content_type.cloned().unwrap_or(HeaderValue::from_static("application/octet-stream")),
+        },
+        dropped: settlement.dropped(),
+    };
     let mut stream = Forward {
         options,
-        hides_usage: !settlement.call().chat.wants_usage,
+        watch: wire.watch(framing),
+        framing,
+        translator,
+        array: asked.frames_as_array.then(|| ArrayFraming::new(options.max_event_bytes)),
+        hides_usage: is_through && !asked.wants_usage,
         settlement,
         client,
+        head,
         held_back: Vec::new(),
         hold_back_until: now + options.hold_back,
         is_committed: false,
         has_head: false,
         is_finished: false,
+        withheld: Bytes::new(),
         last_sent: now,
         gone: None,
     };
@@ -77,13 +104,13 @@ pub(crate) async fn forward<H: Holding>(
             Step::Read(Ok(Some(chunk))) => {
                 last_read = now;
                 stream.settlement.first_byte();
-                splitter.push(&chunk);
                 stream.read_on(chunk.len() as u64, now);
-                let ended = stream.events(&mut splitter).await;
+                pieces.push(chunk);
+                let ended = stream.events(&mut pieces).await;
                 stream.settlement.progressed(now);
                 ended
             }
-            Step::Read(Ok(None)) => stream.end_of_bytes(&mut splitter).await,
+            Step::Read(Ok(None)) => stream.end_of_bytes(&mut pieces).await,
             Step::Read(Err(error)) => stream.broken(Failure::transport("broken", error)).await.map(Some),
             Step::ClientLeft => {
                 stream.gone.get_or_insert(Gone { since: now, bytes: 0 });
@@ -105,6 +132,43 @@ enum Step {
     Wake,
 }
 
+/// What comes, cut into pieces.
+enum Pieces {
+    Events(Splitter),
+    Bytes(Option<Bytes>),
+}
+
+impl Pieces {
+    fn new(framing: Framing, limit: usize) -> Self {
+        match framing {
+            Framing::Events => Self::Events(Splitter::new(limit)),
+            Framing::Bytes => Self::Bytes(None),
+        }
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        match self {
+            Self::Events(splitter) => splitter.push(&chunk),
+            Self::Bytes(piece) => *piece = Some(chunk),
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Event>, EventTooLong> {
+        match self {
+            Self::Events(splitter) => splitter.next_event(),
+            Self::Bytes(piece) => Ok(piece.take().map(|raw| Event { raw })),
+        }
+    }
+
+    /// What is left at the end of the bytes.
+    fn rest(&mut self) -> Option<Event> {
+        match self {
+            Self::Events(splitter) => splitter.rest(),
+            Self::Bytes(_) => None,
+        }
+    }
+}
+
 struct Gone {
     since: Instant,
     /// What was read since.
@@ -115,6 +179,14 @@ struct Forward<'a, H: Holding> {
     options: &'a RelayOptions,
     settlement: &'a mut Settlement<H>,
     client: &'a mut Client,
+    head: Head,
+    /// Reads the provider's events for the settlement.
+    watch: Box<dyn Watch>,
+    framing: Framing,
+    /// Turns them into the caller's; `None`: they pass through.
+    translator: Option<Translator>,
+    /// Turns the caller's events into elements of an array, for a caller that wants that.
+    array: Option<ArrayFraming>,
     hides_usage: bool,
     /// What came before the head was sent.
     held_back: Vec<Bytes>,
@@ -124,6 +196,8 @@ struct Forward<'a, H: Holding> {
     has_head: bool,
     /// Was there a finish reason?
     is_finished: bool,
+    /// What came with or after the finish reason, until something follows it: the last bytes wait for the settlement.
+    withheld: Bytes,
     last_sent: Instant,
     gone: Option<Gone>,
 }
@@ -141,7 +215,9 @@ impl<H: Holding> Forward<'_, H> {
     }
 
     fn keep_alive_at(&self) -> Option<Instant> {
-        let is_reading = self.has_head && self.gone.is_none();
+        // Only events have room for a comment.
+        let is_reading =
+            self.has_head && self.gone.is_none() && self.framing == Framing::Events && self.array.is_none();
         self.options.keep_alive.filter(|_| is_reading).map(|silence| self.last_sent + silence)
     }
 
@@ -185,12 +261,12 @@ impl<H: Holding> Forward<'_, H> {
         })
     }
 
-    /// Takes all whole events that have come.
-    async fn events(&mut self, splitter: &mut Splitter) -> Result<Option<Ended>, Failure> {
+    /// Takes all whole pieces that have come.
+    async fn events(&mut self, pieces: &mut Pieces) -> Result<Option<Ended>, Failure> {
         loop {
-            match splitter.next_event() {
+            match pieces.next() {
                 Ok(Some(event)) => {
-                    if let Some(ended) = self.event(event).await? {
+                    if let Some(ended) = self.event(&event).await? {
                         return Ok(Some(ended));
                     }
                 }
@@ -202,50 +278,61 @@ impl<H: Holding> Forward<'_, H> {
     }
 
     /// One event: passed on, hidden, or the end.
-    async fn event(&mut self, event: Event) -> Result<Option<Ended>, Failure> {
-        let Some(data) = event.data() else {
-            self.pass(event.raw.clone()).await;
+    async fn event(&mut self, event: &Event) -> Result<Option<Ended>, Failure> {
+        let Some(seen) = self.watch.event(event, &mut self.settlement.delivered) else {
+            // Nothing of any known shape: the caller's library decides what to make of it.
+            let bytes = self.rendered(event);
+            self.pass(bytes).await;
             return Ok(None);
         };
-        if data.starts_with(b"[DONE]") {
-            return self.done(event.raw.clone()).await.map(Some);
-        }
-        let Some(read) = answer::read(&data, &mut self.settlement.delivered) else {
-            // Not JSON of any known shape: the caller's library decides what to make of it.
-            self.pass(event.raw.clone()).await;
-            return Ok(None);
-        };
-        if let Some(error) = read.error {
-            let error = openai::error::refused_by(StatusCode::BAD_GATEWAY, Some(error));
+        if let Some(error) = seen.error {
             return self.broken_by(Failure::failed("error_in_stream"), &error).await.map(Some);
         }
-        if read.usage.is_some() {
-            self.settlement.reported = read.usage;
+        if seen.usage.is_some() {
+            self.settlement.reported = seen.usage;
         }
-        self.is_finished |= read.finished;
-        // Azure's first chunk has no choices either, but no usage.
-        if self.hides_usage && read.has_usage && !read.has_choices {
+        if seen.units.is_some() {
+            self.settlement.made = seen.units;
+        }
+        self.is_finished |= seen.is_finished;
+        if seen.is_last {
+            return self.done(event).await.map(Some);
+        }
+        if self.hides_usage && seen.is_usage_only {
             return Ok(None);
         }
-        if !self.is_committed && (self.is_finished || !self.settlement.delivered.is_empty()) {
+        let has_content =
+            !self.settlement.delivered.is_empty() || (self.framing == Framing::Bytes && seen.has_answer);
+        if !self.is_committed && (self.is_finished || has_content) {
             self.commit().await;
         }
-        self.pass(event.raw.clone()).await;
+        let bytes = self.rendered(event);
+        self.pass(bytes).await;
         Ok(None)
     }
 
+    /// An event in the caller's words; no bytes, if it says nothing there.
+    fn rendered(&mut self, event: &Event) -> Bytes {
+        match &mut self.translator {
+            None => event.raw.clone(),
+            Some(translator) => translator.event(event),
+        }
+    }
+
     /// The provider says that it is done. Its last event waits for the settlement.
-    async fn done(&mut self, raw: Bytes) -> Result<Ended, Failure> {
+    async fn done(&mut self, event: &Event) -> Result<Ended, Failure> {
         if self.is_empty() {
             return self.broken(Failure::failed("empty_stream")).await;
         }
         self.commit().await;
-        Ok(self.completed(Some(raw)))
+        let last = self.rendered(event);
+        let rest = self.translator.as_mut().map(Translator::end).unwrap_or_default();
+        Ok(self.completed(join([&last, &rest])))
     }
 
     /// The provider's bytes have ended, with or without an end of its stream.
-    async fn end_of_bytes(&mut self, splitter: &mut Splitter) -> Result<Option<Ended>, Failure> {
-        if let Some(event) = splitter.rest() {
+    async fn end_of_bytes(&mut self, pieces: &mut Pieces) -> Result<Option<Ended>, Failure> {
+        if let Some(event) = pieces.rest() {
             // A last event that lacks its blank line still counts, but half of one is nothing that a client can use.
             let data = event.data();
             let is_done = data.as_ref().is_some_and(|data| data.starts_with(b"[DONE]"));
@@ -254,11 +341,13 @@ impl<H: Holding> Forward<'_, H> {
             if is_done || is_whole {
                 let mut raw = event.raw.to_vec();
                 raw.extend_from_slice(b"\n\n");
-                if let Some(ended) = self.event(Event { raw: raw.into() }).await? {
+                if let Some(ended) = self.event(&Event { raw: raw.into() }).await? {
                     return Ok(Some(ended));
                 }
             }
         }
+        // Sound has no other end than that of its bytes.
+        self.is_finished |= self.framing == Framing::Bytes && self.is_committed;
         let code = if self.is_empty() { "empty_stream" } else { "cut_off" };
         self.broken(Failure::failed(code)).await.map(Some)
     }
@@ -284,25 +373,47 @@ impl<H: Holding> Forward<'_, H> {
     async fn broken_by(&mut self, failure: Failure, error: &CallError) -> Result<Ended, Failure> {
         if self.is_finished {
             self.commit().await;
-            return Ok(self.completed(None));
+            let rest = self.translator.as_mut().map(Translator::end).unwrap_or_default();
+            return Ok(self.completed(rest));
         }
         if !self.is_committed {
             return Err(failure);
         }
         let outcome = if self.client.is_gone() { Outcome::ClientGone } else { Outcome::ProviderError };
+        let event = match &mut self.translator {
+            Some(translator) => translator.error(error.clone()),
+            None => self.settlement.call().asked.endpoint.error_event(error),
+        };
+        let tail = self.tail(event);
         Ok(Ended {
             outcome,
             is_complete: false,
             has_head: self.has_head,
             failure: Some(failure.code),
-            tail: Some(openai::error::event(error)),
+            tail: Some(tail),
             rest: None,
         })
     }
 
-    fn completed(&self, tail: Option<Bytes>) -> Ended {
+    fn completed(&mut self, last: Bytes) -> Ended {
         let outcome = if self.client.is_gone() { Outcome::ClientGone } else { Outcome::Completed };
+        let tail = Some(self.tail(last));
         Ended { outcome, is_complete: true, has_head: self.has_head, failure: None, tail, rest: None }
+    }
+
+    /// The last bytes as they are sent: what was withheld, and the end.
+    fn tail(&mut self, last: Bytes) -> Bytes {
+        let all = join([&std::mem::take(&mut self.withheld), &last]);
+        match &mut self.array {
+            None => all,
+            Some(array) => {
+                let mut out = BytesMut::new();
+                // What we pass on are whole events, each within the limit that the provider's kept to.
+                let _ = array.push(&all, &mut out);
+                array.end(&mut out);
+                out.freeze()
+            }
+        }
     }
 
     /// The client is gone, and the provider goes on for longer than its usage is worth waiting for.
@@ -323,25 +434,53 @@ impl<H: Holding> Forward<'_, H> {
             return;
         }
         self.is_committed = true;
-        self.has_head = self.client.begin_stream();
+        self.has_head = self.client.begin_stream(&self.head);
         for bytes in std::mem::take(&mut self.held_back) {
-            self.send(bytes).await;
+            self.send_framed(bytes).await;
         }
     }
 
-    async fn pass(&mut self, raw: Bytes) {
+    /// Passes bytes on, in whole events.
+    async fn pass(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
         if !self.is_committed && self.held_back.len() >= MAX_HELD_BACK {
             self.commit().await;
         }
-        if self.is_committed {
-            self.send(raw).await;
-        } else {
-            self.held_back.push(raw);
+        if !self.is_committed {
+            return self.held_back.push(bytes);
+        }
+        let due = if self.is_finished { std::mem::replace(&mut self.withheld, bytes) } else { bytes };
+        if !due.is_empty() {
+            self.send_framed(due).await;
+        }
+    }
+
+    async fn send_framed(&mut self, bytes: Bytes) {
+        let bytes = match &mut self.array {
+            None => bytes,
+            Some(array) => {
+                let mut out = BytesMut::new();
+                // As in `tail`.
+                let _ = array.push(&bytes, &mut out);
+                out.freeze()
+            }
+        };
+        if !bytes.is_empty() {
+            self.send(bytes).await;
         }
     }
 
     async fn send(&mut self, bytes: Bytes) {
         self.client.send(bytes, self.options.client_timeout).await;
         self.last_sent = Instant::now();
+    }
+}
+
+fn join(parts: [&Bytes; 2]) -> Bytes {
+    match parts {
+        [only, none] | [none, only] if none.is_empty() => only.clone(),
+        both => both.into_iter().flatten().copied().collect(),
     }
 }

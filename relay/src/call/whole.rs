@@ -1,19 +1,19 @@
 //! An answer that is read whole before its caller gets any of it.
 
-use super::attempt::Failure;
+use super::attempt::{Failure, Reached};
 use super::settlement::Settlement;
 use crate::metering::Holding;
-use crate::openai::answer;
 use crate::options::RelayOptions;
-use axum::http::StatusCode;
+use crate::wire::convert;
+use axum::http::{HeaderValue, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
-/// A provider's answer.
+/// A provider's answer, in its caller's words.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// Its bytes as they came.
+    pub(crate) content_type: HeaderValue,
     pub(crate) body: Bytes,
 }
 
@@ -21,22 +21,37 @@ pub(crate) struct Answer {
 /// is a failed try.
 pub(crate) async fn read<H: Holding>(
     options: &RelayOptions,
-    response: reqwest::Response,
+    reached: Reached,
     settlement: &mut Settlement<H>,
     deadline: Instant,
 ) -> Result<Answer, Failure> {
+    let Reached { response, wire } = reached;
     let status = response.status();
+    let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
     let body = collect(options, response, deadline).await.map_err(|failure| failure.with_status(status))?;
     let unusable = |code| Err(Failure::failed(code).with_status(status));
-    let delivered = &mut settlement.delivered;
-    match answer::read(&body, delivered) {
-        None => unusable("illegible"),
-        Some(read) if read.error.is_some() && !read.has_choices => unusable("error_in_answer"),
-        Some(read) if !read.has_choices && read.usage.is_none() => unusable("empty_answer"),
-        Some(read) => {
-            settlement.reported = read.usage;
-            Ok(Answer { status, body })
+    let call = settlement.call();
+    match wire.whole(&body, &mut settlement.delivered) {
+        None => return unusable("illegible"),
+        Some(seen) if seen.error.is_some() && !seen.has_answer => return unusable("error_in_answer"),
+        Some(seen) if !seen.has_answer && seen.usage.is_none() => return unusable("empty_answer"),
+        Some(seen) => {
+            settlement.reported = seen.usage;
+            settlement.made = seen.units;
         }
+    }
+    let asked = call.asked.endpoint.wire();
+    if asked == wire {
+        let json = HeaderValue::from_static("application/json");
+        // What is not JSON by its endpoint (sound, subtitles) says itself what it is.
+        let content_type = if call.asked.endpoint.answers_json() { json } else { content_type.unwrap_or(json) };
+        return Ok(Answer { status, content_type, body });
+    }
+    match convert::answer(wire, asked, &body, &call.voice()) {
+        Some(body) => {
+            Ok(Answer { status, content_type: HeaderValue::from_static("application/json"), body })
+        }
+        None => unusable("unconvertible"),
     }
 }
 

@@ -54,6 +54,7 @@ fn kind(error: &CallError) -> &str {
         CallError::ProvidersBusy { .. } => "rate_limit_error",
         CallError::ModelNotPriced { .. }
         | CallError::NoRoute { .. }
+        | CallError::ProvidersUnwell { .. }
         | CallError::MeteringUnavailable
         | CallError::Draining
         | CallError::ProviderFailed
@@ -63,11 +64,13 @@ fn kind(error: &CallError) -> &str {
         | CallError::UnknownPath { .. }
         | CallError::MethodNotAllowed { .. }
         | CallError::ContentType
+        | CallError::FormExpected
         | CallError::ContentEncoding
         | CallError::BodyTooLarge { .. }
         | CallError::BodyCut
         | CallError::BodyTimeout
         | CallError::BadRequest { .. }
+        | CallError::EndpointUnsupported { .. }
         | CallError::ModelNotFound { .. } => "invalid_request_error",
     }
 }

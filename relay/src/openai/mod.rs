@@ -10,5 +10,8 @@
 pub mod answer;
 pub mod error;
 pub mod models;
+pub(crate) mod plain;
+pub(crate) mod plain_answer;
 pub mod request;
+pub(crate) mod upload;
 pub mod usage;

@@ -1,0 +1,187 @@
+//! One circuit breaker.
+
+use super::State;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Failures in a row that open a circuit.
+const FAILURES_IN_A_ROW: u32 = 5;
+/// The share of failures among recent tries that opens it, once there are enough of them.
+const FAILURE_RATE: f64 = 0.5;
+/// How many tries are enough.
+const ENOUGH: u32 = 20;
+/// For how long it opens at first, when tries fail; doubled with every trial that fails, up to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// The same for a key that is refused: only an operator can mend it, so there is no hurry.
+const FIRST_KEY_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_KEY_PAUSE: Duration = Duration::from_secs(3600);
+/// After this long a trial that never reported counts as failed: its call's task died.
+const TRIAL_LIMIT: Duration = Duration::from_secs(600);
+/// The weight of the newest try in the smoothed figures.
+const NEWEST: f64 = 0.1;
+
+/// How a try went, as far as health goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It answered, if only to refuse the request. With the time to its first byte.
+    Answered { first_byte: Option<Duration> },
+    /// It did not accept our key.
+    KeyRefused,
+    /// It is busy for so long.
+    Busy { pause: Duration },
+    /// It failed; a short code says how.
+    Failed(&'static str),
+    /// The try says nothing about it.
+    Abandoned,
+}
+
+/// What a call finds at a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Open,
+    /// Open to this one call.
+    Trial,
+    Shut,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Closed,
+    /// No call until then.
+    Open { until: Instant },
+    /// One call is on trial since then.
+    Trial { since: Instant },
+}
+
+#[derive(Debug)]
+pub(super) struct Circuit {
+    phase: Phase,
+    in_a_row: u32,
+    /// Of this length was the last pause; the next one is twice as long.
+    pause: Option<Duration>,
+    tries: u32,
+    failure_rate: f64,
+    latency_ms: Option<f64>,
+    last_failure: Option<&'static str>,
+}
+
+impl Default for Circuit {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Closed,
+            in_a_row: 0,
+            pause: None,
+            tries: 0,
+            failure_rate: 0.0,
+            latency_ms: None,
+            last_failure: None,
+        }
+    }
+}
+
+impl Circuit {
+    /// How long calls must wait; `None`: they need not.
+    pub(super) fn waits(&self, now: Instant) -> Option<Duration> {
+        match self.phase {
+            Phase::Closed => None,
+            Phase::Open { until } => (now < until).then(|| until - now),
+            Phase::Trial { since } => (now < since + TRIAL_LIMIT).then_some(FIRST_PAUSE),
+        }
+    }
+
+    /// A call goes in.
+    pub(super) fn enter(&mut self, now: Instant) -> Door {
+        match self.phase {
+            Phase::Closed => Door::Open,
+            Phase::Open { .. } | Phase::Trial { .. } if self.waits(now).is_none() => {
+                self.phase = Phase::Trial { since: now };
+                Door::Trial
+            }
+            Phase::Open { .. } | Phase::Trial { .. } => Door::Shut,
+        }
+    }
+
+    pub(super) fn report(&mut self, verdict: Verdict, now: Instant) {
+        match verdict {
+            Verdict::Answered { first_byte } => {
+                self.count(0.0);
+                if let Some(latency) = first_byte {
+                    let ms = latency.as_secs_f64() * 1e3;
+                    self.latency_ms = Some(self.latency_ms.map_or(ms, |old| old + NEWEST * (ms - old)));
+                }
+                self.in_a_row = 0;
+                // A call that began before the circuit opened says nothing new.
+                if !matches!(self.phase, Phase::Open { .. }) {
+                    self.phase = Phase::Closed;
+                    self.pause = None;
+                }
+            }
+            Verdict::Failed(code) => {
+                self.count(1.0);
+                self.last_failure = Some(code);
+                self.in_a_row = self.in_a_row.saturating_add(1);
+                let is_bad = self.in_a_row >= FAILURES_IN_A_ROW
+                    || (self.tries >= ENOUGH && self.failure_rate >= FAILURE_RATE);
+                if is_bad || matches!(self.phase, Phase::Trial { .. }) {
+                    self.open(FIRST_PAUSE, LONGEST_PAUSE, now);
+                }
+            }
+            Verdict::KeyRefused => {
+                self.count(1.0);
+                self.last_failure = Some("key_refused");
+                self.open(FIRST_KEY_PAUSE, LONGEST_KEY_PAUSE, now);
+            }
+            Verdict::Busy { pause } => {
+                self.last_failure = Some("busy");
+                self.phase = Phase::Open { until: now + pause };
+            }
+            // A trial that says nothing leaves the question to the next call.
+            Verdict::Abandoned => {
+                if matches!(self.phase, Phase::Trial { .. }) {
+                    self.phase = Phase::Open { until: now };
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, first: Duration, longest: Duration, now: Instant) {
+        // Calls that were under way when it opened are no new reason to make the pause longer.
+        if let Phase::Open { until } = self.phase
+            && now < until
+        {
+            return;
+        }
+        let pause = self.pause.map_or(first, |last| (last * 2).clamp(first, longest));
+        self.pause = Some(pause);
+        self.phase = Phase::Open { until: now + pause };
+    }
+
+    fn count(&mut self, failure: f64) {
+        self.tries = self.tries.saturating_add(1);
+        // The mean of all at first, then of about the last twenty.
+        let weight = NEWEST.max(1.0 / f64::from(self.tries));
+        self.failure_rate += weight * (failure - self.failure_rate);
+    }
+
+    pub(super) fn state(&self, now: Instant) -> State {
+        match (self.phase, self.waits(now)) {
+            (Phase::Closed, _) => State::Closed,
+            (Phase::Open { .. }, Some(remaining)) => State::Open { remaining },
+            (Phase::Open { .. }, None) => State::Open { remaining: Duration::ZERO },
+            (Phase::Trial { .. }, _) => State::HalfOpen,
+        }
+    }
+
+    pub(super) fn failure_rate(&self) -> f64 {
+        self.failure_rate
+    }
+
+    pub(super) fn latency(&self) -> Option<Duration> {
+        self.latency_ms.map(|ms| Duration::from_secs_f64(ms / 1e3))
+    }
+
+    pub(super) fn last_failure(&self) -> Option<&'static str> {
+        self.last_failure
+    }
+}

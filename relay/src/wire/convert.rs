@@ -1,0 +1,140 @@
+//! From one wire to another, by way of the dialogue.
+//!
+//! Claims: only wires of conversations are converted into each other, and vectors into vectors; a pair that is not can
+//! not come here, and is an internal error if it does.
+
+use super::Wire;
+use crate::asked::{Asked, Form};
+use crate::dialogue::{Piece, Prompt, Target, Voice, Written};
+use crate::error::CallError;
+use crate::sse::Event;
+use crate::{claude, gemini, openai, responses};
+use bytes::{Bytes, BytesMut};
+
+/// A request in another protocol's words.
+pub(crate) fn request(asked: &Asked, wire: Wire, target: &Target<'_>) -> Result<Written, CallError> {
+    let mut prompt: Prompt = match &asked.form {
+        Form::Chat(_) => openai::prompt::read(&asked.body)?,
+        Form::Responses(_) => responses::prompt::read(&asked.body)?,
+        Form::Messages(_) => claude::prompt::read(&asked.body)?,
+        Form::Generate(_) => gemini::prompt::read(&asked.body)?,
+        Form::Completion(_) | Form::Embed(_) | Form::Plain(_) => return Err(CallError::Internal),
+    };
+    // Where the protocol says it in the path.
+    prompt.stream = asked.stream;
+    match wire {
+        Wire::Chat => openai::prompt::write(&prompt, target),
+        Wire::Responses => responses::prompt::write(&prompt, target),
+        Wire::Claude => claude::prompt::write(&prompt, target),
+        Wire::Gemini => gemini::prompt::write(&prompt, target),
+        Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => {
+            Err(CallError::Internal)
+        }
+    }
+}
+
+/// A whole answer in the caller's words; `None`: it cannot be read.
+pub(crate) fn answer(from: Wire, to: Wire, body: &[u8], voice: &Voice) -> Option<Bytes> {
+    match (from, to) {
+        (Wire::GeminiEmbeddings, Wire::Embeddings) => return gemini::embeddings::answer_to_openai(body, voice),
+        (Wire::Embeddings, Wire::GeminiEmbeddings) => return gemini::embeddings::answer_to_gemini(body, voice),
+        _ => {}
+    }
+    let reply = match from {
+        Wire::Chat => openai::reply::read(body),
+        Wire::Responses => responses::reply::read(body),
+        Wire::Claude => claude::reply::read(body),
+        Wire::Gemini => gemini::reply::read(body),
+        Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => None,
+    }?;
+    match to {
+        Wire::Chat => Some(openai::reply::write(&reply, voice)),
+        Wire::Responses => Some(responses::reply::write(&reply, voice)),
+        Wire::Claude => Some(claude::reply::write(&reply, voice)),
+        Wire::Gemini => Some(gemini::reply::write(&reply, voice)),
+        Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => None,
+    }
+}
+
+/// A stream in the caller's words, event by event.
+pub(crate) struct Translator {
+    reader: Reader,
+    writer: Writer,
+    pieces: Vec<Piece>,
+}
+
+enum Reader {
+    Chat(openai::stream::Reader),
+    Responses(responses::stream::Reader),
+    Claude(claude::stream::Reader),
+    Gemini(gemini::stream::Reader),
+}
+
+enum Writer {
+    Chat(openai::stream::Writer),
+    Responses(responses::stream::Writer),
+    Claude(claude::stream::Writer),
+    Gemini(gemini::stream::Writer),
+}
+
+impl Translator {
+    /// Between two wires of conversations; `None`: one of them is another kind.
+    pub(crate) fn new(from: Wire, to: Wire, voice: Voice) -> Option<Self> {
+        let reader = match from {
+            Wire::Chat => Reader::Chat(openai::stream::Reader::default()),
+            Wire::Responses => Reader::Responses(responses::stream::Reader::default()),
+            Wire::Claude => Reader::Claude(claude::stream::Reader::default()),
+            Wire::Gemini => Reader::Gemini(gemini::stream::Reader::default()),
+            Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => return None,
+        };
+        let writer = match to {
+            Wire::Chat => Writer::Chat(openai::stream::Writer::new(voice)),
+            Wire::Responses => Writer::Responses(responses::stream::Writer::new(voice)),
+            Wire::Claude => Writer::Claude(claude::stream::Writer::new(voice)),
+            Wire::Gemini => Writer::Gemini(gemini::stream::Writer::new(voice)),
+            Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => return None,
+        };
+        Some(Self { reader, writer, pieces: Vec::new() })
+    }
+
+    /// The bytes that an event becomes; none, often.
+    pub(crate) fn event(&mut self, event: &Event) -> Bytes {
+        match &mut self.reader {
+            Reader::Chat(reader) => reader.event(event, &mut self.pieces),
+            Reader::Responses(reader) => reader.event(event, &mut self.pieces),
+            Reader::Claude(reader) => reader.event(event, &mut self.pieces),
+            Reader::Gemini(reader) => reader.event(event, &mut self.pieces),
+        }
+        self.written()
+    }
+
+    /// The bytes that the end of the provider's bytes becomes.
+    pub(crate) fn end(&mut self) -> Bytes {
+        match &mut self.reader {
+            Reader::Chat(reader) => reader.end(&mut self.pieces),
+            Reader::Responses(reader) => reader.end(&mut self.pieces),
+            Reader::Claude(reader) => reader.end(&mut self.pieces),
+            Reader::Gemini(reader) => reader.end(&mut self.pieces),
+        }
+        self.written()
+    }
+
+    /// The bytes that end a stream which broke off.
+    pub(crate) fn error(&mut self, error: CallError) -> Bytes {
+        self.pieces.push(Piece::Error(error));
+        self.written()
+    }
+
+    fn written(&mut self) -> Bytes {
+        let mut out = BytesMut::new();
+        for piece in self.pieces.drain(..) {
+            match &mut self.writer {
+                Writer::Chat(writer) => writer.piece(piece, &mut out),
+                Writer::Responses(writer) => writer.piece(piece, &mut out),
+                Writer::Claude(writer) => writer.piece(piece, &mut out),
+                Writer::Gemini(writer) => writer.piece(piece, &mut out),
+            }
+        }
+        out.freeze()
+    }
+}

@@ -1,0 +1,179 @@
+//! A request as a provider gets it: address, headers, body.
+
+use super::{Wire, convert};
+use crate::asked::{Asked, Form};
+use crate::catalogue::{ProviderFormat, Route};
+use crate::dialogue::{Target, Written};
+use crate::error::CallError;
+use crate::openai::request::CapField;
+use crate::endpoint::Endpoint;
+use crate::gemini::{self, path::Verb};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use bytes::Bytes;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// The only version of its protocol that Anthropic has.
+const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// A request for one provider.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) url: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// The wire in which the answer will come.
+    pub(crate) wire: Wire,
+    /// The caller's fields that the provider's protocol cannot say.
+    pub(crate) dropped: Vec<String>,
+}
+
+/// Why a request cannot be written for a provider.
+#[derive(Debug)]
+pub(crate) enum NotSent {
+    /// The provider offers nothing that stands for the endpoint.
+    Unsupported,
+    /// Its protocol cannot say this request.
+    Refused(CallError),
+    /// Its row is at fault, as a short code says.
+    Misconfigured(&'static str),
+}
+
+/// Writes a request for a provider. `default_cap` is set where the caller capped nothing.
+pub(crate) fn write(
+    asked: &Asked,
+    route: &Route,
+    key: &str,
+    default_cap: u64,
+) -> Result<Outgoing, NotSent> {
+    let wire = Wire::at(route, asked.endpoint).ok_or(NotSent::Unsupported)?;
+    let written = body(asked, route, wire, default_cap).map_err(NotSent::Refused)?;
+    let headers = all_headers(asked, route, wire, key)?;
+    Ok(Outgoing { url: url(route, wire, asked), headers, body: written.body, wire, dropped: written.dropped })
+}
+
+fn all_headers(asked: &Asked, route: &Route, wire: Wire, key: &str) -> Result<HeaderMap, NotSent> {
+    let mut headers = key_header(route, key)?;
+    let content_type = match &asked.content_type {
+        Some(form) => form.clone(),
+        None => HeaderValue::from_static("application/json"),
+    };
+    headers.insert(header::CONTENT_TYPE, content_type);
+    let accept = if asked.stream { "text/event-stream" } else { "*/*" };
+    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+    // Compressed bytes could be passed through, but not metered.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if wire == Wire::Claude {
+        headers.insert(ANTHROPIC_VERSION, VERSION);
+        if asked.endpoint.wire() == wire {
+            headers.extend(asked.forwarded.clone());
+        }
+    }
+    Ok(headers)
+}
+
+fn key_header(route: &Route, key: &str) -> Result<HeaderMap, NotSent> {
+    let (name, value) = match route.format {
+        ProviderFormat::OpenAi => (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))),
+        ProviderFormat::Claude => (X_API_KEY, HeaderValue::from_str(key)),
+        ProviderFormat::Gemini => (X_GOOG_API_KEY, HeaderValue::from_str(key)),
+    };
+    let mut value = value.map_err(|_| NotSent::Misconfigured("provider_key"))?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(name, value)]))
+}
+
+/// The address. Operators write base URLs with or without the version; only OpenAI's kind has none of its own.
+fn url(route: &Route, wire: Wire, asked: &Asked) -> String {
+    let base = &route.base_url;
+    match wire {
+        Wire::Chat => format!("{base}/chat/completions"),
+        Wire::Completions => format!("{base}/completions"),
+        Wire::Responses => format!("{base}/responses"),
+        Wire::Embeddings => format!("{base}/embeddings"),
+        // Without their leading `/v1`.
+        Wire::Media(endpoint) => format!("{base}{}", endpoint.path().trim_start_matches("/v1")),
+        Wire::Claude if base.ends_with("/v1") => format!("{base}/messages"),
+        Wire::Claude => format!("{base}/v1/messages"),
+        Wire::Gemini | Wire::GeminiEmbeddings => {
+            let verb = match wire {
+                Wire::GeminiEmbeddings if asked.endpoint == Endpoint::EmbedContent => Verb::Embed,
+                Wire::GeminiEmbeddings => Verb::BatchEmbed,
+                _ if asked.stream => Verb::Stream,
+                _ => Verb::Generate,
+            };
+            gemini_url(route, verb)
+        }
+    }
+}
+
+fn gemini_url(route: &Route, verb: Verb) -> String {
+    let base = &route.base_url;
+    let version = if base.ends_with("/v1") || base.ends_with("/v1beta") { "" } else { "/v1beta" };
+    format!("{base}{version}{}", gemini::path::of_provider(route.upstream_model.as_str(), verb))
+}
+
+/// A request to count a prompt's tokens, for a provider that speaks the caller's own protocol; `None`: it speaks another.
+pub(crate) fn count(asked: &Asked, route: &Route, key: &str) -> Option<Outgoing> {
+    let model = route.upstream_model.as_str();
+    let (wire, url, body) = match (&asked.form, route.format) {
+        (Form::Messages(messages), ProviderFormat::Claude) => {
+            let url = format!("{}/count_tokens", url(route, Wire::Claude, asked));
+            (Wire::Claude, url, messages.count_body_for(model))
+        }
+        (Form::Generate(_), ProviderFormat::Gemini) => {
+            (Wire::Gemini, gemini_url(route, Verb::CountTokens), asked.body.clone())
+        }
+        _ => return None,
+    };
+    let headers = all_headers(asked, route, wire, key).ok()?;
+    Some(Outgoing { url, headers, body, wire, dropped: Vec::new() })
+}
+
+fn body(asked: &Asked, route: &Route, wire: Wire, default_cap: u64) -> Result<Written, CallError> {
+    let model = route.upstream_model.as_str();
+    let through = |body| Ok(Written { body, dropped: Vec::new() });
+    let cap = cap_field(&route.base_url);
+    match (&asked.form, wire) {
+        (Form::Chat(chat), Wire::Chat) => through(chat.body_for(model, cap, default_cap)),
+        (Form::Completion(completion), Wire::Completions) => through(completion.body_for(model)),
+        (Form::Responses(responses), Wire::Responses) => through(responses.body_for(model, default_cap)),
+        (Form::Messages(messages), Wire::Claude) => through(messages.body_for(model, default_cap)),
+        (Form::Generate(generate), Wire::Gemini) => through(generate.body_for(model, default_cap)),
+        (Form::Embed(embed), Wire::GeminiEmbeddings) => through(embed.body_for(model, default_cap)),
+        (Form::Plain(plain), Wire::Embeddings | Wire::Media(_)) => through(plain.body_for(model)),
+        (Form::Plain(_), Wire::GeminiEmbeddings) => gemini::embeddings::to_gemini(&asked.body, model),
+        (Form::Embed(_), Wire::Embeddings) => gemini::embeddings::to_openai(&asked.body, model),
+        _ => {
+            let newer_cap = cap == CapField::MaxCompletionTokens;
+            convert::request(asked, wire, &Target { upstream_model: model, default_cap, newer_cap })
+        }
+    }
+}
+
+/// OpenAI's newer models refuse `max_tokens`; all of its models take `max_completion_tokens`. Of the others many know
+/// only the former.
+fn cap_field(base_url: &str) -> CapField {
+    let host = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+    let host = host.split(['/', ':']).next().unwrap_or(host);
+    let is_openai =
+        host == "api.openai.com" || host.ends_with(".api.openai.com") || host.ends_with(".openai.azure.com");
+    if is_openai { CapField::MaxCompletionTokens } else { CapField::MaxTokens }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_openai_itself_gets_its_new_name_of_the_cap() {
+        assert_eq!(cap_field("https://api.openai.com/v1"), CapField::MaxCompletionTokens);
+        assert_eq!(cap_field("https://x.openai.azure.com/openai/v1"), CapField::MaxCompletionTokens);
+        for other in
+            ["https://antinomy.ai/api/v1", "http://127.0.0.1:9/v1", "https://evil.com/api.openai.com"]
+        {
+            assert_eq!(cap_field(other), CapField::MaxTokens, "{other}");
+        }
+    }
+}
