@@ -107,7 +107,9 @@ impl Consumption<'_> {
         let (tokens, source) = self.tokens();
         let unit_prices = price.prices.unit_prices(tokens.input_total());
         let charge = if is_free { Credits::ZERO } else { unit_prices.charge(&tokens, multiplier)? };
-        let cost_prices = cost.map(|cost| cost.unit_prices(tokens.input_total()));
+        // A cost of a unit that the operator has stated no price for is not stated either.
+        let cost_prices =
+            cost.map(|cost| cost.unit_prices(tokens.input_total())).filter(|prices| prices.covers(&tokens));
         let cost = match &cost_prices {
             // A provider takes nothing, not even a fee per call, for a call that it did not serve.
             Some(prices) if !is_free || tokens != Tokens::default() => {
@@ -156,6 +158,9 @@ mod tests {
         image_output: 0,
         audio_input: 0,
         audio_output: 0,
+        characters: 0,
+        audio_seconds: 0,
+        images: 0,
     };
 
     #[test]
