@@ -32,7 +32,7 @@ pub use id::{
 };
 pub use money::{Currency, Money};
 pub use posting::{Book, Posting, Split, Unit, postings};
-pub use price::{Prices, Tokens, UnitPrices};
+pub use price::{MediaUnit, Prices, Tokens, UnitPrices};
 pub use text::{ChannelName, IdempotencyKey, Label, Reason};
 pub use time::Moment;
 pub use usage::{Outcome, UsageRecord, UsageSource};

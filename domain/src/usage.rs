@@ -36,11 +36,18 @@ pub enum UsageSource {
     Estimated,
 }
 
-/// One try at a provider on behalf of a call.
+/// One try at a provider on behalf of a call, or a route to one that was skipped: then without a status, in no time, and
+/// `error` says why (`circuit_open`, `unsupported`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Which provider.
     pub provider: Label,
+    /// Which of its keys, by the name that the operator gave it; never the key itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Label>,
+    /// Why this one: a short word such as `priority`, `weight`, `sticky`, `failover` or `half-open`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Label>,
     /// Its HTTP status, if it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -68,7 +75,7 @@ pub struct Usage {
     pub upstream_model: Label,
     /// The endpoint called, such as `/v1/chat/completions`.
     pub endpoint: Label,
-    /// Tokens by class.
+    /// Tokens by class, and units of media.
     pub tokens: Tokens,
     /// The version of the price list.
     pub price_version: PriceVersionId,
@@ -96,7 +103,7 @@ pub struct Usage {
     pub ttft_ms: Option<u64>,
     /// Time from the request to the end, in milliseconds.
     pub duration_ms: u64,
-    /// Every try at a provider, the last one being the answer.
+    /// Every try at a provider and every route skipped, in order; the last try is the answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
 }

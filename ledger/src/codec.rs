@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod tests;
+mod upcast;
 
 use crate::log::Hash;
 use crate::{LedgerError, subject::Subject};
@@ -82,7 +83,7 @@ fn current(event: &Event) -> (&'static str, u32) {
             AccountEvent::LeaseAmended(_) => ("lease_amended", 1),
             AccountEvent::LeaseClosed(_) => ("lease_closed", 1),
         },
-        Event::Node(_, NodeEvent::UsageReported(_)) => ("usage_reported", 1),
+        Event::Node(_, NodeEvent::UsageReported(_)) => ("usage_reported", 2),
         Event::Node(_, NodeEvent::NodeSealed(_)) => ("node_sealed", 1),
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => ("payment_suspended", 1),
     }
@@ -221,7 +222,10 @@ fn account_event(kind: &str, v: u32, data: &str) -> Found<AccountEvent> {
 
 fn node_event(kind: &str, v: u32, data: &str) -> Found<NodeEvent> {
     match (kind, v) {
-        ("usage_reported", 1) => read(data, NodeEvent::UsageReported),
+        ("usage_reported", 1) => {
+            read(data, |it: upcast::UsageReportedV1| NodeEvent::UsageReported(it.into()))
+        }
+        ("usage_reported", 2) => read(data, NodeEvent::UsageReported),
         ("node_sealed", 1) => read(data, NodeEvent::NodeSealed),
         _ => Ok(None),
     }

@@ -308,6 +308,9 @@ pub(crate) fn usage(charge: Credits) -> Usage {
             audio_output: none,
             // The charge follows from the record, as a real one does.
             per_call: Decimal::new(charge.nano(), 9),
+            per_million_characters: None,
+            per_audio_minute: None,
+            per_image: None,
         },
         multiplier: Decimal::ONE,
         charge,

@@ -230,8 +230,21 @@ pub(crate) fn record(of: AccountId, on: LeaseId, n: u64, spent: Credits, usage: 
 }
 
 pub(crate) fn usage(number: u64, model: &str, input: u64, output: u64, when: Moment) -> Usage {
-    let tokens = Tokens { input, output, cache_read: number % 3, ..Tokens::default() };
-    let list = PriceList::plain("3.000001".parse().unwrap(), "15.7".parse().unwrap());
+    let tokens = Tokens {
+        input,
+        output,
+        cache_read: number % 3,
+        characters: if number % 5 == 1 { 1_000 + number } else { 0 },
+        audio_seconds: if number % 5 == 2 { number } else { 0 },
+        images: number % 2,
+        ..Tokens::default()
+    };
+    let list = PriceList {
+        per_million_characters: Some("15".parse().unwrap()),
+        per_audio_minute: Some("0.01".parse().unwrap()),
+        per_image: Some("0.00004".parse().unwrap()),
+        ..PriceList::plain("3.000001".parse().unwrap(), "15.7".parse().unwrap())
+    };
     let mut usage = Usage {
         request: request(number),
         at: when,
@@ -255,6 +268,8 @@ pub(crate) fn usage(number: u64, model: &str, input: u64, output: u64, when: Mom
         duration_ms: 900 + number,
         attempts: vec![Attempt {
             provider: label("antinomy"),
+            key: number.is_multiple_of(4).then(|| label("main")),
+            chosen: Some(label("priority")),
             status: Some(200),
             error: None,
             duration_ms: 800,

@@ -149,9 +149,9 @@ impl Consumption<'_> {
         };
         let unit_prices = price.prices.unit_prices(tokens.input_total());
         let charge = if is_free { Credits::ZERO } else { unit_prices.charge(&tokens, multiplier)? };
-        // A provider's list without a price for what was made leaves its cost unknown.
-        let is_priced = |cost: &&Prices| by_unit(&price.prices).is_none() || by_unit(cost).is_some();
-        let cost_prices = cost.filter(is_priced).map(|cost| cost.unit_prices(tokens.input_total()));
+        // A cost of a unit that the operator has stated no price for is not stated either.
+        let cost_prices =
+            cost.map(|cost| cost.unit_prices(tokens.input_total())).filter(|prices| prices.covers(&tokens));
         let cost = match &cost_prices {
             // A provider takes nothing, not even a fee per call, for a call that it did not serve.
             Some(prices) if !is_free || tokens != Tokens::default() => {
@@ -200,6 +200,9 @@ mod tests {
         image_output: 0,
         audio_input: 0,
         audio_output: 0,
+        characters: 0,
+        audio_seconds: 0,
+        images: 0,
     };
 
     #[test]

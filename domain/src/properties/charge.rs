@@ -5,6 +5,7 @@ use crate::price::{PriceList, Prices, Tier};
 use crate::{Credits, Currency, Money, Tokens, UnitPrices};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 
 /// Schoolbook arithmetic on decimal digits, the lowest first: slow, exact, and nothing in common with the code.
 mod schoolbook {
@@ -59,6 +60,20 @@ mod schoolbook {
             nano?.checked_add(up.into())
         }
 
+        /// A sixtieth of it in nano-credits, a tie to the even neighbour: long division, digit by digit.
+        pub(super) fn sixtieth_nano_half_even(&self) -> Option<i64> {
+            let mut digits = self.with_decimals(self.decimals.max(10));
+            let mut rest = 0_u32;
+            for digit in digits.iter_mut().rev() {
+                let value = rest * 10 + u32::from(*digit);
+                *digit = u8::try_from(value / 60).unwrap();
+                rest = value % 60;
+            }
+            // What is left only tells that the number lies above its last digit: one more digit says so.
+            digits.insert(0, u8::from(rest > 0));
+            Self { digits, decimals: self.decimals.max(10) + 1 }.nano_half_even()
+        }
+
         /// At least 9 digits before as many decimals.
         fn with_decimals(&self, decimals: usize) -> Vec<u8> {
             let mut digits = vec![0; decimals - self.decimals];
@@ -84,7 +99,8 @@ mod schoolbook {
     }
 }
 
-/// What the design says, word for word: `round_half_even_to_nano((Σ tokens × price ÷ 1e6 + per_call) × multiplier)`.
+/// What the design says, word for word: `round_half_even_to_nano((Σ tokens × price ÷ 1e6 + Σ units × price ÷ per + per_call)
+/// × multiplier)`. Everything is taken 60 times, and the rounding divides by 60 again.
 fn by_hand(prices: &UnitPrices, tokens: &Tokens, multiplier: Decimal) -> Option<i64> {
     let read = |text: String| schoolbook::Number::read(&text);
     let lines = [
@@ -99,15 +115,28 @@ fn by_hand(prices: &UnitPrices, tokens: &Tokens, multiplier: Decimal) -> Option<
         (tokens.audio_input, prices.audio_input),
         (tokens.audio_output, prices.audio_output),
     ];
-    let line =
-        |(count, price): (u64, Decimal)| read(count.to_string()).times(&read(price.to_string())).shifted(6);
-    let sum =
-        lines.into_iter().map(line).fold(read(prices.per_call.to_string()), |sum, line| sum.plus(&line));
-    sum.times(&read(multiplier.to_string())).nano_half_even()
+    let times = |count: u64, price: Decimal| read(count.to_string()).times(&read(price.to_string()));
+    let unit = |count: u64, price: Option<Decimal>| match (count, price) {
+        (0, _) => Some(read("0".to_owned())),
+        (_, price) => price.map(|price| times(count, price)),
+    };
+    let sixty = read("60".to_owned());
+    let sum = lines
+        .into_iter()
+        .map(|(count, price)| times(count, price).shifted(6))
+        .chain([
+            unit(tokens.characters, prices.per_million_characters)?.shifted(6),
+            unit(tokens.images, prices.per_image)?,
+        ])
+        .fold(read(prices.per_call.to_string()), |sum, line| sum.plus(&line))
+        .times(&sixty)
+        .plus(&unit(tokens.audio_seconds, prices.per_audio_minute)?);
+    sum.times(&read(multiplier.to_string())).sixtieth_nano_half_even()
 }
 
 /// Prices that operators write, odd ones, and both ends.
-fn price() -> impl Strategy<Value = Decimal> {
+fn price() -> BoxedStrategy<Decimal> {
+    // On the heap: dozens of them in one case are more than a test's stack holds.
     prop_oneof![
         4 => (0_i64..100_000).prop_map(|cents| Decimal::new(cents, 3)),
         3 => (0_i64..2_000_000_000).prop_map(|nano| Decimal::new(nano, 9)),
@@ -116,10 +145,12 @@ fn price() -> impl Strategy<Value = Decimal> {
         1 => Just(Decimal::from(Prices::MAX)),
         1 => (1_i64..100, 0_u32..7).prop_map(|(n, zeros)| Decimal::new(n * 10_i64.pow(zeros), zeros)),
     ]
+    .boxed()
 }
 
 fn unit_prices() -> impl Strategy<Value = UnitPrices> {
-    proptest::array::uniform11(price()).prop_map(|p| UnitPrices {
+    let units = proptest::array::uniform3(price().prop_map(Some));
+    (proptest::array::uniform11(price()), units).prop_map(|(p, units)| UnitPrices {
         input: p[0],
         cache_read: p[1],
         cache_write: p[2],
@@ -131,6 +162,9 @@ fn unit_prices() -> impl Strategy<Value = UnitPrices> {
         audio_input: p[8],
         audio_output: p[9],
         per_call: p[10],
+        per_million_characters: units[0],
+        per_audio_minute: units[1],
+        per_image: units[2],
     })
 }
 
@@ -138,8 +172,16 @@ fn count() -> impl Strategy<Value = u64> {
     prop_oneof![3 => Just(0), 8 => 0_u64..300_000, 1 => 0..10_000_000_000_u64]
 }
 
+/// Units of media, in half of the calls.
+fn media() -> impl Strategy<Value = [u64; 3]> {
+    prop_oneof![
+        2 => Just([0; 3]),
+        2 => proptest::array::uniform3(prop_oneof![Just(0), 0_u64..100_000, 0..10_000_000_000_u64]),
+    ]
+}
+
 fn tokens_of(count: impl Strategy<Value = u64>) -> impl Strategy<Value = Tokens> {
-    proptest::array::uniform10(count).prop_map(|t| Tokens {
+    (proptest::array::uniform10(count), media()).prop_map(|(t, media)| Tokens {
         input: t[0],
         cache_read: t[1],
         cache_write: t[2],
@@ -150,6 +192,9 @@ fn tokens_of(count: impl Strategy<Value = u64>) -> impl Strategy<Value = Tokens>
         image_output: t[7],
         audio_input: t[8],
         audio_output: t[9],
+        characters: media[0],
+        audio_seconds: media[1],
+        images: media[2],
     })
 }
 
@@ -179,7 +224,20 @@ fn price_list() -> impl Strategy<Value = PriceList> {
         audio_input: rest[6],
         audio_output: rest[7],
         per_call: rest[8],
+        per_million_characters: None,
+        per_audio_minute: None,
+        per_image: None,
     })
+}
+
+/// The same list with prices for units of media.
+fn with_media(list: PriceList, [characters, minute, image]: [Decimal; 3]) -> PriceList {
+    PriceList {
+        per_million_characters: Some(characters),
+        per_audio_minute: Some(minute),
+        per_image: Some(image),
+        ..list
+    }
 }
 
 fn plus(a: Tokens, b: Tokens) -> Tokens {
@@ -194,6 +252,9 @@ fn plus(a: Tokens, b: Tokens) -> Tokens {
         image_output: a.image_output + b.image_output,
         audio_input: a.audio_input + b.audio_input,
         audio_output: a.audio_output + b.audio_output,
+        characters: a.characters + b.characters,
+        audio_seconds: a.audio_seconds + b.audio_seconds,
+        images: a.images + b.images,
     }
 }
 
@@ -244,12 +305,65 @@ proptest! {
         prop_assert_eq!(charge, by_hand(&prices, &tokens, multiplier));
     }
 
+    /// Thirds of a nano, alone and beside halves.
+    #[test]
+    fn seconds_are_sixtieths_of_a_minute(
+        seconds in 0_u64..100_000,
+        input in prop_oneof![Just(0), 0_u64..100],
+        nano in prop_oneof![1_i64..200, 1_i64..1_000_000_000],
+        multiplier in multiplier(),
+    ) {
+        let plain = PriceList::plain(Decimal::new(5, 4), Decimal::ZERO);
+        let prices = PriceList { per_audio_minute: Some(Decimal::new(nano, 9)), ..plain }.resolve();
+        let tokens = Tokens { input, audio_seconds: seconds, ..Tokens::default() };
+        let charge = prices.charge(&tokens, multiplier).ok().map(Credits::nano);
+        prop_assert_eq!(charge, by_hand(&prices, &tokens, multiplier));
+    }
+
+    /// The formula of the first version of the usage record: what was charged by it must derive for ever.
+    #[test]
+    fn calls_without_units_of_media_cost_what_they_did_before_there_were_any(
+        prices in unit_prices(),
+        tokens in prop_oneof![tokens(), tokens_of(any::<u64>())],
+        multiplier in multiplier(),
+        has_media_prices in any::<bool>(),
+    ) {
+        let tokens = Tokens { characters: 0, audio_seconds: 0, images: 0, ..tokens };
+        let nano = |price: Decimal| (price * Decimal::from(1_000_000_000)).to_i128().unwrap();
+        let classes = [
+            (tokens.input, prices.input),
+            (tokens.cache_read, prices.cache_read),
+            (tokens.cache_write, prices.cache_write),
+            (tokens.cache_write_1h, prices.cache_write_1h),
+            (tokens.output, prices.output),
+            (tokens.reasoning, prices.reasoning),
+            (tokens.image_input, prices.image_input),
+            (tokens.image_output, prices.image_output),
+            (tokens.audio_input, prices.audio_input),
+            (tokens.audio_output, prices.audio_output),
+        ];
+        let before = classes
+            .into_iter()
+            .try_fold(nano(prices.per_call) * 1_000_000, |sum, (count, price)| {
+                nano(price).checked_mul(i128::from(count)).and_then(|part| sum.checked_add(part))
+            })
+            .and_then(|sum| sum.checked_mul((multiplier * Decimal::from(1_000_000)).to_i128().unwrap()))
+            .and_then(|exact| Credits::rounded_half_even(exact, 1_000_000_000_000));
+        let none = UnitPrices {
+            per_million_characters: None, per_audio_minute: None, per_image: None, ..prices.clone()
+        };
+        let prices = if has_media_prices { prices } else { none };
+        prop_assert_eq!(prices.charge(&tokens, multiplier).ok(), before);
+    }
+
     #[test]
     fn any_counts_at_any_prices_give_a_charge_or_an_overflow(
         prices in unit_prices(),
         tokens in tokens_of(any::<u64>()),
         multiplier in multiplier(),
     ) {
+        // Nothing times a sum that does not fit is an overflow here and nothing by hand.
+        prop_assume!(!multiplier.is_zero() || tokens.audio_seconds == 0);
         let charge = prices.charge(&tokens, multiplier).ok().map(Credits::nano);
         prop_assert_eq!(charge, by_hand(&prices, &tokens, multiplier));
     }
@@ -270,16 +384,26 @@ proptest! {
     fn a_call_never_costs_more_than_its_worst_case(
         base in price_list(),
         tiers in proptest::collection::btree_map(1_u64..400_000, price_list(), 0..3),
+        media in proptest::array::uniform4(proptest::array::uniform3(price())),
         tokens in tokens(),
         spare in (0_u64..1_000, 0_u64..1_000),
         multiplier in multiplier(),
     ) {
-        let tiers = tiers.into_iter().map(|(above_input, list)| Tier { above_input, list }).collect();
-        let prices = Prices { base, tiers };
+        let tiers = tiers.into_iter().zip(&media[1..]);
+        let tier = |((above_input, list), media): (_, &_)| Tier { above_input, list: with_media(list, *media) };
+        let prices = Prices { base: with_media(base, media[0]), tiers: tiers.map(tier).collect() };
         prop_assert_eq!(prices.validate(), Ok(()));
         let charge = prices.unit_prices(tokens.input_total()).charge(&tokens, multiplier);
         let (input, output) = (tokens.input_total() + spare.0, tokens.output_total() + spare.1);
-        let worst = prices.dearest().worst_case(input, output, multiplier);
+        let most = Tokens {
+            input,
+            output,
+            characters: tokens.characters,
+            audio_seconds: tokens.audio_seconds,
+            images: tokens.images + spare.0,
+            ..Tokens::default()
+        };
+        let worst = prices.dearest().worst_case_of(&most, multiplier);
         prop_assert!(or_too_much(charge.clone()) <= or_too_much(worst.clone()), "{:?} above {:?}", charge, worst);
     }
 

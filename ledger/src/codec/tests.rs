@@ -137,6 +137,9 @@ fn full_usage() -> Usage {
         audio_input: price("5"),
         audio_output: price("50"),
         per_call: price("0.001"),
+        per_million_characters: Some(price("15")),
+        per_audio_minute: Some(price("0.006")),
+        per_image: Some(price("0.04")),
     };
     Usage {
         key: KeyId::from_uuid(id(7)),
@@ -151,6 +154,9 @@ fn full_usage() -> Usage {
             image_output: 8,
             audio_input: 9,
             audio_output: 10,
+            characters: 11,
+            audio_seconds: 12,
+            images: 13,
         },
         price_version: PriceVersionId::from_uuid(id(10)),
         multiplier: price("1.25"),
@@ -162,8 +168,30 @@ fn full_usage() -> Usage {
         stream: true,
         ttft_ms: Some(120),
         attempts: vec![
-            Attempt { provider: label("first"), status: None, error: Some(label("connect")), duration_ms: 3 },
-            Attempt { provider: label("second"), status: Some(200), error: None, duration_ms: 900 },
+            Attempt {
+                provider: label("skipped"),
+                key: None,
+                chosen: None,
+                status: None,
+                error: Some(label("circuit_open")),
+                duration_ms: 0,
+            },
+            Attempt {
+                provider: label("first"),
+                key: Some(label("eu-2")),
+                chosen: Some(label("priority")),
+                status: None,
+                error: Some(label("connect")),
+                duration_ms: 3,
+            },
+            Attempt {
+                provider: label("second"),
+                key: None,
+                chosen: Some(label("failover")),
+                status: Some(200),
+                error: None,
+                duration_ms: 900,
+            },
         ],
         ..plain_usage()
     }
@@ -292,4 +320,56 @@ fn what_is_no_event_of_its_subject_is_said_to_be_so() {
             "{unknown}"
         );
     }
+}
+
+/// What was charged under the first shape of a usage record is derived from it for ever, and it comes back without what it
+/// could not say.
+#[test]
+fn a_usage_record_of_the_first_version_means_what_it_did() {
+    let stored = std::fs::read(golden_file("usage_reported", 1)).unwrap();
+    let subject = format!("ledger.node.{}", id(3));
+    let decoded = decode(&subject, 7, &stored).unwrap();
+    let Event::Node(_, NodeEvent::UsageReported(report)) = decoded.recorded.event else { panic!() };
+    let [full, plain] = &report.records[..] else { panic!() };
+    // (1×3 + 2×0.3 + 3×3.75 + 4×6 + 5×15.000000001 + 6×15 + 7×4 + 8×40 + 9×5 + 10×50) ÷ 1e6 + 0.001, times 1.25
+    assert_eq!(full.usage.derived_charge(), Ok(credits("0.002621063")));
+    assert_eq!(plain.usage.derived_charge(), Ok(Credits::ZERO));
+    assert_eq!(full.uncovered, credits("0.000000002"));
+
+    let now = UsageRecord { n: 3, ..sampled(0) };
+    let then = |usage: &Usage| Usage {
+        tokens: Tokens { characters: 0, audio_seconds: 0, images: 0, ..usage.tokens },
+        unit_prices: without_media(&usage.unit_prices),
+        cost_prices: usage.cost_prices.as_ref().map(without_media),
+        attempts: usage.attempts[1..]
+            .iter()
+            .map(|it| Attempt { key: None, chosen: None, ..it.clone() })
+            .collect(),
+        ..usage.clone()
+    };
+    assert_eq!(*full, UsageRecord { usage: then(&now.usage), ..now });
+
+    // Written again it is of the second version, and no longer than it was.
+    let again = Event::Node(EpochId::from_uuid(id(3)), NodeEvent::UsageReported(report));
+    assert_eq!(encoded(&again).len(), stored.len());
+
+    let text = String::from_utf8(stored).unwrap();
+    let later = text.replace("\"reasoning\":6", "\"images\":6");
+    assert_ne!(later, text);
+    match decode(&subject, 7, later.as_bytes()) {
+        Err(LedgerError::Damaged(what)) => assert!(what.contains("usage_reported v1"), "{what}"),
+        other => panic!("the first version had no images: {:?}", other.map(|_| ())),
+    }
+}
+
+fn sampled(at: usize) -> UsageRecord {
+    let reports = samples().into_iter().find_map(|event| match event {
+        Event::Node(_, NodeEvent::UsageReported(report)) => Some(report.records),
+        Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Account(..) | Event::Suspense(..) => None,
+    });
+    reports.unwrap().swap_remove(at)
+}
+
+fn without_media(prices: &UnitPrices) -> UnitPrices {
+    UnitPrices { per_million_characters: None, per_audio_minute: None, per_image: None, ..prices.clone() }
 }

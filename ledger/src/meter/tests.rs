@@ -720,6 +720,8 @@ async fn large_records_go_in_batches_that_the_server_takes() {
     let long = "x".repeat(domain::Label::MAX);
     let attempt = domain::usage::Attempt {
         provider: label(&long),
+        key: None,
+        chosen: None,
         status: None,
         error: Some(label(&long)),
         duration_ms: 1,

@@ -225,6 +225,9 @@ fn by_class(tokens: &Tokens) -> [u64; TOKEN_COLUMNS.len()] {
         tokens.image_output,
         tokens.audio_input,
         tokens.audio_output,
+        tokens.characters,
+        tokens.audio_seconds,
+        tokens.images,
     ]
 }
 

@@ -3,8 +3,8 @@ use crate::{Database, DatabaseError, Row};
 use domain::{AccountId, Credits, KeyId, Label, Moment, Tokens};
 use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
-/// Tokens by class in `usage_hourly`.
-pub(crate) const TOKEN_COLUMNS: [&str; 10] = [
+/// Tokens by class and units of media in `usage_hourly`.
+pub(crate) const TOKEN_COLUMNS: [&str; 13] = [
     "tokens_input",
     "tokens_cache_read",
     "tokens_cache_write",
@@ -15,6 +15,9 @@ pub(crate) const TOKEN_COLUMNS: [&str; 10] = [
     "tokens_image_output",
     "tokens_audio_input",
     "tokens_audio_output",
+    "characters",
+    "audio_seconds",
+    "images",
 ];
 
 /// What statistics are grouped by.
@@ -54,7 +57,7 @@ pub struct UsageStat {
     pub calls: u64,
     /// Calls that the gateway or a provider failed.
     pub errors: u64,
-    /// Tokens by class.
+    /// Tokens by class, and units of media.
     pub tokens: Tokens,
     /// What the calls cost by the price list.
     pub charge: Credits,
@@ -130,6 +133,9 @@ fn read(row: &Row, by: UsageBy) -> Result<UsageStat, DatabaseError> {
         image_output,
         audio_input,
         audio_output,
+        characters,
+        audio_seconds,
+        images,
     ] = TOKEN_COLUMNS.map(|column| row.count(&format!("{column}_sum")));
     Ok(UsageStat {
         bucket: match by {
@@ -151,6 +157,9 @@ fn read(row: &Row, by: UsageBy) -> Result<UsageStat, DatabaseError> {
             image_output: image_output?,
             audio_input: audio_input?,
             audio_output: audio_output?,
+            characters: characters?,
+            audio_seconds: audio_seconds?,
+            images: images?,
         },
         charge: row.credits("charge_sum")?,
         paid: row.credits("paid_sum")?,

@@ -103,6 +103,8 @@ fn unpriceable(error: PriceError, model: &Label) -> CallError {
         | PriceError::TooPrecise { .. }
         | PriceError::TooLarge { .. }
         | PriceError::TierOrder(_)
+        | PriceError::Uneven { .. }
+        | PriceError::Unpriced { .. }
         | PriceError::Multiplier => {
             tracing::error!(%model, %error, "a price list in use is not valid");
             CallError::Internal

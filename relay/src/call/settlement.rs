@@ -151,6 +151,8 @@ impl<H: Holding> Settlement<H> {
         let Some(since) = served.since.take() else { return };
         self.attempts.push(Attempt {
             provider: served.provider.clone(),
+            key: None,
+            chosen: None,
             status: status.map(|status| status.as_u16()),
             error: error.and_then(|code| Label::try_new(code).ok()),
             duration_ms: millis(since.elapsed()),

@@ -100,6 +100,7 @@ pub fn tokens(usage: &RawValue) -> Option<Tokens> {
         image_output,
         audio_input,
         audio_output,
+        ..Tokens::default()
     })
 }
 
