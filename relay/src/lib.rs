@@ -12,6 +12,7 @@ mod body;
 mod call;
 pub mod caller;
 pub mod catalogue;
+mod count;
 pub mod dialogue;
 pub mod error;
 pub mod estimate;
