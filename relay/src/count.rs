@@ -91,4 +91,3 @@ impl<'de> Deserialize<'de> for Count {
         deserializer.deserialize_any(Lenient)
     }
 }
-
