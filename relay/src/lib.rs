@@ -13,6 +13,7 @@ mod body;
 mod call;
 pub mod caller;
 pub mod catalogue;
+mod count;
 pub mod dialogue;
 pub mod endpoint;
 pub mod error;

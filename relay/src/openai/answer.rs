@@ -2,9 +2,12 @@
 //!
 //! Claims: a vendor's odd shape of content never hides the usage beside it: content is walked, not typed.
 
-use super::usage;
+use super::{error, usage};
 use crate::body::Key;
 use crate::estimate::Estimate;
+use crate::seen::{Seen, Watch};
+use crate::sse::Event;
+use axum::http::StatusCode;
 use domain::Tokens;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -27,7 +30,11 @@ struct Choice<'a> {
     delta: Option<&'a RawValue>,
     #[serde(borrow)]
     message: Option<&'a RawValue>,
-    finish_reason: Option<IgnoredAny>,
+    /// Of the older completions.
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    finish_reason: Option<&'a RawValue>,
     /// Where one vendor puts it.
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
@@ -53,18 +60,68 @@ pub fn read<'a>(json: &'a [u8], text: &mut Estimate) -> Option<Read<'a>> {
     let wire: Wire<'a> = serde_json::from_slice(json).ok()?;
     let choices = wire.choices.unwrap_or_default();
     let raw_usage = wire.usage.or_else(|| choices.iter().find_map(|choice| choice.usage));
-    for generated in choices.iter().filter_map(|choice| choice.delta.or(choice.message)) {
-        // Never fails: the text is JSON already, and the walk accepts any.
-        let _ = Generated { text: &mut *text, counts: false }
-            .deserialize(&mut serde_json::Deserializer::from_str(generated.get()));
+    for choice in &choices {
+        if let Some(generated) = choice.delta.or(choice.message) {
+            count_generated(generated, false, text);
+        }
+        if let Some(generated) = choice.text {
+            count_generated(generated, true, text);
+        }
     }
     Some(Read {
         has_choices: !choices.is_empty(),
-        finished: choices.iter().any(|choice| choice.finish_reason.is_some()),
+        // Some vendors write an empty reason until there is one.
+        finished: choices
+            .iter()
+            .filter_map(|choice| choice.finish_reason)
+            .any(|reason| reason.get() != "\"\""),
         has_usage: raw_usage.is_some(),
         usage: raw_usage.and_then(usage::tokens),
         error: wire.error,
     })
+}
+
+impl From<Read<'_>> for Seen {
+    fn from(read: Read<'_>) -> Self {
+        Self {
+            usage: read.usage,
+            // Azure's first chunk has no choices either, but no usage.
+            is_usage_only: read.has_usage && !read.has_choices,
+            has_answer: read.has_choices,
+            is_finished: read.finished,
+            is_last: false,
+            error: read.error.map(|error| error::refused_by(StatusCode::BAD_GATEWAY, Some(error))),
+        }
+    }
+}
+
+/// Reads a whole answer, of chat or of the older completions. `None`: it is illegible.
+pub fn whole(body: &[u8], delivered: &mut Estimate) -> Option<Seen> {
+    read(body, delivered).map(Seen::from)
+}
+
+/// Reads a stream of chat chunks, or of the older completions, for metering.
+#[derive(Debug, Default)]
+pub struct ChatWatch;
+
+impl Watch for ChatWatch {
+    fn event(&mut self, event: &Event, delivered: &mut Estimate) -> Option<Seen> {
+        let data = event.data()?;
+        if data.starts_with(b"[DONE]") {
+            return Some(Seen { is_last: true, ..Seen::default() });
+        }
+        read(&data, delivered).map(Seen::from)
+    }
+
+    fn ends_with_its_bytes(&self) -> bool {
+        false
+    }
+}
+
+/// Counts the text in a generated value: all its strings if `counts`, else those below keys that hold generated text.
+pub(crate) fn count_generated(value: &RawValue, counts: bool, text: &mut Estimate) {
+    // Never fails: the value is JSON already, and the walk accepts any.
+    let _ = Generated { text, counts }.deserialize(&mut serde_json::Deserializer::from_str(value.get()));
 }
 
 /// Walks a message or a delta, counting the strings that a model generated.
@@ -209,6 +266,41 @@ mod tests {
     fn a_finish_reason_of_any_kind_finishes_and_null_does_not() {
         assert!(count(r#"{"choices":[{"delta":{},"finish_reason":"FUNCTION_CALL"}]}"#).0.finished);
         assert!(!count(r#"{"choices":[{"delta":{},"finish_reason":null}]}"#).0.finished);
+    }
+
+    fn watched(data: &str) -> (Option<Seen>, u64) {
+        let mut text = Estimate::default();
+        let event = Event { raw: format!("data: {data}\n\n").into() };
+        (ChatWatch.event(&event, &mut text), text.upper())
+    }
+
+    #[test]
+    fn the_older_completions_are_read_alike() {
+        let (seen, tokens) = watched(
+            r#"{"object":"text_completion","choices":[{"text":"hello world","index":0,"logprobs":null,"finish_reason":"length"}],
+                "usage":{"prompt_tokens":3,"completion_tokens":2}}"#,
+        );
+        let seen = seen.unwrap();
+        assert_eq!(tokens, words("hello world"));
+        assert!(seen.has_answer && seen.is_finished && !seen.is_last);
+        assert_eq!(seen.usage, Some(Tokens { input: 3, output: 2, ..Tokens::default() }));
+    }
+
+    #[test]
+    fn of_a_stream_the_usage_chunk_and_the_end_are_told_apart() {
+        let usage = watched(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#).0.unwrap();
+        assert!(usage.is_usage_only && !usage.has_answer);
+        let odd = watched(r#"{"choices":[],"usage":{"prompt_tokens":"many"}}"#).0.unwrap();
+        assert!(odd.is_usage_only && odd.usage.is_none());
+        let azure = watched(r#"{"choices":[],"prompt_filter_results":[{}]}"#).0.unwrap();
+        assert!(!azure.is_usage_only);
+        assert!(watched("[DONE]").0.unwrap().is_last);
+        let empty_reason =
+            watched(r#"{"choices":[{"delta":{"content":"x"},"finish_reason":""}]}"#).0.unwrap();
+        assert!(!empty_reason.is_finished);
+        let error = watched(r#"{"error":{"message":"overloaded"}}"#).0.unwrap().error.unwrap();
+        assert_eq!(error.to_string(), "overloaded");
+        assert!(watched("nonsense").0.is_none());
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //! never an error.
 
 pub mod answer;
+pub mod completion;
 pub mod error;
+mod include_usage;
 pub mod models;
 pub(crate) mod plain;
 pub(crate) mod plain_answer;

@@ -4,12 +4,11 @@
 //! reaches the provider as it came; a field given twice is refused, since two readers could disagree about which one
 //! counts.
 
+use super::include_usage::UsagePlace;
 use crate::body::{self, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
 use crate::error::CallError;
 use crate::estimate::Estimate;
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use std::ops::Range;
 
 /// The most choices a call may ask for.
@@ -57,21 +56,6 @@ struct Places {
     max_completion_tokens: Option<Range<usize>>,
 }
 
-/// Where `"include_usage":true` goes.
-#[derive(Clone, Debug)]
-enum UsagePlace {
-    /// Nowhere: it is there, or the call is no stream.
-    Nowhere,
-    /// There are no stream options.
-    NoOptions,
-    /// They are null.
-    NullOptions(Range<usize>),
-    /// After their opening brace.
-    Within { start: usize, is_empty: bool },
-    /// In place of another value.
-    InPlaceOf(Range<usize>),
-}
-
 /// Under which name a provider takes the cap on the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CapField {
@@ -104,7 +88,7 @@ impl ChatRequest {
         let choices = body::whole_number(scan.get("n"), "n", MAX_CHOICES)?.unwrap_or(1);
         let cap = |field| body::whole_number(scan.get(field), field, MAX_OUTPUT_TOKENS);
         let (max_tokens, max_completion_tokens) = (cap("max_tokens")?, cap("max_completion_tokens")?);
-        let (wants_usage, usage) = usage_place(&scan, stream)?;
+        let (wants_usage, usage) = UsagePlace::of(&scan, stream)?;
         let mut input = scan.input;
         input.tokens(FRAME_TOKENS);
         for field in ["tools", "functions"] {
@@ -151,59 +135,9 @@ impl ChatRequest {
                 None => (at(self.places.start), format!("\"{}\":{cap},", field.name())),
             });
         }
-        match &self.places.usage {
-            UsagePlace::Nowhere => {}
-            UsagePlace::NoOptions => {
-                edits.push((at(self.places.start), r#""stream_options":{"include_usage":true},"#.into()));
-            }
-            UsagePlace::NullOptions(null) => edits.push((null.clone(), r#"{"include_usage":true}"#.into())),
-            UsagePlace::Within { start, is_empty } => {
-                let comma = if *is_empty { "" } else { "," };
-                edits.push((at(*start), format!(r#""include_usage":true{comma}"#)));
-            }
-            UsagePlace::InPlaceOf(value) => edits.push((value.clone(), "true".into())),
-        }
+        edits.extend(self.places.usage.edit(self.places.start));
         body::splice(&self.body, edits)
     }
-}
-
-fn usage_place(scan: &Scan<'_>, stream: bool) -> Result<(bool, UsagePlace), CallError> {
-    #[derive(Deserialize)]
-    struct StreamOptions<'a> {
-        #[serde(borrow, default, deserialize_with = "even_null")]
-        include_usage: Option<&'a RawValue>,
-    }
-
-    /// A null is there, too, and has a place.
-    fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-        <&RawValue>::deserialize(deserializer).map(Some)
-    }
-
-    let place = match scan.get("stream_options") {
-        None => (false, UsagePlace::NoOptions),
-        Some(null) if null.get() == "null" => (false, UsagePlace::NullOptions(scan.place(null))),
-        Some(options) => {
-            let fault =
-                || CallError::bad("stream_options", "`stream_options` must be an object of known shape");
-            // serde would take an array for a struct.
-            if !options.get().starts_with('{') {
-                return Err(fault());
-            }
-            let read: StreamOptions<'_> = serde_json::from_str(options.get()).map_err(|_| fault())?;
-            match read.include_usage {
-                None => {
-                    let is_empty = options.get()[1..].trim_start() == "}";
-                    (false, UsagePlace::Within { start: scan.place(options).start + 1, is_empty })
-                }
-                Some(value) => match value.get() {
-                    "true" => (true, UsagePlace::Nowhere),
-                    "false" | "null" => (false, UsagePlace::InPlaceOf(scan.place(value))),
-                    _ => return Err(CallError::bad("stream_options", "`include_usage` must be a boolean")),
-                },
-            }
-        }
-    };
-    Ok(if stream { place } else { (place.0, UsagePlace::Nowhere) })
 }
 
 #[cfg(test)]
