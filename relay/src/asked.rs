@@ -1,5 +1,6 @@
 //! A caller's request, whatever its protocol: what routing, holds and bills need to know of it.
 
+use crate::claude;
 use crate::claude::request::MessagesRequest;
 use crate::endpoint::Endpoint;
 use crate::error::CallError;
@@ -10,7 +11,6 @@ use crate::openai::completion::CompletionRequest;
 use crate::openai::plain::PlainRequest;
 use crate::openai::request::ChatRequest;
 use crate::responses::request::ResponsesRequest;
-use crate::claude;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::Bytes;
 use domain::price::MediaUnit;

@@ -167,8 +167,7 @@ mod tests {
     #[test]
     fn every_protocols_way_of_sending_a_key_does() {
         let key = key::mint_from([1; 32]);
-        let catalogue =
-            Catalogue { keys: [(key.hash, Arc::new(grant()))].into(), ..Catalogue::default() };
+        let catalogue = Catalogue { keys: [(key.hash, Arc::new(grant()))].into(), ..Catalogue::default() };
         let secret = key.secret.expose();
         for name in ["x-api-key", "x-goog-api-key"] {
             let headers =

@@ -202,12 +202,12 @@ impl CallError {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentType | Self::FormExpected | Self::ContentEncoding => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
-            },
+            }
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyCut | Self::BadRequest { .. } | Self::EndpointUnsupported { .. } => {
                 StatusCode::BAD_REQUEST
-            },
+            }
             Self::InsufficientCredits { .. } | Self::BudgetSpent { .. } => StatusCode::PAYMENT_REQUIRED,
             Self::ModelNotPriced { .. }
             | Self::NoRoute { .. }
@@ -300,7 +300,7 @@ impl CallError {
             Self::NoRoute { .. } => Retry::After(10),
             Self::ProvidersUnwell { retry_after } | Self::ProvidersBusy { retry_after } => {
                 Retry::After(*retry_after)
-            },
+            }
             Self::MissingKey
             | Self::InvalidKey
             | Self::KeyDisabled

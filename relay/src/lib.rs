@@ -13,26 +13,31 @@ mod body;
 mod call;
 pub mod caller;
 pub mod catalogue;
+pub mod claude;
 mod count;
 pub mod dialogue;
 pub mod endpoint;
 pub mod error;
 pub mod estimate;
+pub mod gemini;
 pub mod health;
 pub mod key;
 pub mod metering;
 pub mod openai;
 pub mod options;
 pub mod pricing;
+pub mod responses;
 pub mod seen;
 mod service;
 pub mod sse;
 mod wire;
 
 pub use catalogue::{
-    BudgetPeriod, Catalogue, KeyBudget, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, Route, ProviderKey, Secret,
+    BudgetPeriod, Catalogue, KeyBudget, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, ProviderKey,
+    Route, Secret,
 };
 pub use error::CallError;
 pub use metering::{Holding, Metering};
 pub use options::{RelayOptions, provider_client};
 pub use service::Relay;
+pub use wire::outgoing::is_openai;

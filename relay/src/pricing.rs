@@ -26,7 +26,9 @@ pub(crate) fn worst_case(
     let prices = price.prices.dearest();
     match ordered {
         // What is billed by its units is not billed by its tokens too.
-        Some(it) if price.prices.has_price_for(it.unit) => prices.charge(&of_unit(it.unit, it.most), multiplier),
+        Some(it) if price.prices.has_price_for(it.unit) => {
+            prices.charge(&of_unit(it.unit, it.most), multiplier)
+        }
         Some(_) | None => prices.worst_case(input, output, multiplier),
     }
 }
@@ -140,7 +142,9 @@ impl Consumption<'_> {
     ) -> Result<Bill, PriceError> {
         let by_unit = |prices: &Prices| match self.ordered {
             // Half of an image or of a sound is not billed as a whole one.
-            Some((unit, count)) if prices.has_price_for(unit) && self.is_complete => Some(of_unit(unit, count)),
+            Some((unit, count)) if prices.has_price_for(unit) && self.is_complete => {
+                Some(of_unit(unit, count))
+            }
             Some(_) | None => None,
         };
         let (tokens, source) = match by_unit(&price.prices) {

@@ -1,20 +1,20 @@
 //! The relay as a service: its routes, its handlers, and how it stops.
 
+use crate::asked::{Asked, PathSays};
 use crate::call::admission::{self, Call};
 use crate::call::client::Client;
 use crate::call::settlement::Settlement;
 use crate::call::{self, Tools};
 use crate::caller;
 use crate::catalogue::{Catalogue, KeyGrant};
-use crate::error::CallError;
-use crate::metering::Metering;
-use crate::openai::models::{ModelList, ModelView, is_callable};
-use crate::asked::{Asked, PathSays};
 use crate::endpoint::{Endpoint, Protocol};
+use crate::error::CallError;
 use crate::gemini::path::Verb;
 use crate::health::Health;
-use crate::{claude, gemini};
+use crate::metering::Metering;
+use crate::openai::models::{ModelList, ModelView, is_callable};
 use crate::options::RelayOptions;
+use crate::{claude, gemini};
 use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, Path, Request, State};
@@ -84,9 +84,10 @@ impl<M: Metering> Relay<M> {
         ];
         let mut router = Router::new();
         for endpoint in calls {
-            let call = move |State(relay): State<Self>, Extension(id): Extension<RequestId>, request: Request| {
-                relay.call(id, endpoint, PathSays::default(), request)
-            };
+            let call =
+                move |State(relay): State<Self>, Extension(id): Extension<RequestId>, request: Request| {
+                    relay.call(id, endpoint, PathSays::default(), request)
+                };
             router = router.route(endpoint.path(), post(call).fallback(only(endpoint.protocol(), "POST")));
         }
         router
@@ -224,9 +225,7 @@ async fn gemini_verb<M: Metering>(
     let sse = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
     let path = PathSays { model: model.to_owned(), stream: verb == Verb::Stream, sse };
     match verb {
-        Verb::Generate | Verb::Stream => {
-            relay.call(request_id, Endpoint::Generate, path, request).await
-        }
+        Verb::Generate | Verb::Stream => relay.call(request_id, Endpoint::Generate, path, request).await,
         Verb::Embed => relay.call(request_id, Endpoint::EmbedContent, path, request).await,
         Verb::BatchEmbed => relay.call(request_id, Endpoint::BatchEmbedContents, path, request).await,
         Verb::CountTokens => match Box::pin(relay.count(Protocol::Gemini, path, request)).await {

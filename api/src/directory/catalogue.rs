@@ -7,12 +7,12 @@ use super::{
     Directory, DirectoryError, Status,
     key::BudgetPeriod,
     model::{PriceVersion, price},
-    provider::ApiFormat,
+    provider::{ApiFormat, MAIN_KEY, ProviderConfig, Responses, owner_of_key},
 };
 use domain::{KeyId, Label, Moment, Prices};
 use projections::Row;
 use relay::{
-    Catalogue, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, Route,
+    Catalogue, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, ProviderKey, Route,
     catalogue::{BudgetPeriod as RelayPeriod, KeyBudget},
 };
 use rust_decimal::Decimal;
@@ -83,13 +83,14 @@ impl Directory {
 
     /// Who serves each model, best first.
     async fn load_routes(&self) -> Result<HashMap<String, Vec<Route>>, DirectoryError> {
-        let sql = "SELECT p.id, p.name, p.base_url, p.api_key_sealed, p.api_format, p.priority, p.weight, \
+        let further = self.load_provider_keys().await?;
+        let sql = "SELECT p.id, p.name, p.base_url, p.api_key_sealed, p.api_format, p.priority, p.weight, p.config, \
                    m.model_name, m.upstream_name, m.cost \
                    FROM provider_models m JOIN providers p ON p.id = m.provider_id WHERE p.status = 'active' \
                    ORDER BY p.priority DESC, p.name";
         let mut routes: HashMap<String, Vec<Route>> = HashMap::new();
         for row in self.0.db.fetch_all(sql, &[]).await? {
-            match self.route(&row) {
+            match self.route(&row, &further) {
                 Ok(Some(route)) => routes.entry(row.text("model_name")?).or_default().push(route),
                 Ok(None) => {}
                 Err(error) => {
@@ -100,18 +101,49 @@ impl Directory {
         Ok(routes)
     }
 
-    fn route(&self, row: &Row) -> Result<Option<Route>, DirectoryError> {
+    /// The further keys of all providers, by the provider's id. One that cannot be opened is left out.
+    async fn load_provider_keys(&self) -> Result<HashMap<String, Vec<ProviderKey>>, DirectoryError> {
+        let sql = "SELECT provider_id, name, sealed FROM provider_keys ORDER BY provider_id, name";
+        let mut keys: HashMap<String, Vec<ProviderKey>> = HashMap::new();
+        for row in self.0.db.fetch_all(sql, &[]).await? {
+            let (provider, name) = (row.text("provider_id")?, row.parsed::<Label>("name")?);
+            match self.0.sealer.open(&row.text("sealed")?, &owner_of_key(&provider, name.as_str())) {
+                Ok(secret) => keys.entry(provider).or_default().push(ProviderKey { name, secret }),
+                Err(error) => tracing::error!(provider, key = %name, %error, "a provider's key cannot be used"),
+            }
+        }
+        Ok(keys)
+    }
+
+    fn route(
+        &self,
+        row: &Row,
+        further: &HashMap<String, Vec<ProviderKey>>,
+    ) -> Result<Option<Route>, DirectoryError> {
         let format = match row.parsed::<ApiFormat>("api_format")? {
             ApiFormat::OpenAi => ProviderFormat::OpenAi,
+            ApiFormat::Claude => ProviderFormat::Claude,
+            ApiFormat::Gemini => ProviderFormat::Gemini,
             // Refused at the door; a row of a newer version may hold one.
-            ApiFormat::Claude | ApiFormat::Gemini | ApiFormat::Custom => return Ok(None),
+            ApiFormat::Custom => return Ok(None),
         };
         let id: Uuid = row.parsed("id")?;
+        let config: ProviderConfig = row.json("config")?;
+        let base_url = row.text("base_url")?;
+        let name = Label::try_new(MAIN_KEY).map_err(|error| super::corrupt("key", error))?;
+        let secret = self.0.sealer.open(&row.text("api_key_sealed")?, &id.to_string())?;
+        let mut keys = vec![ProviderKey { name, secret }];
+        keys.extend(further.get(&id.to_string()).into_iter().flatten().cloned());
         Ok(Some(Route {
             provider: row.parsed("name")?,
             format,
-            base_url: row.text("base_url")?,
-            api_key: self.0.sealer.open(&row.text("api_key_sealed")?, &id.to_string())?,
+            speaks_responses: match config.responses {
+                Some(Responses::Native) => true,
+                Some(Responses::Chat) => false,
+                None => relay::is_openai(&base_url),
+            },
+            base_url,
+            keys,
             upstream_model: row.parsed("upstream_name")?,
             cost: row.opt_json::<Prices>("cost")?,
             priority: row

@@ -6,6 +6,7 @@ use super::{Directory, DirectoryError, Status, act, corrupt, now, taken, words};
 use domain::{Actor, Moment, Prices};
 use projections::{Row, Tx, Value};
 use relay::Secret;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -51,8 +52,40 @@ pub struct ProviderTerms {
     pub priority: i32,
     /// Share among equals.
     pub weight: u32,
-    /// Further options, a JSON object.
-    pub config: serde_json::Value,
+    /// Further options.
+    pub config: ProviderConfig,
+}
+
+/// Further options of a provider. Unknown ones are refused: a misspelt option would silently do nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Does an OpenAI-shaped provider offer `/responses` itself (`native`), or are such calls converted to chat
+    /// completions (`chat`)? Absent: `native` for OpenAI's own hosts, else `chat`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub responses: Option<Responses>,
+}
+
+words! {
+    /// How a provider serves OpenAI's responses.
+    Responses {
+        /// It offers them itself.
+        Native = "native",
+        /// As chat completions.
+        Chat = "chat",
+    }
+}
+
+/// The name of the key that stands in a provider's own row.
+pub const MAIN_KEY: &str = "main";
+
+/// A further key of a provider, without the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderKey {
+    /// Its name.
+    pub name: String,
+    /// When it was added.
+    pub created_at: Moment,
 }
 
 /// A model that a provider serves.
@@ -96,6 +129,15 @@ pub struct Preset {
     pub models: &'static [&'static str],
 }
 
+const fn preset(
+    preset: &'static str,
+    name: &'static str,
+    base_url: &'static str,
+    api_format: ApiFormat,
+) -> Preset {
+    Preset { preset, name, base_url, api_format, models: &[] }
+}
+
 /// The built-in presets.
 pub const PRESETS: &[Preset] = &[Preset {
     preset: "antinomy",
@@ -111,7 +153,13 @@ pub const PRESETS: &[Preset] = &[Preset {
         "google/gemini-2.5-pro-preview",
         "x-ai/grok-3-beta",
     ],
-}];
+},
+    preset("openai", "OpenAI", "https://api.openai.com/v1", ApiFormat::OpenAi),
+    preset("anthropic", "Anthropic", "https://api.anthropic.com", ApiFormat::Claude),
+    preset("gemini", "Google Gemini", "https://generativelanguage.googleapis.com", ApiFormat::Gemini),
+    preset("deepseek", "DeepSeek", "https://api.deepseek.com/v1", ApiFormat::OpenAi),
+    preset("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", ApiFormat::OpenAi),
+];
 
 const COLUMNS: &str = "id, name, base_url, api_format, status, priority, weight, config, created_at, updated_at, api_key_sealed";
 
@@ -142,15 +190,14 @@ fn columns(terms: &ProviderTerms) -> [Value; 7] {
         terms.status.as_str().into(),
         i64::from(terms.priority).into(),
         i64::from(terms.weight).into(),
-        terms.config.to_string().into(),
+        serde_json::to_string(&terms.config).unwrap_or_else(|_| "{}".into()).into(),
     ]
 }
 
 fn told(terms: &ProviderTerms) -> serde_json::Value {
-    // Not the config: an operator may put a header with a secret there.
     json!({
         "name": terms.name, "base_url": terms.base_url, "api_format": terms.api_format, "status": terms.status,
-        "priority": terms.priority, "weight": terms.weight,
+        "priority": terms.priority, "weight": terms.weight, "config": terms.config,
     })
 }
 
@@ -238,7 +285,6 @@ impl Directory {
         change.tx.execute(update, &values).await.map_err(taken("that provider's name"))?;
         let mut is = told(&after.terms);
         is["api_key_changed"] = json!(api_key.is_some());
-        is["config_changed"] = json!(before.terms.config != after.terms.config);
         change.acts.push(act(actor, "provider.change", id.to_string(), Some(told(&before.terms)), Some(is)));
         self.finish(change).await?;
         Ok(after)
@@ -249,13 +295,69 @@ impl Directory {
         let before = self.provider(id).await?;
         let mut change = self.change().await?;
         let id: Value = id.to_string().into();
-        let sql = "DELETE FROM provider_models WHERE provider_id = ?";
-        change.tx.execute(sql, std::slice::from_ref(&id)).await?;
+        for sql in [
+            "DELETE FROM provider_models WHERE provider_id = ?",
+            "DELETE FROM provider_keys WHERE provider_id = ?",
+        ] {
+            change.tx.execute(sql, std::slice::from_ref(&id)).await?;
+        }
         if change.tx.execute("DELETE FROM providers WHERE id = ?", &[id]).await? == 0 {
             return Err(DirectoryError::NotFound("provider"));
         }
         let subject = before.id.to_string();
         change.acts.push(act(actor, "provider.delete", subject, Some(told(&before.terms)), None));
+        self.finish(change).await
+    }
+
+    /// A provider's further keys, by name.
+    pub async fn provider_keys(&self, id: Uuid) -> Result<Vec<ProviderKey>, DirectoryError> {
+        self.provider(id).await?;
+        let sql = "SELECT name, created_at FROM provider_keys WHERE provider_id = ? ORDER BY name";
+        let rows = self.0.db.fetch_all(sql, &[id.to_string().into()]).await?;
+        rows.iter()
+            .map(|row| Ok(ProviderKey { name: row.text("name")?, created_at: row.moment("created_at")? }))
+            .collect()
+    }
+
+    /// Adds a key to a provider.
+    pub async fn add_provider_key(
+        &self,
+        id: Uuid,
+        name: String,
+        secret: &Secret,
+        actor: Actor,
+    ) -> Result<ProviderKey, DirectoryError> {
+        self.provider(id).await?;
+        if name == MAIN_KEY {
+            return Err(DirectoryError::Taken("that key's name"));
+        }
+        let key = ProviderKey { name, created_at: now() };
+        let sealed = self.0.sealer.seal(secret, &owner_of_key(&id.to_string(), &key.name))?;
+        let mut change = self.change().await?;
+        let insert = "INSERT INTO provider_keys (provider_id, name, sealed, created_at) VALUES (?, ?, ?, ?)";
+        let values: [Value; 4] =
+            [id.to_string().into(), key.name.as_str().into(), sealed.into(), key.created_at.into()];
+        change.tx.execute(insert, &values).await.map_err(taken("that key's name"))?;
+        let after = json!({ "key": key.name });
+        change.acts.push(act(actor, "provider.add_key", id.to_string(), None, Some(after)));
+        self.finish(change).await?;
+        Ok(key)
+    }
+
+    /// Takes a key from a provider.
+    pub async fn delete_provider_key(
+        &self,
+        id: Uuid,
+        name: &str,
+        actor: Actor,
+    ) -> Result<(), DirectoryError> {
+        let mut change = self.change().await?;
+        let delete = "DELETE FROM provider_keys WHERE provider_id = ? AND name = ?";
+        if change.tx.execute(delete, &[id.to_string().into(), name.into()]).await? == 0 {
+            return Err(DirectoryError::NotFound("key of this provider"));
+        }
+        let before = json!({ "key": name });
+        change.acts.push(act(actor, "provider.delete_key", id.to_string(), Some(before), None));
         self.finish(change).await
     }
 
@@ -313,6 +415,11 @@ impl Directory {
         change.acts.push(act(actor, "provider.delete_model", id.to_string(), Some(before), None));
         self.finish(change).await
     }
+}
+
+/// To whom a further key is sealed: a sealed text that is moved to another row opens nothing.
+pub(super) fn owner_of_key(provider: &str, name: &str) -> String {
+    format!("{provider}/{name}")
 }
 
 async fn add_model(

@@ -1,11 +1,13 @@
 //! What a call needs before it may start: a model with a price and a provider, and credits for its worst case.
 
+use crate::asked::Asked;
 use crate::body::MAX_OUTPUT_TOKENS;
 use crate::catalogue::{BudgetPeriod, Catalogue, KeyGrant, Model, Priced};
+use crate::dialogue::Voice;
 use crate::error::CallError;
-use crate::openai::request::ChatRequest;
 use crate::options::RelayOptions;
 use crate::pricing;
+use crate::wire::Wire;
 use domain::account::Budget;
 use domain::account::event::Scope;
 use domain::price::PriceError;
@@ -55,8 +57,9 @@ impl Call {
         }
         let default_cap = model.max_output_tokens.clamp(1, MAX_OUTPUT_TOKENS);
         let output = asked.most_output(default_cap);
-        let worst_case = pricing::worst_case(&price, asked.input.upper(), output, asked.units, grant.multiplier)
-            .map_err(|error| unpriceable(error, &model.name))?;
+        let worst_case =
+            pricing::worst_case(&price, asked.input.upper(), output, asked.ordered, grant.multiplier)
+                .map_err(|error| unpriceable(error, &model.name))?;
         Ok(Self { request, started, grant, model: Arc::clone(model), price, asked, default_cap, worst_case })
     }
 
@@ -64,7 +67,7 @@ impl Call {
     pub(crate) fn voice(&self) -> Voice {
         Voice {
             model: self.asked.model.clone(),
-            id: self.request.as_uuid().simple().to_string(),
+            id: self.request.uuid().simple().to_string(),
             created: chrono::Utc::now().timestamp(),
             wants_usage: self.asked.wants_usage,
         }

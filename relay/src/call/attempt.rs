@@ -3,15 +3,14 @@
 //! Claims: a provider's key goes to that provider's address and nowhere else; none of its headers reach a caller.
 
 use super::Tools;
-use super::admission::Call;
 use crate::error::CallError;
+use crate::gemini;
 use crate::wire::Wire;
 use crate::wire::outgoing::Outgoing;
-use crate::gemini;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
-use tokio::time::{Instant, timeout_at};
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// What a busy provider is taken to mean when it names no time, in seconds.
 pub(crate) const DEFAULT_RETRY_AFTER: u64 = 5;
@@ -112,9 +111,12 @@ pub(crate) async fn open(tools: &Tools, outgoing: Outgoing, deadline: Instant) -
     let told = retry_after(response.headers());
     let body = refusal(response).await;
     let kind = match meaning {
-        Meaning::Failure(FailureKind::Busy { .. }) if is_our_account_empty(&body) => FailureKind::Unauthorized,
+        Meaning::Failure(FailureKind::Busy { .. }) if is_our_account_empty(&body) => {
+            FailureKind::Unauthorized
+        }
         Meaning::Failure(FailureKind::Busy { .. }) => {
-            let retry_after = told.or_else(|| gemini::error::retry_delay(&body)).unwrap_or(DEFAULT_RETRY_AFTER);
+            let retry_after =
+                told.or_else(|| gemini::error::retry_delay(&body)).unwrap_or(DEFAULT_RETRY_AFTER);
             FailureKind::Busy { retry_after: retry_after.clamp(1, MAX_RETRY_AFTER) }
         }
         Meaning::Failure(kind) => kind,
@@ -127,7 +129,8 @@ pub(crate) async fn open(tools: &Tools, outgoing: Outgoing, deadline: Instant) -
 
 /// Does a 429 mean that nothing is left of what the operator paid for? Waiting does not help then.
 fn is_our_account_empty(body: &[u8]) -> bool {
-    const CODES: &[&[u8]] = &[b"insufficient_quota", b"credit_balance_exhausted", b"enforced_spend_limit_reached"];
+    const CODES: &[&[u8]] =
+        &[b"insufficient_quota", b"credit_balance_exhausted", b"enforced_spend_limit_reached"];
     CODES.iter().any(|code| memchr::memmem::find(body, code).is_some())
 }
 

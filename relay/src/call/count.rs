@@ -43,9 +43,7 @@ pub(crate) async fn tokens(
 ) -> Result<u64, CallError> {
     let asked = match protocol {
         Protocol::Gemini => Asked::to_count_gemini(path, body)?,
-        Protocol::Claude | Protocol::OpenAi => {
-            Asked::try_new(Endpoint::Messages, path, headers, body)?
-        }
+        Protocol::Claude | Protocol::OpenAi => Asked::try_new(Endpoint::Messages, path, headers, body)?,
     };
     let name = || asked.model.chars().take(Label::MAX).collect::<String>();
     let model =
@@ -66,7 +64,8 @@ pub(crate) async fn tokens(
 async fn ask(tools: &Tools, asked: &Asked, route: &Route) -> Option<u64> {
     let key = route.keys.first()?;
     let outgoing = outgoing::count(asked, route, key.secret.expose())?;
-    let Ok(Opened::Answer(mut reached)) = attempt::open(tools, outgoing, Instant::now() + PATIENCE).await else {
+    let Ok(Opened::Answer(mut reached)) = attempt::open(tools, outgoing, Instant::now() + PATIENCE).await
+    else {
         return None;
     };
     let mut answer = Vec::new();

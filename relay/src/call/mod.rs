@@ -19,12 +19,12 @@ pub(crate) mod whole;
 use crate::call::admission::Call;
 use crate::call::attempt::{Failure, FailureKind, Opened};
 use crate::call::client::{Client, X_DROPPED};
-use crate::call::settlement::{End, Settlement};
-use crate::error::CallError;
-use crate::metering::Holding;
 use crate::call::routing::Candidate;
+use crate::call::settlement::{End, Settlement};
 use crate::catalogue::{ProviderKey, Route};
+use crate::error::CallError;
 use crate::health::{Fitness, Health, Verdict};
+use crate::metering::Holding;
 use crate::options::RelayOptions;
 use crate::wire::outgoing::{self, NotSent, Outgoing};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -153,7 +153,9 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
         // No provider was called: the client left before, none can be asked this, or none is well.
         settlement.release();
         let error = unsaid.unwrap_or_else(|| match soonest {
-            Some(pause) => CallError::ProvidersUnwell { retry_after: pause.as_secs().clamp(1, attempt::MAX_RETRY_AFTER) },
+            Some(pause) => {
+                CallError::ProvidersUnwell { retry_after: pause.as_secs().clamp(1, attempt::MAX_RETRY_AFTER) }
+            }
             None => CallError::ProviderFailed,
         });
         return client.answer(protocol.refused(&error));
@@ -238,11 +240,7 @@ fn verdict(failures: &[FailureKind]) -> CallError {
     }
 }
 
-fn whole_response(
-    answer: whole::Answer,
-    charge: Option<Credits>,
-    dropped: Option<HeaderValue>,
-) -> Response {
+fn whole_response(answer: whole::Answer, charge: Option<Credits>, dropped: Option<HeaderValue>) -> Response {
     const CHARGE: HeaderName = HeaderName::from_static("x-nexusroute-charge");
     let mut response =
         (answer.status, [(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response();

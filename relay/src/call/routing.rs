@@ -43,7 +43,7 @@ fn rank(account: AccountId, route: &Route, key: &ProviderKey) -> f64 {
         return f64::INFINITY;
     }
     let mut hash = Sha256::new();
-    hash.update(account.as_uuid().as_bytes());
+    hash.update(account.uuid().as_bytes());
     for name in [&route.provider, &key.name] {
         hash.update(name.as_str().as_bytes());
         hash.update([0]);

@@ -136,7 +136,8 @@ impl<H: Holding> Settlement<H> {
     /// Names, for the caller, the fields that the provider's protocol cannot say; `None`: there are none.
     pub(crate) fn dropped(&self) -> Option<HeaderValue> {
         // Names come from a caller's body: what no header can hold is left out.
-        let names: Vec<&str> = self.dropped.iter().map(String::as_str).filter(|name| is_visible(name)).collect();
+        let names: Vec<&str> =
+            self.dropped.iter().map(String::as_str).filter(|name| is_visible(name)).collect();
         (!names.is_empty()).then(|| HeaderValue::from_str(&names.join(", ")).ok()).flatten()
     }
 
@@ -151,8 +152,6 @@ impl<H: Holding> Settlement<H> {
         let Some(since) = served.since.take() else { return };
         self.attempts.push(Attempt {
             provider: served.provider.clone(),
-            key: None,
-            chosen: None,
             status: status.map(|status| status.as_u16()),
             error: error.and_then(|code| Label::try_new(code).ok()),
             duration_ms: millis(since.elapsed()),

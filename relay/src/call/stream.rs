@@ -8,8 +8,8 @@ use super::attempt::{Failure, Reached};
 use super::client::{Client, Head};
 use super::settlement::Settlement;
 use crate::error::CallError;
-use crate::metering::Holding;
 use crate::gemini::framing::ArrayFraming;
+use crate::metering::Holding;
 use crate::options::RelayOptions;
 use crate::seen::Watch;
 use crate::sse::{Event, EventTooLong, Splitter};
@@ -59,7 +59,8 @@ pub(crate) async fn forward<H: Holding>(
     let framing = Framing::of(content_type);
     let mut pieces = Pieces::new(framing, options.max_event_bytes);
     let is_through = wire == asked.endpoint.wire();
-    let translator = if is_through { None } else { Translator::new(wire, asked.endpoint.wire(), call.voice()) };
+    let translator =
+        if is_through { None } else { Translator::new(wire, asked.endpoint.wire(), call.voice()) };
     if !is_through && translator.is_none() {
         return Err(Failure::failed("unconvertible").with_status(status));
     }
@@ -67,7 +68,9 @@ pub(crate) async fn forward<H: Holding>(
         content_type: match framing {
             Framing::Events if asked.frames_as_array => HeaderValue::from_static("application/json"),
             Framing::Events => HeaderValue::from_static("text/event-stream; charset=utf-8"),
-            Framing::Bytes => content_type.cloned().unwrap_or(HeaderValue::from_static("application/octet-stream")),
+            Framing::Bytes => {
+                content_type.cloned().unwrap_or(HeaderValue::from_static("application/octet-stream"))
+            }
         },
         dropped: settlement.dropped(),
     };

@@ -44,13 +44,12 @@ pub(crate) async fn read<H: Holding>(
     if asked == wire {
         let json = HeaderValue::from_static("application/json");
         // What is not JSON by its endpoint (sound, subtitles) says itself what it is.
-        let content_type = if call.asked.endpoint.answers_json() { json } else { content_type.unwrap_or(json) };
+        let content_type =
+            if call.asked.endpoint.answers_json() { json } else { content_type.unwrap_or(json) };
         return Ok(Answer { status, content_type, body });
     }
     match convert::answer(wire, asked, &body, &call.voice()) {
-        Some(body) => {
-            Ok(Answer { status, content_type: HeaderValue::from_static("application/json"), body })
-        }
+        Some(body) => Ok(Answer { status, content_type: HeaderValue::from_static("application/json"), body }),
         None => unusable("unconvertible"),
     }
 }

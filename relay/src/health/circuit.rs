@@ -49,9 +49,13 @@ pub(super) enum Door {
 enum Phase {
     Closed,
     /// No call until then.
-    Open { until: Instant },
+    Open {
+        until: Instant,
+    },
     /// One call is on trial since then.
-    Trial { since: Instant },
+    Trial {
+        since: Instant,
+    },
 }
 
 #[derive(Debug)]

@@ -65,10 +65,7 @@ fn a_busy_model_is_left_alone_for_as_long_as_it_says() {
     let (health, one, other, mut clock) =
         (Health::default(), route("m", &["k"]), route("n", &["k"]), Clock(Instant::now()));
     health.report(&one, &one.keys[0], Verdict::Busy { pause: Duration::from_secs(7) }, clock.0);
-    assert_eq!(
-        health.ask(&one, &one.keys[0], clock.0),
-        Fitness::Unfit { remaining: Duration::from_secs(7) }
-    );
+    assert_eq!(health.ask(&one, &one.keys[0], clock.0), Fitness::Unfit { remaining: Duration::from_secs(7) });
     assert_eq!(health.ask(&other, &other.keys[0], clock.0), Fitness::Fit, "another model");
     clock.after(7);
     assert_eq!(health.ask(&one, &one.keys[0], clock.0), Fitness::OnTrial);

@@ -89,8 +89,8 @@ impl From<Read<'_>> for Seen {
             is_usage_only: read.has_usage && !read.has_choices,
             has_answer: read.has_choices,
             is_finished: read.finished,
-            is_last: false,
             error: read.error.map(|error| error::refused_by(StatusCode::BAD_GATEWAY, Some(error))),
+            ..Self::default()
         }
     }
 }

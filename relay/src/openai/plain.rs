@@ -67,7 +67,11 @@ impl PlainRequest {
     /// # Errors
     /// [`CallError`] naming the fault.
     pub(crate) fn try_new(endpoint: Endpoint, headers: &HeaderMap, body: Bytes) -> Result<Self, CallError> {
-        if endpoint.takes_form() { Self::from_form(endpoint, headers, body) } else { Self::from_json(endpoint, body) }
+        if endpoint.takes_form() {
+            Self::from_form(endpoint, headers, body)
+        } else {
+            Self::from_json(endpoint, body)
+        }
     }
 
     fn from_json(endpoint: Endpoint, body: Bytes) -> Result<Self, CallError> {
@@ -76,11 +80,14 @@ impl PlainRequest {
             Some(value) => {
                 (body::parse::<String>(Some(value), "model", "a string")?, Place::String(scan.place(value)))
             }
-            None if endpoint == Endpoint::Moderations => (DEFAULT_MODERATION.into(), Place::Field(scan.start())),
+            None if endpoint == Endpoint::Moderations => {
+                (DEFAULT_MODERATION.into(), Place::Field(scan.start()))
+            }
             None => return Err(body::missing("model")),
         };
-        let is_events = body::parse::<Option<String>>(scan.get("stream_format"), "stream_format", "a string")?
-            .is_some_and(|format| format == "sse");
+        let is_events =
+            body::parse::<Option<String>>(scan.get("stream_format"), "stream_format", "a string")?
+                .is_some_and(|format| format == "sse");
         let stream = body::parse::<Option<bool>>(scan.get("stream"), "stream", "a boolean")?.unwrap_or(false);
         let images = body::whole_number(scan.get("n"), "n", MAX_IMAGES)?.unwrap_or(1);
         let mut input = scan.input;
@@ -104,15 +111,19 @@ impl PlainRequest {
         };
         let images = match form.text(&body, "n")?.map(str::trim) {
             None | Some("") => 1,
-            Some(text) => text.parse().ok().filter(|count| (1..=MAX_IMAGES).contains(count)).ok_or_else(|| {
-                CallError::bad("n", format!("`n` must be a whole number from 1 to {MAX_IMAGES}"))
-            })?,
+            Some(text) => {
+                text.parse().ok().filter(|count| (1..=MAX_IMAGES).contains(count)).ok_or_else(|| {
+                    CallError::bad("n", format!("`n` must be a whole number from 1 to {MAX_IMAGES}"))
+                })?
+            }
         };
         let mut input = Estimate::default();
         input.tokens(FRAME_TOKENS);
         input.text(form.text(&body, "prompt")?.unwrap_or_default());
         let seconds = match endpoint {
-            Endpoint::Transcriptions | Endpoint::Translations => form.file_bytes().div_ceil(FEWEST_BYTES_A_SECOND),
+            Endpoint::Transcriptions | Endpoint::Translations => {
+                form.file_bytes().div_ceil(FEWEST_BYTES_A_SECOND)
+            }
             _ => {
                 input.tokens(form.file_count().saturating_mul(body::IMAGE_TOKENS));
                 0
@@ -144,7 +155,9 @@ fn worst(endpoint: Endpoint, images: u64, characters: u64, seconds: u64) -> (Out
     let exactly = |unit, count| Some(Ordered { unit, most: count, likely: count });
     let output = |choices| Output::Choices { choices, each: None };
     match endpoint {
-        Endpoint::ImageGenerations | Endpoint::ImageEdits => (output(images), exactly(MediaUnit::Image, images)),
+        Endpoint::ImageGenerations | Endpoint::ImageEdits => {
+            (output(images), exactly(MediaUnit::Image, images))
+        }
         Endpoint::Speech => (output(1), exactly(MediaUnit::Character, characters)),
         Endpoint::Transcriptions | Endpoint::Translations => {
             // Speech is usually sent at 64 kbit/s or more, an eighth of the seconds that the sparsest codec allows for.
@@ -172,7 +185,8 @@ fn characters(body: &[u8]) -> Result<u64, CallError> {
         input: Option<std::borrow::Cow<'a, str>>,
     }
 
-    let speech: Speech<'_> = serde_json::from_slice(body).map_err(|_| CallError::bad("input", "`input` must be a string"))?;
+    let speech: Speech<'_> =
+        serde_json::from_slice(body).map_err(|_| CallError::bad("input", "`input` must be a string"))?;
     let input = speech.input.ok_or_else(|| body::missing("input"))?;
     Ok(input.chars().count() as u64)
 }

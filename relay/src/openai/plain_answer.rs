@@ -91,7 +91,8 @@ pub(crate) fn whole(endpoint: Endpoint, body: &[u8], delivered: &mut Estimate) -
     let images = answer.data.as_ref().map(|data| data.len() as u64);
     let has_answer = images.is_some() || answer.results.is_some() || answer.text.is_some();
     let (usage, seconds) = answer.usage.map_or((None, None), |usage| counted(endpoint, usage));
-    let units = seconds.or_else(|| whole_seconds(answer.duration)).or(images.filter(|_| endpoint.makes_images()));
+    let units =
+        seconds.or_else(|| whole_seconds(answer.duration)).or(images.filter(|_| endpoint.makes_images()));
     Some(Seen { usage, units, has_answer, is_finished: true, ..Seen::default() })
 }
 
@@ -108,7 +109,8 @@ fn counted(endpoint: Endpoint, raw: &RawValue) -> (Option<Tokens>, Option<u64>) 
 }
 
 fn in_tokens(endpoint: Endpoint, wire: MediaUsage) -> Option<Tokens> {
-    let (Count::Is(input), Count::Is(output)) = (wire.input_tokens, wire.output_tokens.or(Count::Is(0))) else {
+    let (Count::Is(input), Count::Is(output)) = (wire.input_tokens, wire.output_tokens.or(Count::Is(0)))
+    else {
         let Count::Is(total) = wire.total_tokens else { return None };
         return Some(Tokens { input: total, ..Tokens::default() });
     };
@@ -122,7 +124,9 @@ fn in_tokens(endpoint: Endpoint, wire: MediaUsage) -> Option<Tokens> {
     let text = usage::take(&mut media, text);
     Some(match endpoint {
         // What these endpoints generate is not text, but for the part that says so.
-        Endpoint::ImageGenerations | Endpoint::ImageEdits => Tokens { output: text, image_output: media, ..given },
+        Endpoint::ImageGenerations | Endpoint::ImageEdits => {
+            Tokens { output: text, image_output: media, ..given }
+        }
         Endpoint::Speech => Tokens { output: text, audio_output: media, ..given },
         _ => Tokens { output, ..given },
     })

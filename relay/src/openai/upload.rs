@@ -19,9 +19,6 @@ const MAX_FIELD: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Upload {
     parts: Vec<Part>,
-    /// Where the first part begins, for a field that is put before it.
-    start: usize,
-    boundary: String,
 }
 
 #[derive(Clone, Debug)]
@@ -52,15 +49,18 @@ impl Upload {
             if rest.starts_with(b"--") {
                 break;
             }
-            let line_end = memchr::memmem::find(rest, b"\r\n").ok_or_else(|| broken("a part lacks its head"))?;
+            let line_end =
+                memchr::memmem::find(rest, b"\r\n").ok_or_else(|| broken("a part lacks its head"))?;
             if !rest[..line_end].iter().all(|byte| matches!(byte, b' ' | b'\t')) {
                 return Err(broken("its boundary is followed by other text"));
             }
             let head_start = at + line_end + 2;
             let next = delimiters.next().ok_or_else(|| broken("it does not end with its boundary"))?;
             let part = &body[head_start..next];
-            let head_len = memchr::memmem::find(part, b"\r\n\r\n").ok_or_else(|| broken("a part lacks its head"))?;
-            let (name, is_file) = disposition(&part[..head_len]).ok_or_else(|| broken("a part has no name"))?;
+            let head_len =
+                memchr::memmem::find(part, b"\r\n\r\n").ok_or_else(|| broken("a part lacks its head"))?;
+            let (name, is_file) =
+                disposition(&part[..head_len]).ok_or_else(|| broken("a part has no name"))?;
             // Without the line end before the next delimiter.
             let content = head_start + head_len + 4..next.saturating_sub(2).max(head_start + head_len + 4);
             parts.push(Part { name, is_file, content });
@@ -69,14 +69,18 @@ impl Upload {
             }
             at = next + delimiter.len();
         }
-        Ok(Self { parts, start, boundary })
+        Ok(Self { parts })
     }
 
     /// The text of a field; `None`: it is not there.
     ///
     /// # Errors
     /// If it is given twice, too long, or no text.
-    pub(crate) fn text<'a>(&self, body: &'a Bytes, field: &'static str) -> Result<Option<&'a str>, CallError> {
+    pub(crate) fn text<'a>(
+        &self,
+        body: &'a Bytes,
+        field: &'static str,
+    ) -> Result<Option<&'a str>, CallError> {
         let mut found = self.parts.iter().filter(|part| part.name == field);
         let Some(part) = found.next() else { return Ok(None) };
         if found.next().is_some() {
@@ -108,15 +112,6 @@ impl Upload {
 
     fn files(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter().filter(|part| part.is_file)
-    }
-
-    /// A part for a field that the caller did not send, and its place.
-    pub(crate) fn new_part(&self, field: &str, text: &str) -> (Range<usize>, String) {
-        let part = format!(
-            "--{}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{text}\r\n",
-            self.boundary
-        );
-        (self.start..self.start, part)
     }
 }
 
@@ -184,7 +179,8 @@ mod tests {
         Upload::try_new(&headers, &body).map(|upload| (upload, body))
     }
 
-    const BODY: &[u8] = b"--xYz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"name=model.mp3\"\r\n\
+    const BODY: &[u8] =
+        b"--xYz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"name=model.mp3\"\r\n\
         Content-Type: audio/mpeg\r\n\r\nID3 --xYz in the middle\r\n--xY\r\n--xYz\r\n\
         content-disposition: form-data; name=model\r\n\r\nwhisper-1\r\n--xYz--\r\n";
 

@@ -87,7 +87,7 @@ fn is_total(total: Count, prompt: u64, completion: u64, reasoning: u64) -> bool 
     matches!(total, Count::Is(total) if total == prompt + completion + reasoning)
 }
 
-fn take(rest: &mut u64, part: Count) -> u64 {
+pub(crate) fn take(rest: &mut u64, part: Count) -> u64 {
     let part = part.or_zero().min(*rest);
     *rest -= part;
     part

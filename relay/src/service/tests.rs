@@ -1,7 +1,7 @@
 //! Whole calls: a real client, the relay's router, and a provider, over loopback. Only the meter is a counter.
 
 use super::*;
-use crate::catalogue::{KeyStatus, Model, Priced, ProviderFormat, Route, Secret};
+use crate::catalogue::{KeyStatus, Model, Priced, ProviderFormat, ProviderKey, Route, Secret};
 use crate::key;
 use crate::metering::Holding;
 use axum::http::StatusCode;
@@ -153,12 +153,18 @@ fn route(url: &str) -> Route {
         provider: label("fake"),
         format: ProviderFormat::OpenAi,
         base_url: url.into(),
-        api_key: Secret::new("provider-key"),
+        speaks_responses: false,
+        keys: vec![ProviderKey { name: label("main"), secret: Secret::new("provider-key") }],
         upstream_model: label("upstream-model"),
         cost: Some(Prices::flat(PriceList::plain(Decimal::ONE, Decimal::from(5)))),
         priority: 0,
         weight: 1,
     }
+}
+
+/// The request that most tests send, as it is read.
+fn chat() -> Asked {
+    Asked::try_new(Endpoint::Chat, PathSays::default(), &HeaderMap::new(), body("").into()).unwrap()
 }
 
 fn price() -> Priced {
@@ -176,7 +182,9 @@ fn model(name: &str, price: Option<Priced>, routes: Vec<Route>) -> (String, Arc<
 
 /// Providers in the order in which they are tried.
 fn ranked(urls: &[&str]) -> Vec<Route> {
-    urls.iter().zip((0..10).rev()).map(|(url, priority)| Route { priority, ..route(url) }).collect()
+    let named = |index: i32| if index == 0 { label("fake") } else { label(&format!("fake-{index}")) };
+    let ranked = |(url, index): (&&str, i32)| Route { provider: named(index), priority: -index, ..route(url) };
+    urls.iter().zip(0..).map(ranked).collect()
 }
 
 async fn gateway_with(options: RelayOptions, available: i64, routes: Vec<Route>) -> Gateway {
@@ -700,9 +708,9 @@ async fn parallel_calls_never_spend_what_is_not_there() {
     let gateway = gateway(ranked(&[&provider.url])).await;
     // The worst case of one call, as the meter sees it.
     gateway.call("").await;
-    let request = ChatRequest::try_new(body("").into()).unwrap();
+    let request = chat();
     let worst =
-        crate::pricing::worst_case(&price(), request.input.upper(), 1000, Decimal::ONE).unwrap().nano();
+        crate::pricing::worst_case(&price(), request.input.upper(), 1000, None, Decimal::ONE).unwrap().nano();
     let paid = gateway.settled_one().await.charge.nano();
     assert!(paid < worst);
     {
@@ -830,11 +838,11 @@ async fn a_call_whose_task_dies_is_settled_for_what_was_delivered() {
     let catalogue = gateway.relay.0.catalogue.load_full();
     let settlement = async || {
         let grant = Arc::clone(catalogue.keys.values().next().unwrap());
-        let chat = ChatRequest::try_new(body("").into()).unwrap();
+        let chat = chat();
         let call = Call::try_new(&catalogue, grant, chat, RequestId::from_uuid(Uuid::nil()), Instant::now())
             .unwrap();
         let hold = gateway.wallet.hold(call.hold_request(now()).unwrap()).await.unwrap();
-        Settlement::new(hold, call, endpoint().unwrap(), gateway.relay.0.calls.clone())
+        Settlement::new(hold, call, label(Endpoint::Chat.path()), gateway.relay.0.calls.clone())
     };
     // Before any provider was called there is nothing to record.
     drop(settlement().await);
@@ -842,7 +850,8 @@ async fn a_call_whose_task_dies_is_settled_for_what_was_delivered() {
 
     let mut settlement = settlement().await;
     let task = tokio::spawn(async move {
-        settlement.begin(&route("http://127.0.0.1:1")).await.unwrap();
+        let route = route("http://127.0.0.1:1");
+        settlement.begin(&route, &route.keys[0], "priority", &[]).await.unwrap();
         settlement.delivered.text("Hello there");
         panic!("a fault in the relay");
     });
@@ -867,12 +876,14 @@ async fn a_crash_would_find_the_call_before_its_provider_and_then_how_far_it_cam
 
     let catalogue = gateway.relay.0.catalogue.load_full();
     let grant = Arc::clone(catalogue.keys.values().next().unwrap());
-    let chat = ChatRequest::try_new(body("").into()).unwrap();
+    let chat = chat();
     let call =
         Call::try_new(&catalogue, grant, chat, RequestId::from_uuid(Uuid::nil()), Instant::now()).unwrap();
     let hold = gateway.wallet.hold(call.hold_request(now()).unwrap()).await.unwrap();
-    let mut settlement = Settlement::new(hold, call, endpoint().unwrap(), gateway.relay.0.calls.clone());
-    settlement.begin(&route("http://127.0.0.1:1")).await.unwrap();
+    let mut settlement =
+        Settlement::new(hold, call, label(Endpoint::Chat.path()), gateway.relay.0.calls.clone());
+    let route = route("http://127.0.0.1:1");
+    settlement.begin(&route, &route.keys[0], "priority", &[]).await.unwrap();
     settlement.delivered.text("Hello there");
     settlement.progressed(Instant::now());
     settlement.progressed(Instant::now() + std::time::Duration::from_secs(2));

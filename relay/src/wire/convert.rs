@@ -36,8 +36,12 @@ pub(crate) fn request(asked: &Asked, wire: Wire, target: &Target<'_>) -> Result<
 /// A whole answer in the caller's words; `None`: it cannot be read.
 pub(crate) fn answer(from: Wire, to: Wire, body: &[u8], voice: &Voice) -> Option<Bytes> {
     match (from, to) {
-        (Wire::GeminiEmbeddings, Wire::Embeddings) => return gemini::embeddings::answer_to_openai(body, voice),
-        (Wire::Embeddings, Wire::GeminiEmbeddings) => return gemini::embeddings::answer_to_gemini(body, voice),
+        (Wire::GeminiEmbeddings, Wire::Embeddings) => {
+            return gemini::embeddings::answer_to_openai(body, voice);
+        }
+        (Wire::Embeddings, Wire::GeminiEmbeddings) => {
+            return gemini::embeddings::answer_to_gemini(body, voice);
+        }
         _ => {}
     }
     let reply = match from {

@@ -52,7 +52,8 @@ impl Framing {
     /// Of an answer, by its content type.
     pub(crate) fn of(content_type: Option<&HeaderValue>) -> Self {
         let kind = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().trim_start();
-        let is = |prefix: &str| kind.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        let is =
+            |prefix: &str| kind.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
         if is("audio/") || is("application/octet-stream") { Self::Bytes } else { Self::Events }
     }
 }
@@ -100,7 +101,9 @@ impl Wire {
             (ProviderFormat::Gemini, Self::Chat | Self::Responses | Self::Claude | Self::Gemini) => {
                 Some(Self::Gemini)
             }
-            (ProviderFormat::Gemini, Self::Embeddings | Self::GeminiEmbeddings) => Some(Self::GeminiEmbeddings),
+            (ProviderFormat::Gemini, Self::Embeddings | Self::GeminiEmbeddings) => {
+                Some(Self::GeminiEmbeddings)
+            }
             (ProviderFormat::Gemini, Self::Completions | Self::Media(_)) => None,
         }
     }
@@ -122,15 +125,13 @@ impl Wire {
     pub(crate) fn watch(self, framing: Framing) -> Box<dyn Watch> {
         match (self, framing) {
             (_, Framing::Bytes) => Box::new(BytesWatch),
-            (Self::Chat | Self::Completions, Framing::Events) => Box::new(openai::answer::ChatWatch::default()),
+            (Self::Chat | Self::Completions, Framing::Events) => {
+                Box::new(openai::answer::ChatWatch::default())
+            }
             (Self::Responses, Framing::Events) => Box::new(responses::answer::ResponsesWatch::default()),
             (Self::Claude, Framing::Events) => Box::new(claude::answer::StreamWatch::default()),
-            (Self::Gemini | Self::GeminiEmbeddings, Framing::Events) => {
-                Box::new(gemini::answer::Watcher)
-            }
-            (Self::Embeddings, Framing::Events) => {
-                Box::new(MediaWatch { endpoint: Endpoint::Embeddings })
-            }
+            (Self::Gemini | Self::GeminiEmbeddings, Framing::Events) => Box::new(gemini::answer::Watcher),
+            (Self::Embeddings, Framing::Events) => Box::new(MediaWatch { endpoint: Endpoint::Embeddings }),
             (Self::Media(endpoint), Framing::Events) => Box::new(MediaWatch { endpoint }),
         }
     }

@@ -4,10 +4,10 @@ use super::{Wire, convert};
 use crate::asked::{Asked, Form};
 use crate::catalogue::{ProviderFormat, Route};
 use crate::dialogue::{Target, Written};
-use crate::error::CallError;
-use crate::openai::request::CapField;
 use crate::endpoint::Endpoint;
+use crate::error::CallError;
 use crate::gemini::{self, path::Verb};
+use crate::openai::request::CapField;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::Bytes;
 
@@ -41,12 +41,7 @@ pub(crate) enum NotSent {
 }
 
 /// Writes a request for a provider. `default_cap` is set where the caller capped nothing.
-pub(crate) fn write(
-    asked: &Asked,
-    route: &Route,
-    key: &str,
-    default_cap: u64,
-) -> Result<Outgoing, NotSent> {
+pub(crate) fn write(asked: &Asked, route: &Route, key: &str, default_cap: u64) -> Result<Outgoing, NotSent> {
     let wire = Wire::at(route, asked.endpoint).ok_or(NotSent::Unsupported)?;
     let written = body(asked, route, wire, default_cap).map_err(NotSent::Refused)?;
     let headers = all_headers(asked, route, wire, key)?;
@@ -155,11 +150,14 @@ fn body(asked: &Asked, route: &Route, wire: Wire, default_cap: u64) -> Result<Wr
 /// OpenAI's newer models refuse `max_tokens`; all of its models take `max_completion_tokens`. Of the others many know
 /// only the former.
 fn cap_field(base_url: &str) -> CapField {
+    if is_openai(base_url) { CapField::MaxCompletionTokens } else { CapField::MaxTokens }
+}
+
+/// Is this address one of OpenAI's own, or of its models at Azure?
+pub fn is_openai(base_url: &str) -> bool {
     let host = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
     let host = host.split(['/', ':']).next().unwrap_or(host);
-    let is_openai =
-        host == "api.openai.com" || host.ends_with(".api.openai.com") || host.ends_with(".openai.azure.com");
-    if is_openai { CapField::MaxCompletionTokens } else { CapField::MaxTokens }
+    host == "api.openai.com" || host.ends_with(".api.openai.com") || host.ends_with(".openai.azure.com")
 }
 
 #[cfg(test)]

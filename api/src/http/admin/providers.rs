@@ -7,7 +7,10 @@ use crate::{
     directory::{
         Status,
         address::{Guard, check_base_url},
-        provider::{ApiFormat, NewProviderModel, PRESETS, Preset, Provider, ProviderModel, ProviderTerms},
+        provider::{
+            ApiFormat, NewProviderModel, PRESETS, Preset, Provider, ProviderConfig, ProviderKey, ProviderModel,
+            ProviderTerms,
+        },
     },
     http::prices::PriceTable,
     problem::Problem,
@@ -31,6 +34,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(presets))
         .routes(routes!(show, change, delete))
         .routes(routes!(list_models, put_model, delete_model))
+        .routes(routes!(list_keys, add_key, delete_key))
         .routes(routes!(test))
 }
 
@@ -52,8 +56,7 @@ pub struct ProviderView {
     /// Share among equals.
     weight: u32,
     /// Further options.
-    #[schema(value_type = Object)]
-    config: serde_json::Value,
+    config: ProviderConfig,
     /// When it was added.
     #[schema(value_type = String, format = DateTime)]
     created_at: Moment,
@@ -143,7 +146,7 @@ pub struct CreateProvider {
     base_url: Option<String>,
     /// Its key.
     api_key: String,
-    /// How it speaks; only `openai` is supported yet. Needed without a preset.
+    /// How it speaks. Needed without a preset.
     api_format: Option<ApiFormat>,
     /// Is it in use? Else: active.
     status: Option<Status>,
@@ -152,8 +155,7 @@ pub struct CreateProvider {
     /// Share among equals, 1 to 1000. Else: 1.
     weight: Option<u32>,
     /// Further options.
-    #[schema(value_type = Option<Object>)]
-    config: Option<serde_json::Value>,
+    config: Option<ProviderConfig>,
 }
 
 /// Adds a provider.
@@ -183,7 +185,7 @@ async fn create(
         status: body.status.unwrap_or(Status::Active),
         priority: body.priority.unwrap_or(0),
         weight: checked_weight(body.weight.unwrap_or(1))?,
-        config: checked_config(body.config.unwrap_or_else(|| serde_json::json!({})))?,
+        config: body.config.unwrap_or_default(),
     };
     let api_key = checked_key(body.api_key)?;
     let model = |name: &&str| NewProviderModel {
@@ -214,7 +216,7 @@ pub struct ChangeProvider {
     base_url: Option<String>,
     /// A new key.
     api_key: Option<String>,
-    /// How it speaks; only `openai` is supported yet.
+    /// How it speaks.
     api_format: Option<ApiFormat>,
     /// Is it in use?
     status: Option<Status>,
@@ -223,8 +225,7 @@ pub struct ChangeProvider {
     /// Share among equals, 1 to 1000.
     weight: Option<u32>,
     /// Further options.
-    #[schema(value_type = Option<Object>)]
-    config: Option<serde_json::Value>,
+    config: Option<ProviderConfig>,
 }
 
 /// Changes a provider; calls see it at once.
@@ -243,7 +244,6 @@ async fn change(
     };
     let api_format = body.api_format.map(checked_format).transpose()?;
     let weight = body.weight.map(checked_weight).transpose()?;
-    let config = body.config.map(checked_config).transpose()?;
     let api_key = body.api_key.map(checked_key).transpose()?;
     let edit = |terms: &mut ProviderTerms| {
         let was = terms.clone();
@@ -254,7 +254,7 @@ async fn change(
             status: body.status.unwrap_or(was.status),
             priority: body.priority.unwrap_or(was.priority),
             weight: weight.unwrap_or(was.weight),
-            config: config.unwrap_or(was.config),
+            config: body.config.unwrap_or(was.config),
         };
     };
     Ok(Json(app.directory.change_provider(id, edit, api_key.as_ref(), admin.actor()).await?.into()))
@@ -367,6 +367,87 @@ async fn delete_model(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// A further key of a provider. The secret is never shown.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProviderKeyView {
+    /// Its name; usage shows it.
+    name: String,
+    /// When it was added.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Moment,
+}
+
+impl From<ProviderKey> for ProviderKeyView {
+    fn from(key: ProviderKey) -> Self {
+        Self { name: key.name, created_at: key.created_at }
+    }
+}
+
+/// A provider's further keys.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProviderKeys {
+    /// By name. The key in the provider's own row, named `main`, is not among them.
+    items: Vec<ProviderKeyView>,
+}
+
+/// A provider's further keys: calls are spread over all of them, and a key that is refused is left alone for a while.
+#[utoipa::path(operation_id = "list_provider_keys", get, path = "/api/admin/providers/{id}/keys", tag = "admin: providers",
+    params(("id" = Uuid, Path)), responses((status = 200, body = ProviderKeys)))]
+async fn list_keys(
+    State(app): State<App>,
+    _: Admin,
+    Path(id): Path<Uuid>,
+) -> Result<Json<ProviderKeys>, Problem> {
+    let items = app.directory.provider_keys(id).await?.into_iter().map(ProviderKeyView::from).collect();
+    Ok(Json(ProviderKeys { items }))
+}
+
+/// A key for a provider.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddProviderKey {
+    /// Its name, unique at the provider.
+    name: String,
+    /// The key itself.
+    api_key: String,
+}
+
+/// Adds a key to a provider.
+#[utoipa::path(operation_id = "add_provider_key", post, path = "/api/admin/providers/{id}/keys", tag = "admin: providers",
+    params(("id" = Uuid, Path)), request_body = AddProviderKey, responses((status = 201, body = ProviderKeyView)))]
+async fn add_key(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+    Json(body): Json<AddProviderKey>,
+) -> Result<(StatusCode, Json<ProviderKeyView>), Problem> {
+    let (name, secret) = (checked_label("name", body.name)?, checked_key(body.api_key)?);
+    let made = app.directory.add_provider_key(id, name, &secret, admin.actor()).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// Which key.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WhichKey {
+    /// The key's name.
+    name: String,
+}
+
+/// Takes a key from a provider.
+#[utoipa::path(operation_id = "delete_provider_key", delete, path = "/api/admin/providers/{id}/keys", tag = "admin: providers",
+    params(("id" = Uuid, Path), WhichKey), responses((status = 204, description = "It is no longer used")))]
+async fn delete_key(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+    Query(which): Query<WhichKey>,
+) -> Result<StatusCode, Problem> {
+    app.directory.delete_provider_key(id, &which.name, admin.actor()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// How a provider answered.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct TestResult {
@@ -395,20 +476,34 @@ async fn test(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<
         .build()
         .map_err(|error| Problem::internal(&error))?;
     let started = Instant::now();
-    let answer = client.get(format!("{base_url}/models")).bearer_auth(api_key.expose()).send().await;
+    let (url, name, value) = match provider.terms.api_format {
+        ApiFormat::OpenAi | ApiFormat::Custom => {
+            (format!("{base_url}/models"), "authorization", format!("Bearer {}", api_key.expose()))
+        }
+        ApiFormat::Claude => (versioned(&base_url, "/v1"), "x-api-key", api_key.expose().to_owned()),
+        ApiFormat::Gemini => (versioned(&base_url, "/v1beta"), "x-goog-api-key", api_key.expose().to_owned()),
+    };
+    let request = client.get(&url).header(name, value).header("anthropic-version", "2023-06-01");
+    let answer = request.send().await;
     let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Json(match answer {
         Ok(answer) => {
             let status = answer.status();
             let error = (!status.is_success()).then(|| match status.as_u16() {
                 401 | 403 => format!("the provider refuses the key: {status}"),
-                404 => format!("there is nothing at {base_url}/models: {status}"),
+                404 => format!("there is nothing at {url}: {status}"),
                 _ => format!("the provider answered {status}"),
             });
             TestResult { ok: status.is_success(), status: Some(status.as_u16()), latency_ms, error }
         }
         Err(error) => TestResult { ok: false, status: None, latency_ms, error: Some(fault(&error)) },
     }))
+}
+
+/// The model list below a base URL that may or may not end in the API's version.
+fn versioned(base_url: &str, version: &str) -> String {
+    let has_version = ["/v1", "/v1beta"].iter().any(|version| base_url.ends_with(version));
+    if has_version { format!("{base_url}/models") } else { format!("{base_url}{version}/models") }
 }
 
 /// Why a call failed, down to the first cause: "connection refused" says more than "error sending request".
@@ -430,10 +525,8 @@ async fn checked_url(app: &App, url: &str) -> Result<String, Problem> {
 
 fn checked_format(format: ApiFormat) -> Result<ApiFormat, Problem> {
     match format {
-        ApiFormat::OpenAi => Ok(format),
-        ApiFormat::Claude | ApiFormat::Gemini | ApiFormat::Custom => {
-            Err(Problem::unsupported(format!("api_format: {format} is not supported yet: openai only")))
-        }
+        ApiFormat::OpenAi | ApiFormat::Claude | ApiFormat::Gemini => Ok(format),
+        ApiFormat::Custom => Err(Problem::unsupported("api_format: custom is not supported yet")),
     }
 }
 
@@ -443,16 +536,6 @@ fn checked_weight(weight: u32) -> Result<u32, Problem> {
     } else {
         Err(Problem::invalid("weight", "must be 1 to 1000"))
     }
-}
-
-fn checked_config(config: serde_json::Value) -> Result<serde_json::Value, Problem> {
-    if !config.is_object() {
-        return Err(Problem::invalid("config", "must be an object"));
-    }
-    if config.to_string().len() > 16 * 1024 {
-        return Err(Problem::invalid("config", "must not be longer than 16 KiB"));
-    }
-    Ok(config)
 }
 
 /// A key travels in a header: visible ASCII.
