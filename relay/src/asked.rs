@@ -1,6 +1,7 @@
 //! A caller's request, whatever its protocol: what routing, holds and bills need to know of it.
 
 use crate::claude;
+use crate::call::cost;
 use crate::claude::request::MessagesRequest;
 use crate::endpoint::Endpoint;
 use crate::error::CallError;
@@ -37,6 +38,8 @@ pub(crate) struct Asked {
     pub(crate) content_type: Option<HeaderValue>,
     /// Those of the caller's headers that a provider of the same protocol gets.
     pub(crate) forwarded: HeaderMap,
+    /// Does the caller want the charge within the answer?
+    pub(crate) wants_cost: bool,
     /// Does the caller want its stream as a JSON array that comes in pieces? Only Gemini's protocol knows that.
     pub(crate) frames_as_array: bool,
     pub(crate) form: Form,
@@ -104,6 +107,7 @@ impl Asked {
             body: body.clone(),
             content_type: None,
             forwarded: HeaderMap::new(),
+            wants_cost: cost::is_wanted(headers),
             frames_as_array: false,
             form,
         };
@@ -199,6 +203,7 @@ impl Asked {
             body,
             content_type: None,
             forwarded: HeaderMap::new(),
+            wants_cost: false,
             frames_as_array: false,
             form: Form::Generate(generate),
         })

@@ -10,6 +10,7 @@
 pub(crate) mod admission;
 pub(crate) mod attempt;
 pub(crate) mod client;
+pub(crate) mod cost;
 pub(crate) mod count;
 pub(crate) mod routing;
 pub(crate) mod settlement;
@@ -113,7 +114,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
                 settlement.settle(end).await;
                 return client.answer(protocol.refused(&error));
             }
-            Ok(Answer::Whole(answer)) => {
+            Ok(Answer::Whole(mut answer)) => {
                 settlement.end_attempt(Some(answer.status), None);
                 let end = if client.is_gone() {
                     End { outcome: Outcome::ClientGone, status: STATUS_CLIENT_GONE, is_complete: true }
@@ -122,16 +123,22 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
                 };
                 let dropped = settlement.dropped();
                 let charge = settlement.settle(end).await;
-                let charge = tools.options.cost_headers.then_some(charge);
+                if call.asked.wants_cost {
+                    answer.body = cost::in_answer(answer.body, charge);
+                }
+                let charge = (call.asked.wants_cost || tools.options.cost_headers).then_some(charge);
                 return client.answer(whole_response(answer, charge, dropped));
             }
             Ok(Answer::Streamed(ended)) => {
                 settlement.end_attempt(Some(StatusCode::OK), ended.failure);
                 let status = if ended.has_head { StatusCode::OK.as_u16() } else { STATUS_CLIENT_GONE };
-                settlement
+                let charge = settlement
                     .settle(End { outcome: ended.outcome, status, is_complete: ended.is_complete })
                     .await;
-                if let Some(tail) = ended.tail {
+                if let Some(mut tail) = ended.tail {
+                    if call.asked.wants_cost {
+                        tail = cost::in_events(tail, charge);
+                    }
                     client.send(tail, tools.options.client_timeout).await;
                 }
                 drop(client);
