@@ -61,7 +61,10 @@ impl UsagePlace {
                         "true" => (true, Self::Nowhere),
                         "false" | "null" => (false, Self::InPlaceOf(scan.place(value))),
                         _ => {
-                            return Err(CallError::bad("stream_options", "`include_usage` must be a boolean"));
+                            return Err(CallError::bad(
+                                "stream_options",
+                                "`include_usage` must be a boolean",
+                            ));
                         }
                     },
                 }
