@@ -6,7 +6,7 @@
 
 use crate::count::Count;
 use domain::Tokens;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 #[derive(Default, Deserialize)]
@@ -91,6 +91,61 @@ pub(crate) fn take(rest: &mut u64, part: Count) -> u64 {
     let part = part.or_zero().min(*rest);
     *rest -= part;
     part
+}
+
+/// Counts as a caller gets them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Counts {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    prompt_tokens_details: PromptDetails,
+    completion_tokens_details: CompletionDetails,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct PromptDetails {
+    cached_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    cache_write_tokens: u64,
+    audio_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    image_tokens: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct CompletionDetails {
+    reasoning_tokens: u64,
+    audio_tokens: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    image_tokens: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl From<Tokens> for Counts {
+    fn from(tokens: Tokens) -> Self {
+        let (input, output) = (tokens.input_total(), tokens.output_total());
+        Self {
+            prompt_tokens: input,
+            completion_tokens: output,
+            total_tokens: input.saturating_add(output),
+            prompt_tokens_details: PromptDetails {
+                cached_tokens: tokens.cache_read,
+                cache_write_tokens: tokens.cache_write.saturating_add(tokens.cache_write_1h),
+                audio_tokens: tokens.audio_input,
+                image_tokens: tokens.image_input,
+            },
+            completion_tokens_details: CompletionDetails {
+                reasoning_tokens: tokens.reasoning,
+                audio_tokens: tokens.audio_output,
+                image_tokens: tokens.image_output,
+            },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +252,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn counts_that_are_written_read_the_same(counts in proptest::array::uniform9(0..10_000_u64)) {
+            let [input, cache_read, cache_write, output, reasoning, image_input, image_output, audio_input, audio_output] =
+                counts;
+            let tokens = Tokens {
+                input, cache_read, cache_write, cache_write_1h: 0, output, reasoning, image_input, image_output,
+                audio_input, audio_output,
+            };
+            let written = serde_json::to_string(&Counts::from(tokens)).unwrap();
+            prop_assert_eq!(read(&written), Some(tokens));
+        }
+
         #[test]
         fn the_classes_sum_to_the_whole(
             prompt in 0..10_000_u64, completion in 0..10_000_u64, parts in proptest::array::uniform7(0..10_000_u64),

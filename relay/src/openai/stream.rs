@@ -1,0 +1,14 @@
+//! A streamed chat answer and the hub's [`Piece`](crate::dialogue::Piece)s, both ways.
+//!
+//! For: providers of Chat Completions that stream to callers of another format ([`Reader`]), and callers of Chat
+//! Completions that get a stream of a provider of another ([`Writer`]).
+//! Claims: what each type states.
+
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use read::Reader;
+pub use write::Writer;
