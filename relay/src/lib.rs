@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod dialogue;
 pub mod error;
 pub mod estimate;
+pub mod gemini;
 pub mod key;
 pub mod metering;
 pub mod openai;
