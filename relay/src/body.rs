@@ -257,9 +257,10 @@ impl Medium {
     /// What base64 of an unknown kind is, by its first characters.
     fn of_base64(data: &str) -> Self {
         // JPEG, PNG, GIF, BMP, TIFF.
-        const IMAGES: &[&str] = &["/9j/", "iVBOR", "R0lGOD", "Qk", "SUkqA", "TU0AK"];
+        // JPEG and bare MP3 look otherwise in the alphabet for URLs, which Google's clients write.
+        const IMAGES: &[&str] = &["/9j/", "_9j_", "iVBOR", "R0lGOD", "Qk", "SUkqA", "TU0AK"];
         // MP3 (tagged and bare), Ogg, FLAC.
-        const SOUNDS: &[&str] = &["SUQz", "//u", "//s", "T2dn", "ZkxhQ"];
+        const SOUNDS: &[&str] = &["SUQz", "//u", "//s", "__u", "__s", "T2dn", "ZkxhQ"];
         let starts = |known: &[&str]| known.iter().any(|start| data.starts_with(start));
         // RIFF holds WEBP or WAVE, and says so in its bytes 8 to 11.
         let riff = data.strip_prefix("UklGR").and_then(|rest| rest.get(7..11));
@@ -374,6 +375,8 @@ mod tests {
         let cases = [
             ("iVBORw0KGgo", Medium::Image),
             ("/9j/4AAQ", Medium::Image),
+            ("_9j_4AAQ", Medium::Image),
+            ("__uQZAAA", Medium::Audio),
             ("UklGRiQQAABXRUJQVlA4IA==", Medium::Image),
             ("UklGRv/uqgFXQVZFZm10IA==", Medium::Audio),
             ("SUQzBAAAAAAA", Medium::Audio),

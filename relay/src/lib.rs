@@ -26,7 +26,6 @@ pub mod metering;
 pub mod openai;
 pub mod options;
 pub mod pricing;
-pub mod responses;
 pub mod seen;
 mod service;
 pub mod sse;
