@@ -1,18 +1,19 @@
 //! A caller's request, whatever its protocol: what routing, holds and bills need to know of it.
 
-use crate::claude;
 use crate::call::cost;
+use crate::claude;
 use crate::claude::request::MessagesRequest;
 use crate::endpoint::Endpoint;
 use crate::error::CallError;
 use crate::estimate::Estimate;
 use crate::gemini::embeddings::EmbedRequest;
+use crate::gemini::path::Verb;
 use crate::gemini::request::GenerateRequest;
 use crate::openai::completion::CompletionRequest;
 use crate::openai::plain::PlainRequest;
 use crate::openai::request::ChatRequest;
 use crate::responses::request::ResponsesRequest;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use domain::price::MediaUnit;
 
@@ -141,19 +142,15 @@ impl Asked {
             }
             Endpoint::Messages => {
                 let messages = MessagesRequest::try_new(body.clone())?;
-                let forwarded = claude::FORWARDED.iter().filter_map(|name| {
-                    let name = HeaderName::from_static(name);
-                    headers.get(&name).map(|value| (name, value.clone()))
-                });
                 Self {
                     stream: messages.stream,
                     output: choices(messages.choices, messages.max_output),
-                    forwarded: forwarded.collect(),
+                    forwarded: claude::forwarded(headers),
                     ..blank(&messages.model.clone(), messages.input, Form::Messages(messages))
                 }
             }
             Endpoint::Generate => {
-                let generate = GenerateRequest::try_new(body.clone())?;
+                let generate = GenerateRequest::try_new(body.clone(), &path.model, path.stream)?;
                 Self {
                     stream: path.stream,
                     frames_as_array: path.stream && !path.sse,
@@ -162,7 +159,8 @@ impl Asked {
                 }
             }
             Endpoint::EmbedContent | Endpoint::BatchEmbedContents => {
-                let embed = EmbedRequest::try_new(body.clone(), endpoint == Endpoint::BatchEmbedContents)?;
+                let verb = if endpoint == Endpoint::EmbedContent { Verb::Embed } else { Verb::BatchEmbed };
+                let embed = EmbedRequest::try_new(body.clone(), &path.model, verb)?;
                 blank(&path.model, embed.input, Form::Embed(embed))
             }
             Endpoint::Embeddings
@@ -183,29 +181,6 @@ impl Asked {
                     ..blank(&plain.model.clone(), plain.input, Form::Plain(plain))
                 }
             }
-        })
-    }
-
-    /// Reads a request of Gemini's whose tokens are to be counted: the same contents, perhaps one level deeper.
-    ///
-    /// # Errors
-    /// [`CallError`] naming the fault.
-    pub(crate) fn to_count_gemini(path: PathSays, body: Bytes) -> Result<Self, CallError> {
-        let generate = GenerateRequest::try_to_count(body.clone())?;
-        Ok(Self {
-            endpoint: Endpoint::Generate,
-            model: path.model,
-            stream: false,
-            wants_usage: true,
-            input: generate.input,
-            output: Output::Nothing,
-            ordered: None,
-            body,
-            content_type: None,
-            forwarded: HeaderMap::new(),
-            wants_cost: false,
-            frames_as_array: false,
-            form: Form::Generate(generate),
         })
     }
 

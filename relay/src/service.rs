@@ -229,7 +229,7 @@ async fn gemini_verb<M: Metering>(
         Verb::Embed => relay.call(request_id, Endpoint::EmbedContent, path, request).await,
         Verb::BatchEmbed => relay.call(request_id, Endpoint::BatchEmbedContents, path, request).await,
         Verb::CountTokens => match Box::pin(relay.count(Protocol::Gemini, path, request)).await {
-            Ok(tokens) => json(gemini::request::counted(tokens)),
+            Ok(tokens) => json(gemini::counting::answer(tokens)),
             Err(error) => refused(request_id, Protocol::Gemini, &error),
         },
     }

@@ -109,7 +109,9 @@ impl Directory {
             let (provider, name) = (row.text("provider_id")?, row.parsed::<Label>("name")?);
             match self.0.sealer.open(&row.text("sealed")?, &owner_of_key(&provider, name.as_str())) {
                 Ok(secret) => keys.entry(provider).or_default().push(ProviderKey { name, secret }),
-                Err(error) => tracing::error!(provider, key = %name, %error, "a provider's key cannot be used"),
+                Err(error) => {
+                    tracing::error!(provider, key = %name, %error, "a provider's key cannot be used")
+                }
             }
         }
         Ok(keys)

@@ -139,21 +139,22 @@ const fn preset(
 }
 
 /// The built-in presets.
-pub const PRESETS: &[Preset] = &[Preset {
-    preset: "antinomy",
-    name: "Antinomy AI",
-    base_url: "https://antinomy.ai/api/v1",
-    api_format: ApiFormat::OpenAi,
-    models: &[
-        "anthropic/claude-opus-4",
-        "anthropic/claude-sonnet-4",
-        "anthropic/claude-3.7-sonnet",
-        "anthropic/claude-3.5-sonnet",
-        "anthropic/claude-3.7-sonnet:thinking",
-        "google/gemini-2.5-pro-preview",
-        "x-ai/grok-3-beta",
-    ],
-},
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        preset: "antinomy",
+        name: "Antinomy AI",
+        base_url: "https://antinomy.ai/api/v1",
+        api_format: ApiFormat::OpenAi,
+        models: &[
+            "anthropic/claude-opus-4",
+            "anthropic/claude-sonnet-4",
+            "anthropic/claude-3.7-sonnet",
+            "anthropic/claude-3.5-sonnet",
+            "anthropic/claude-3.7-sonnet:thinking",
+            "google/gemini-2.5-pro-preview",
+            "x-ai/grok-3-beta",
+        ],
+    },
     preset("openai", "OpenAI", "https://api.openai.com/v1", ApiFormat::OpenAi),
     preset("anthropic", "Anthropic", "https://api.anthropic.com", ApiFormat::Claude),
     preset("gemini", "Google Gemini", "https://generativelanguage.googleapis.com", ApiFormat::Gemini),

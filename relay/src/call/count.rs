@@ -5,11 +5,13 @@
 
 use super::Tools;
 use super::attempt::{self, Opened};
-use crate::asked::{Asked, PathSays};
+use crate::asked::PathSays;
 use crate::catalogue::{Catalogue, KeyGrant, Route};
-use crate::endpoint::{Endpoint, Protocol};
+use crate::claude::{self, request::MessagesRequest};
+use crate::endpoint::Protocol;
 use crate::error::CallError;
-use crate::wire::outgoing;
+use crate::gemini::counting::{self, CountRequest};
+use crate::wire::outgoing::{self, Counted};
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use domain::Label;
@@ -22,9 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
 
+/// Anthropic's answer.
 #[derive(Deserialize)]
-struct Counted {
-    #[serde(alias = "totalTokens")]
+struct Told {
     input_tokens: u64,
 }
 
@@ -41,29 +43,36 @@ pub(crate) async fn tokens(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<u64, CallError> {
-    let asked = match protocol {
-        Protocol::Gemini => Asked::to_count_gemini(path, body)?,
-        Protocol::Claude | Protocol::OpenAi => Asked::try_new(Endpoint::Messages, path, headers, body)?,
+    let (name, input, counted) = match protocol {
+        Protocol::Gemini => {
+            let contents = CountRequest::try_new(body)?;
+            (path.model, contents.input, Counted::Contents(contents))
+        }
+        Protocol::Claude | Protocol::OpenAi => {
+            let messages = MessagesRequest::try_new(body)?;
+            (messages.model.clone(), messages.input, Counted::Messages(messages))
+        }
     };
-    let name = || asked.model.chars().take(Label::MAX).collect::<String>();
-    let model =
-        catalogue.models.get(&asked.model).ok_or_else(|| CallError::ModelNotFound { model: name() })?;
-    if !grant.may_call(&asked.model) {
-        return Err(CallError::ModelNotAllowed { model: name() });
+    // A name that no catalogue can hold is cut before it is repeated in an error.
+    let model = || name.chars().take(Label::MAX).collect::<String>();
+    let found = catalogue.models.get(&name).ok_or_else(|| CallError::ModelNotFound { model: model() })?;
+    if !grant.may_call(&name) {
+        return Err(CallError::ModelNotAllowed { model: model() });
     }
-    for route in &model.routes {
-        let told = timeout(PATIENCE, ask(tools, &asked, route)).await;
+    let forwarded = claude::forwarded(headers);
+    for route in &found.routes {
+        let told = timeout(PATIENCE, ask(tools, &counted, &forwarded, route)).await;
         if let Ok(Some(tokens)) = told {
             return Ok(tokens);
         }
     }
-    Ok(asked.input.upper())
+    Ok(input.upper())
 }
 
 /// A provider's word; `None`: it cannot be asked, or gave none.
-async fn ask(tools: &Tools, asked: &Asked, route: &Route) -> Option<u64> {
+async fn ask(tools: &Tools, counted: &Counted, forwarded: &HeaderMap, route: &Route) -> Option<u64> {
     let key = route.keys.first()?;
-    let outgoing = outgoing::count(asked, route, key.secret.expose())?;
+    let outgoing = outgoing::count(counted, forwarded, route, key.secret.expose())?;
     let Ok(Opened::Answer(mut reached)) = attempt::open(tools, outgoing, Instant::now() + PATIENCE).await
     else {
         return None;
@@ -75,5 +84,8 @@ async fn ask(tools: &Tools, asked: &Asked, route: &Route) -> Option<u64> {
             return None;
         }
     }
-    serde_json::from_slice::<Counted>(&answer).ok().map(|counted| counted.input_tokens)
+    match counted {
+        Counted::Contents(_) => counting::read(&answer),
+        Counted::Messages(_) => serde_json::from_slice::<Told>(&answer).ok().map(|told| told.input_tokens),
+    }
 }

@@ -4,7 +4,7 @@ use super::attempt::{Failure, Reached};
 use super::settlement::Settlement;
 use crate::metering::Holding;
 use crate::options::RelayOptions;
-use crate::wire::convert;
+use crate::wire::{Wire, convert};
 use axum::http::{HeaderValue, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
@@ -48,7 +48,15 @@ pub(crate) async fn read<H: Holding>(
             if call.asked.endpoint.answers_json() { json } else { content_type.unwrap_or(json) };
         return Ok(Answer { status, content_type, body });
     }
-    match convert::answer(wire, asked, &body, &call.voice()) {
+    let converted = match wire {
+        Wire::Embeddings | Wire::GeminiEmbeddings => {
+            let tokens =
+                settlement.reported.map_or_else(|| call.asked.input.likely(), |tokens| tokens.input_total());
+            convert::vectors(&call.asked, wire, &body, tokens)
+        }
+        _ => convert::answer(wire, asked, &body, &call.voice()),
+    };
+    match converted {
         Some(body) => Ok(Answer { status, content_type: HeaderValue::from_static("application/json"), body }),
         None => unusable("unconvertible"),
     }

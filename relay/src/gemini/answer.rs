@@ -88,6 +88,7 @@ fn read(json: &[u8], delivered: &mut Estimate) -> Option<Seen> {
             || candidates.iter().filter_map(|candidate| candidate.finish_reason).any(is_finish),
         is_last: false,
         error: wire.error.map(error::in_answer),
+        ..Seen::default()
     })
 }
 

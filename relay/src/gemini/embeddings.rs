@@ -111,7 +111,7 @@ pub fn whole(body: &[u8]) -> Option<Seen> {
         is_finished: true,
         is_last: true,
         error: answer.error.map(error::in_answer),
-        is_usage_only: false,
+        ..Seen::default()
     })
 }
 

@@ -4,7 +4,8 @@
 //! thoughts stand beside the candidates unless the total says that they are within; counts that cannot be meant are no
 //! counts at all.
 
-use crate::openai::usage::{Count, take};
+use crate::count::Count;
+use crate::openai::usage::take;
 use domain::Tokens;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -124,6 +125,7 @@ pub fn tokens(usage: &RawValue) -> Option<Tokens> {
         image_output,
         audio_input,
         audio_output,
+        ..Tokens::default()
     })
 }
 

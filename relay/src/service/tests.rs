@@ -183,7 +183,8 @@ fn model(name: &str, price: Option<Priced>, routes: Vec<Route>) -> (String, Arc<
 /// Providers in the order in which they are tried.
 fn ranked(urls: &[&str]) -> Vec<Route> {
     let named = |index: i32| if index == 0 { label("fake") } else { label(&format!("fake-{index}")) };
-    let ranked = |(url, index): (&&str, i32)| Route { provider: named(index), priority: -index, ..route(url) };
+    let ranked =
+        |(url, index): (&&str, i32)| Route { provider: named(index), priority: -index, ..route(url) };
     urls.iter().zip(0..).map(ranked).collect()
 }
 

@@ -6,7 +6,10 @@
 use super::Wire;
 use crate::asked::{Asked, Form};
 use crate::dialogue::{Piece, Prompt, Target, Voice, Written};
+use crate::endpoint::Endpoint;
 use crate::error::CallError;
+use crate::gemini::embeddings::{Texts, Vectors};
+use crate::gemini::path::Verb;
 use crate::sse::Event;
 use crate::{claude, gemini, openai, responses};
 use bytes::{Bytes, BytesMut};
@@ -17,7 +20,7 @@ pub(crate) fn request(asked: &Asked, wire: Wire, target: &Target<'_>) -> Result<
         Form::Chat(_) => openai::prompt::read(&asked.body)?,
         Form::Responses(_) => responses::prompt::read(&asked.body)?,
         Form::Messages(_) => claude::prompt::read(&asked.body)?,
-        Form::Generate(_) => gemini::prompt::read(&asked.body)?,
+        Form::Generate(_) => gemini::prompt::read(&asked.body, asked.stream)?,
         Form::Completion(_) | Form::Embed(_) | Form::Plain(_) => return Err(CallError::Internal),
     };
     // Where the protocol says it in the path.
@@ -33,17 +36,40 @@ pub(crate) fn request(asked: &Asked, wire: Wire, target: &Target<'_>) -> Result<
     }
 }
 
+/// A request for vectors in another protocol's words.
+pub(crate) fn texts(asked: &Asked, wire: Wire, upstream_model: &str) -> Result<Written, CallError> {
+    let texts = asked_texts(asked)?;
+    let body = match wire {
+        Wire::GeminiEmbeddings => texts.write_gemini(upstream_model),
+        _ => texts.write_openai(upstream_model),
+    };
+    Ok(Written { body, dropped: texts.dropped })
+}
+
+fn asked_texts(asked: &Asked) -> Result<Texts, CallError> {
+    match asked.endpoint {
+        Endpoint::EmbedContent => Texts::read_gemini(&asked.body, Verb::Embed),
+        Endpoint::BatchEmbedContents => Texts::read_gemini(&asked.body, Verb::BatchEmbed),
+        _ => Texts::read_openai(&asked.body),
+    }
+}
+
+/// Vectors in the caller's words, with the tokens that they are billed for.
+pub(crate) fn vectors(asked: &Asked, from: Wire, body: &[u8], tokens: u64) -> Option<Bytes> {
+    let texts = asked_texts(asked).ok()?;
+    let vectors = match from {
+        Wire::GeminiEmbeddings => Vectors::read_gemini(body, texts.inputs.len()),
+        _ => Vectors::read_openai(body, texts.inputs.len()),
+    }?;
+    match asked.endpoint {
+        Endpoint::EmbedContent => Some(vectors.write_gemini(Verb::Embed, tokens)),
+        Endpoint::BatchEmbedContents => Some(vectors.write_gemini(Verb::BatchEmbed, tokens)),
+        _ => vectors.write_openai(&asked.model, texts.base64, tokens),
+    }
+}
+
 /// A whole answer in the caller's words; `None`: it cannot be read.
 pub(crate) fn answer(from: Wire, to: Wire, body: &[u8], voice: &Voice) -> Option<Bytes> {
-    match (from, to) {
-        (Wire::GeminiEmbeddings, Wire::Embeddings) => {
-            return gemini::embeddings::answer_to_openai(body, voice);
-        }
-        (Wire::Embeddings, Wire::GeminiEmbeddings) => {
-            return gemini::embeddings::answer_to_gemini(body, voice);
-        }
-        _ => {}
-    }
     let reply = match from {
         Wire::Chat => openai::reply::read(body),
         Wire::Responses => responses::reply::read(body),

@@ -3,9 +3,11 @@
 use super::{Wire, convert};
 use crate::asked::{Asked, Form};
 use crate::catalogue::{ProviderFormat, Route};
+use crate::claude::request::MessagesRequest;
 use crate::dialogue::{Target, Written};
 use crate::endpoint::Endpoint;
 use crate::error::CallError;
+use crate::gemini::counting::CountRequest;
 use crate::gemini::{self, path::Verb};
 use crate::openai::request::CapField;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -44,31 +46,40 @@ pub(crate) enum NotSent {
 pub(crate) fn write(asked: &Asked, route: &Route, key: &str, default_cap: u64) -> Result<Outgoing, NotSent> {
     let wire = Wire::at(route, asked.endpoint).ok_or(NotSent::Unsupported)?;
     let written = body(asked, route, wire, default_cap).map_err(NotSent::Refused)?;
-    let headers = all_headers(asked, route, wire, key)?;
+    let json = HeaderValue::from_static("application/json");
+    let content_type = asked.content_type.as_ref().unwrap_or(&json);
+    let none = HeaderMap::new();
+    let forwarded = if asked.endpoint.wire() == wire { &asked.forwarded } else { &none };
+    let headers = headers(route, wire, key, content_type, asked.stream, forwarded)?;
     Ok(Outgoing { url: url(route, wire, asked), headers, body: written.body, wire, dropped: written.dropped })
 }
 
-fn all_headers(asked: &Asked, route: &Route, wire: Wire, key: &str) -> Result<HeaderMap, NotSent> {
-    let mut headers = key_header(route, key)?;
-    let content_type = match &asked.content_type {
-        Some(form) => form.clone(),
-        None => HeaderValue::from_static("application/json"),
-    };
-    headers.insert(header::CONTENT_TYPE, content_type);
-    let accept = if asked.stream { "text/event-stream" } else { "*/*" };
-    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-    // Compressed bytes could be passed through, but not metered.
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+/// The headers for a provider; `forwarded` are those of a caller who speaks its protocol.
+fn headers(
+    route: &Route,
+    wire: Wire,
+    key: &str,
+    content_type: &HeaderValue,
+    stream: bool,
+    forwarded: &HeaderMap,
+) -> Result<HeaderMap, NotSent> {
+    let (name, value) = key_header(route, key)?;
+    let accept = if stream { "text/event-stream" } else { "*/*" };
+    let mut headers = HeaderMap::from_iter([
+        (name, value),
+        (header::CONTENT_TYPE, content_type.clone()),
+        (header::ACCEPT, HeaderValue::from_static(accept)),
+        // Compressed bytes could be passed through, but not metered.
+        (header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+    ]);
     if wire == Wire::Claude {
         headers.insert(ANTHROPIC_VERSION, VERSION);
-        if asked.endpoint.wire() == wire {
-            headers.extend(asked.forwarded.clone());
-        }
+        headers.extend(forwarded.clone());
     }
     Ok(headers)
 }
 
-fn key_header(route: &Route, key: &str) -> Result<HeaderMap, NotSent> {
+fn key_header(route: &Route, key: &str) -> Result<(HeaderName, HeaderValue), NotSent> {
     let (name, value) = match route.format {
         ProviderFormat::OpenAi => (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))),
         ProviderFormat::Claude => (X_API_KEY, HeaderValue::from_str(key)),
@@ -76,7 +87,7 @@ fn key_header(route: &Route, key: &str) -> Result<HeaderMap, NotSent> {
     };
     let mut value = value.map_err(|_| NotSent::Misconfigured("provider_key"))?;
     value.set_sensitive(true);
-    Ok(HeaderMap::from_iter([(name, value)]))
+    Ok((name, value))
 }
 
 /// The address. Operators write base URLs with or without the version; only OpenAI's kind has none of its own.
@@ -89,8 +100,7 @@ fn url(route: &Route, wire: Wire, asked: &Asked) -> String {
         Wire::Embeddings => format!("{base}/embeddings"),
         // Without their leading `/v1`.
         Wire::Media(endpoint) => format!("{base}{}", endpoint.path().trim_start_matches("/v1")),
-        Wire::Claude if base.ends_with("/v1") => format!("{base}/messages"),
-        Wire::Claude => format!("{base}/v1/messages"),
+        Wire::Claude => claude_url(route),
         Wire::Gemini | Wire::GeminiEmbeddings => {
             let verb = match wire {
                 Wire::GeminiEmbeddings if asked.endpoint == Endpoint::EmbedContent => Verb::Embed,
@@ -103,26 +113,38 @@ fn url(route: &Route, wire: Wire, asked: &Asked) -> String {
     }
 }
 
+fn claude_url(route: &Route) -> String {
+    let base = &route.base_url;
+    if base.ends_with("/v1") { format!("{base}/messages") } else { format!("{base}/v1/messages") }
+}
+
 fn gemini_url(route: &Route, verb: Verb) -> String {
     let base = &route.base_url;
     let version = if base.ends_with("/v1") || base.ends_with("/v1beta") { "" } else { "/v1beta" };
     format!("{base}{version}{}", gemini::path::of_provider(route.upstream_model.as_str(), verb))
 }
 
+/// A prompt whose tokens are to be counted.
+#[derive(Clone, Debug)]
+pub(crate) enum Counted {
+    Messages(MessagesRequest),
+    Contents(CountRequest),
+}
+
 /// A request to count a prompt's tokens, for a provider that speaks the caller's own protocol; `None`: it speaks another.
-pub(crate) fn count(asked: &Asked, route: &Route, key: &str) -> Option<Outgoing> {
+pub(crate) fn count(counted: &Counted, forwarded: &HeaderMap, route: &Route, key: &str) -> Option<Outgoing> {
     let model = route.upstream_model.as_str();
-    let (wire, url, body) = match (&asked.form, route.format) {
-        (Form::Messages(messages), ProviderFormat::Claude) => {
-            let url = format!("{}/count_tokens", url(route, Wire::Claude, asked));
-            (Wire::Claude, url, messages.count_body_for(model))
+    let (wire, url, body) = match (counted, route.format) {
+        (Counted::Messages(messages), ProviderFormat::Claude) => {
+            (Wire::Claude, format!("{}/count_tokens", claude_url(route)), messages.count_body_for(model))
         }
-        (Form::Generate(_), ProviderFormat::Gemini) => {
-            (Wire::Gemini, gemini_url(route, Verb::CountTokens), asked.body.clone())
+        (Counted::Contents(contents), ProviderFormat::Gemini) => {
+            (Wire::Gemini, gemini_url(route, Verb::CountTokens), contents.body_for(model))
         }
-        _ => return None,
+        (Counted::Messages(_) | Counted::Contents(_), _) => return None,
     };
-    let headers = all_headers(asked, route, wire, key).ok()?;
+    let headers =
+        headers(route, wire, key, &HeaderValue::from_static("application/json"), false, forwarded).ok()?;
     Some(Outgoing { url, headers, body, wire, dropped: Vec::new() })
 }
 
@@ -136,10 +158,11 @@ fn body(asked: &Asked, route: &Route, wire: Wire, default_cap: u64) -> Result<Wr
         (Form::Responses(responses), Wire::Responses) => through(responses.body_for(model, default_cap)),
         (Form::Messages(messages), Wire::Claude) => through(messages.body_for(model, default_cap)),
         (Form::Generate(generate), Wire::Gemini) => through(generate.body_for(model, default_cap)),
-        (Form::Embed(embed), Wire::GeminiEmbeddings) => through(embed.body_for(model, default_cap)),
+        (Form::Embed(embed), Wire::GeminiEmbeddings) => through(embed.body_for(model)),
         (Form::Plain(plain), Wire::Embeddings | Wire::Media(_)) => through(plain.body_for(model)),
-        (Form::Plain(_), Wire::GeminiEmbeddings) => gemini::embeddings::to_gemini(&asked.body, model),
-        (Form::Embed(_), Wire::Embeddings) => gemini::embeddings::to_openai(&asked.body, model),
+        (Form::Plain(_) | Form::Embed(_), Wire::Embeddings | Wire::GeminiEmbeddings) => {
+            convert::texts(asked, wire, model)
+        }
         _ => {
             let newer_cap = cap == CapField::MaxCompletionTokens;
             convert::request(asked, wire, &Target { upstream_model: model, default_cap, newer_cap })

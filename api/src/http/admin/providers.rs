@@ -8,8 +8,8 @@ use crate::{
         Status,
         address::{Guard, check_base_url},
         provider::{
-            ApiFormat, NewProviderModel, PRESETS, Preset, Provider, ProviderConfig, ProviderKey, ProviderModel,
-            ProviderTerms,
+            ApiFormat, NewProviderModel, PRESETS, Preset, Provider, ProviderConfig, ProviderKey,
+            ProviderModel, ProviderTerms,
         },
     },
     http::prices::PriceTable,
