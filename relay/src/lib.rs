@@ -21,6 +21,7 @@ pub mod metering;
 pub mod openai;
 pub mod options;
 pub mod pricing;
+pub mod responses;
 pub mod seen;
 mod service;
 pub mod sse;
