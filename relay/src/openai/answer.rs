@@ -277,8 +277,7 @@ mod tests {
     #[test]
     fn the_older_completions_are_read_alike() {
         let (seen, tokens) = watched(
-            r#"{"object":"text_completion","choices":[{"text":"hello world","index":0,"logprobs":null,"finish_reason":"length"}],
-                "usage":{"prompt_tokens":3,"completion_tokens":2}}"#,
+            r#"{"object":"text_completion","choices":[{"text":"hello world","index":0,"logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#,
         );
         let seen = seen.unwrap();
         assert_eq!(tokens, words("hello world"));

@@ -75,6 +75,11 @@ fn kind(error: &CallError) -> &str {
     }
 }
 
+/// The inner object of an error, for formats that put it elsewhere.
+pub(crate) fn shape(error: &CallError) -> serde_json::Value {
+    serde_json::to_value(envelope(error).error).unwrap_or_default()
+}
+
 /// The answer that a caller gets.
 pub fn response(error: &CallError) -> Response {
     let mut response = (error.status(), Json(envelope(error))).into_response();

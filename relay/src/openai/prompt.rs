@@ -20,5 +20,6 @@ mod read;
 mod write;
 
 pub use read::read;
+pub(crate) use read::{file_source, is_required, json_object, thought_signature, word_of_tool_use};
 pub use write::write;
 pub(crate) use write::{ExtraContent, ThinkingBlock, ToolCall};

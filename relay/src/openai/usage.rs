@@ -26,8 +26,9 @@ struct Wire {
     prompt_cache_hit_tokens: Count,
 }
 
-#[derive(Default, Deserialize)]
-struct Details {
+/// The parts of a count.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct Details {
     #[serde(default)]
     cached_tokens: Count,
     #[serde(default)]
@@ -43,13 +44,25 @@ struct Details {
 /// The classes of a `usage` object; `None`: it says nothing usable.
 pub fn tokens(usage: &RawValue) -> Option<Tokens> {
     let wire: Wire = serde_json::from_str(usage.get()).ok()?;
-    let (Count::Is(prompt), Count::Is(completion)) =
-        (wire.prompt_tokens, wire.completion_tokens.or(Count::Is(0)))
-    else {
+    let mut details = wire.prompt_tokens_details.unwrap_or_default();
+    details.cached_tokens = details.cached_tokens.or(wire.prompt_cache_hit_tokens);
+    classes(
+        (wire.prompt_tokens, wire.completion_tokens, wire.total_tokens),
+        details,
+        wire.completion_tokens_details.unwrap_or_default(),
+    )
+}
+
+/// The classes of the counts of prompt, completion and both, with their parts.
+pub(crate) fn classes(
+    (prompt, completion, total): (Count, Count, Count),
+    details: Details,
+    completion_details: Details,
+) -> Option<Tokens> {
+    let (Count::Is(prompt), Count::Is(completion)) = (prompt, completion.or(Count::Is(0))) else {
         return None;
     };
-    let details = wire.prompt_tokens_details.unwrap_or_default();
-    let cache_read = details.cached_tokens.or(wire.prompt_cache_hit_tokens).or_zero();
+    let cache_read = details.cached_tokens.or_zero();
     let cache_write = details.cache_write_tokens.or_zero();
     // Parts are taken from the whole one after another, so that overlapping parts (cached audio) count once. Cache
     // parts above the whole mean a provider that counts them beside it, as Anthropic does: then they are all real.
@@ -58,11 +71,11 @@ pub fn tokens(usage: &RawValue) -> Option<Tokens> {
     let image_input = take(&mut rest, details.image_tokens);
     let input = rest;
 
-    let details = wire.completion_tokens_details.unwrap_or_default();
+    let details = completion_details;
     let mut rest = completion;
     let reasoning = match details.reasoning_tokens.or_zero() {
         // Some providers count reasoning beside the completion; their total tells.
-        beside if beside > 0 && is_total(wire.total_tokens, prompt, completion, beside) => beside,
+        beside if beside > 0 && is_total(total, prompt, completion, beside) => beside,
         _ => take(&mut rest, details.reasoning_tokens),
     };
     let audio_output = take(&mut rest, details.audio_tokens);
