@@ -45,7 +45,7 @@ struct Details {
 
 /// A count as providers write it: a whole number, perhaps as `12.0`, or null, or nothing.
 #[derive(Clone, Copy, Default)]
-enum Count {
+pub(crate) enum Count {
     #[default]
     Absent,
     Is(u64),
@@ -54,7 +54,7 @@ enum Count {
 }
 
 impl Count {
-    fn or_zero(self) -> u64 {
+    pub(crate) fn or_zero(self) -> u64 {
         match self {
             Self::Is(count) => count,
             Self::Absent | Self::Absurd => 0,
@@ -116,7 +116,7 @@ fn take(rest: &mut u64, part: Count) -> u64 {
 
 impl Count {
     /// This count, or the other where this one is absent.
-    fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         match self {
             Self::Absent => other,
             Self::Is(_) | Self::Absurd => self,
