@@ -12,6 +12,7 @@ mod body;
 mod call;
 pub mod caller;
 pub mod catalogue;
+pub mod claude;
 pub mod dialogue;
 pub mod error;
 pub mod estimate;
