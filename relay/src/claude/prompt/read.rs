@@ -33,6 +33,8 @@ const KNOWN: [&str; 16] = [
     "mcp_servers",
 ];
 
+/// The most fields that are noted.
+const MAX_NOTES: usize = 128;
 /// The most of a name that an error repeats, in characters.
 const MAX_NAME: usize = 100;
 
@@ -59,7 +61,7 @@ pub fn read(body: &[u8]) -> Result<Prompt, CallError> {
     reader.reasoning(&fields)?;
     reader.rest(&fields)?;
     for name in fields.names().filter(|name| !KNOWN.contains(name)) {
-        reader.prompt.not_read(cut(name));
+        reader.note(cut(name));
     }
     Ok(reader.prompt)
 }
@@ -80,6 +82,13 @@ struct Reader {
 }
 
 impl Reader {
+    /// Notes a field that has no place in the dialogue. Far more than any API has are a caller's mischief.
+    fn note(&mut self, field: impl AsRef<str>) {
+        if self.prompt.unread.len() < MAX_NOTES {
+            self.prompt.not_read(field);
+        }
+    }
+
     fn messages(&mut self, json: &RawValue) -> Result<(), Fault> {
         let messages = array(json)?;
         if messages.is_empty() {
@@ -201,7 +210,7 @@ impl Reader {
             Some(_) => return Err(Fault::new("must be an object").under("input")),
         };
         if block.get("cache_control").is_some() {
-            self.prompt.not_read("messages[].content[].cache_control");
+            self.note("messages[].content[].cache_control");
         }
         self.calls.insert(id.clone(), name.clone());
         Ok(Part::Call { id, name, arguments, signature: block.optional_text("signature")? })
@@ -211,7 +220,7 @@ impl Reader {
         let title = block.optional_text("title")?;
         self.note_citations(block);
         if block.get("context").is_some() {
-            self.prompt.not_read("messages[].content[].context");
+            self.note("messages[].content[].context");
         }
         let cache = block.raw("cache_control");
         if let Some(source) = source(block, title)? {
@@ -254,13 +263,13 @@ impl Reader {
 
     fn note_title(&mut self, block: &Object<'_>) {
         if block.get("title").is_some() {
-            self.prompt.not_read("messages[].content[].title");
+            self.note("messages[].content[].title");
         }
     }
 
     fn note_citations(&mut self, block: &Object<'_>) {
         if block.get("citations").is_some_and(|citations| citations.get() != "[]") {
-            self.prompt.not_read("messages[].content[].citations");
+            self.note("messages[].content[].citations");
         }
     }
 
@@ -286,7 +295,7 @@ impl Reader {
             schema => schema.map(ToOwned::to_owned),
         };
         for name in tool.names().filter(|name| !READ.contains(name)) {
-            self.prompt.not_read(format!("tools[].{}", cut(name)));
+            self.note(format!("tools[].{}", cut(name)));
         }
         self.prompt.tools.push(Tool {
             name: tool.text("name")?,
@@ -324,7 +333,7 @@ impl Reader {
             (None | Some(Reasoning::Adaptive), Some(effort)) => Some(Reasoning::Effort(effort)),
             (Some(thinking), Some(_)) => {
                 // A dialogue has one measure of thought, and this is the finer one.
-                self.prompt.not_read("output_config.effort");
+                self.note("output_config.effort");
                 Some(thinking)
             }
             (thinking, None) => thinking,
@@ -335,7 +344,7 @@ impl Reader {
     fn thinking(&mut self, json: &RawValue) -> Result<Reasoning, Fault> {
         let thinking = Object::read(json)?;
         if thinking.get("display").is_some() {
-            self.prompt.not_read("thinking.display");
+            self.note("thinking.display");
         }
         Ok(match thinking.text("type")?.as_str() {
             "enabled" => {
@@ -349,7 +358,7 @@ impl Reader {
             }
             "adaptive" => Reasoning::Adaptive,
             "between_tools" => {
-                self.prompt.not_read("thinking.type");
+                self.note("thinking.type");
                 Reasoning::Adaptive
             }
             "disabled" => Reasoning::Off,
@@ -363,7 +372,7 @@ impl Reader {
             self.output_format(format).map_err(|fault| fault.under("format"))?;
         }
         for name in config.names().filter(|name| !["effort", "format"].contains(name)) {
-            self.prompt.not_read(format!("output_config.{}", cut(name)));
+            self.note(format!("output_config.{}", cut(name)));
         }
         Ok(match config.optional_text("effort")?.as_deref() {
             None => None,

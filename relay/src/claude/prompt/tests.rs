@@ -298,6 +298,15 @@ fn what_has_no_place_is_noted_and_null_is_nothing() {
 }
 
 #[test]
+fn a_flood_of_unknown_fields_is_not_noted_for_ever() {
+    let fields: String = (0..200_000).map(|i| format!(r#""f{i}":1,"#)).collect();
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":"hi"}}],"tools":[{{{fields}"name":"f","input_schema":{{}}}}]}}"#
+    );
+    assert_eq!(read(body.as_bytes()).unwrap().unread.len(), 128);
+}
+
+#[test]
 fn faults_name_their_place() {
     let assistant = |content: Value| asked(json!({"messages": [{"role": "assistant", "content": content}]}));
     let cases = [

@@ -67,12 +67,16 @@ enum Data<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta<'a> {
-    TextDelta { text: &'a str },
-    ThinkingDelta { thinking: &'a str },
-    SignatureDelta { signature: &'a str },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thought { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'a str },
+    #[serde(rename = "input_json_delta")]
+    Arguments { partial_json: &'a str },
 }
 
 #[derive(Serialize)]
@@ -194,17 +198,17 @@ impl Writer {
             Waiting::Text(text) if text.is_empty() => {}
             Waiting::Text(text) => {
                 self.ensure(Open::Text, out);
-                self.delta(Delta::TextDelta { text: &text }, out);
+                self.delta(Delta::Text { text: &text }, out);
             }
             Waiting::Thought(text) if text.is_empty() => {}
             Waiting::Thought(text) => {
                 self.ensure(Open::Thought, out);
-                self.delta(Delta::ThinkingDelta { thinking: &text }, out);
+                self.delta(Delta::Thought { thinking: &text }, out);
             }
             Waiting::Signature(signature) => {
                 // A proof without a thought is of one that is withheld; it ends the thought in any case.
                 self.ensure(Open::Thought, out);
-                self.delta(Delta::SignatureDelta { signature: &signature }, out);
+                self.delta(Delta::Signature { signature: &signature }, out);
                 self.close(out);
             }
             Waiting::Hidden(data) => {
@@ -230,7 +234,7 @@ impl Writer {
         match &mut self.open {
             Open::Call { call, has_arguments } if *call == of => {
                 *has_arguments = true;
-                self.delta(Delta::InputJsonDelta { partial_json: fragment }, out);
+                self.delta(Delta::Arguments { partial_json: fragment }, out);
             }
             Open::None | Open::Text | Open::Thought | Open::Call { .. } => {
                 if let Some((arguments, false)) = self.waiting_call(of).map(|(text, ended)| (text, *ended)) {
@@ -308,7 +312,7 @@ impl Writer {
         match std::mem::replace(&mut self.open, Open::None) {
             Open::None => return,
             Open::Call { has_arguments: false, .. } => {
-                self.delta(Delta::InputJsonDelta { partial_json: "{}" }, out);
+                self.delta(Delta::Arguments { partial_json: "{}" }, out);
             }
             Open::Call { has_arguments: true, .. } | Open::Text | Open::Thought => {}
         }
