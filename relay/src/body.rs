@@ -261,6 +261,11 @@ impl Medium {
         const IMAGES: &[&str] = &["/9j/", "_9j_", "iVBOR", "R0lGOD", "Qk", "SUkqA", "TU0AK"];
         // MP3 (tagged and bare), Ogg, FLAC.
         const SOUNDS: &[&str] = &["SUQz", "//u", "//s", "__u", "__s", "T2dn", "ZkxhQ"];
+        // What is not base64 at all (a document may be given as plain text) weighs as what it is.
+        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=\r\n".contains(&byte);
+        if !data.bytes().take(64).all(is_base64) {
+            return Self::Text;
+        }
         let starts = |known: &[&str]| known.iter().any(|start| data.starts_with(start));
         // RIFF holds WEBP or WAVE, and says so in its bytes 8 to 11.
         let riff = data.strip_prefix("UklGR").and_then(|rest| rest.get(7..11));
@@ -382,6 +387,8 @@ mod tests {
             ("SUQzBAAAAAAA", Medium::Audio),
             ("JVBERi0xLjcK", Medium::File),
             ("", Medium::File),
+            ("Once upon a time", Medium::Text),
+            ("\u{5bc6}\u{7801}", Medium::Text),
         ];
         for (data, expected) in cases {
             assert_eq!(Medium::of_base64(data), expected, "{data}");

@@ -288,14 +288,14 @@ impl<H: Holding> Forward<'_, H> {
             self.pass(bytes).await;
             return Ok(None);
         };
-        if let Some(error) = seen.error {
-            return self.broken_by(Failure::failed("error_in_stream"), &error).await.map(Some);
-        }
         if seen.usage.is_some() {
             self.settlement.reported = seen.usage;
         }
         if seen.units.is_some() {
             self.settlement.made = seen.units;
+        }
+        if let Some(error) = seen.error {
+            return self.broken_by(Failure::failed("error_in_stream"), &error).await.map(Some);
         }
         self.is_finished |= seen.is_finished;
         if seen.is_last {

@@ -57,11 +57,10 @@ impl Response<'_> {
         let is_failed = status.as_deref() == Some("failed") || self.error.is_some();
         Seen {
             usage: self.usage.and_then(usage::tokens),
-            is_usage_only: false,
             has_answer: self.output.is_some_and(|output| output.get().starts_with('[')),
             is_finished: matches!(status.as_deref(), Some("completed" | "incomplete")),
-            is_last: false,
             error: is_failed.then(|| error::refused_by(StatusCode::BAD_GATEWAY, self.error)),
+            ..Seen::default()
         }
     }
 }

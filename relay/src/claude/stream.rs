@@ -1,0 +1,11 @@
+//! Streams, converted: a provider's events into the dialogue's pieces, and pieces into events for a caller of this
+//! format.
+
+mod reader;
+mod writer;
+
+pub use reader::Reader;
+pub use writer::Writer;
+
+#[cfg(test)]
+mod tests;
