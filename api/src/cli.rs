@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::serve::{self, Foundation};
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
+use domain::price::{Line, Per};
 use domain::{AccountId, Event, NodeEvent, RequestId, UsageRecord};
 use std::io::Write;
 use std::path::PathBuf;
@@ -227,9 +228,17 @@ fn arithmetic(record: &UsageRecord) -> anyhow::Result<String> {
         usage.price_version,
         word(&usage.usage_source)?,
     );
-    for (class, count, price) in usage.unit_prices.lines(&usage.tokens) {
-        let part = rust_decimal::Decimal::from(count) * price / rust_decimal::Decimal::from(1_000_000);
-        writeln!(text, "{class:>15}  {count} × {price} ÷ 1,000,000 = {}", part.normalize())?;
+    for line in usage.unit_prices.lines(&usage.tokens)? {
+        let Line { class, quantity, price, per } = line;
+        match per {
+            Per::Call => continue,
+            Per::Image => write!(text, "{class:>15}  {quantity} × {price}")?,
+            Per::MillionTokens | Per::MillionCharacters => {
+                write!(text, "{class:>15}  {quantity} × {price} ÷ 1,000,000")?;
+            }
+            Per::AudioMinute => write!(text, "{class:>15}  {quantity} × {price} ÷ 60")?,
+        }
+        writeln!(text, " = {}", line.amount()?)?;
     }
     writeln!(text, "{:>15}  {}", "per call", usage.unit_prices.per_call)?;
     writeln!(text, "{:>15}  × {}", "multiplier", usage.multiplier)?;
@@ -279,4 +288,74 @@ async fn reset_password(config: Config, login: &str) -> anyhow::Result<()> {
     let password = serve::one_time_password();
     foundation.reset_password(login, &password).await?;
     print(&format!("new one-time password of {login}: {password}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::price::PriceList;
+    use domain::usage::Usage;
+    use domain::{Credits, KeyId, Label, LeaseId, Moment, Outcome, PriceVersionId, Tokens, UsageSource};
+    use rust_decimal::Decimal;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_charge_is_explained_class_by_class() {
+        let (nil, label) = (Uuid::nil(), || Label::try_new("x").unwrap());
+        let list = PriceList {
+            per_call: Some(Decimal::new(1, 3)),
+            per_million_characters: Some(Decimal::from(15)),
+            per_audio_minute: Some(Decimal::new(1, 2)),
+            per_image: Some(Decimal::new(4, 2)),
+            ..PriceList::plain(Decimal::from(3), Decimal::from(15))
+        };
+        let mut usage = Usage {
+            request: RequestId::from_uuid(nil),
+            at: Moment::from_micros(0),
+            key: KeyId::from_uuid(nil),
+            model: label(),
+            provider: label(),
+            upstream_model: label(),
+            endpoint: label(),
+            tokens: Tokens { input: 7, characters: 40, audio_seconds: 61, images: 2, ..Tokens::default() },
+            price_version: PriceVersionId::from_uuid(nil),
+            unit_prices: list.resolve(),
+            multiplier: Decimal::ONE,
+            charge: Credits::ZERO,
+            cost: Credits::ZERO,
+            cost_prices: None,
+            outcome: Outcome::Completed,
+            usage_source: UsageSource::Provider,
+            stream: false,
+            status: 200,
+            ttft_ms: None,
+            duration_ms: 1,
+            attempts: Vec::new(),
+        };
+        usage.charge = usage.derived_charge().unwrap();
+        let record = UsageRecord {
+            account: AccountId::from_uuid(nil),
+            lease: LeaseId::from_uuid(nil),
+            n: 1,
+            spent: usage.charge,
+            uncovered: Credits::ZERO,
+            usage,
+        };
+        let text = arithmetic(&record).unwrap();
+        let lines: Vec<&str> = text.lines().skip(4).map(str::trim).collect();
+        assert_eq!(
+            lines[..7],
+            [
+                "input  7 × 3 ÷ 1,000,000 = 0.000021",
+                "characters  40 × 15 ÷ 1,000,000 = 0.0006",
+                "audio_seconds  61 × 0.01 ÷ 60 = 0.0305/3",
+                "images  2 × 0.04 = 0.08",
+                "per call  0.001",
+                "multiplier  × 1",
+                "charge  0.091787667 credits (rounded half to even to 0.000000001)",
+            ],
+            "{text}"
+        );
+        assert!(!text.contains("charged"), "{text}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Price lists as they cross the wire: strings in credits per one million tokens.
+//! Price lists as they cross the wire: strings in credits per one million tokens, or per unit of media.
 //!
 //! Claims: read strictly (digits and a point, no exponent, no unknown class) into `domain`'s prices, which check the
 //! rest; written back as they were.
@@ -82,6 +82,19 @@ macro_rules! lists {
             #[schema(value_type = Option<String>)]
             #[serde(skip_serializing_if = "Option::is_none")]
             per_call: Option<Price>,
+            /// Credits per million characters made into speech. Absent: no price, and calls that are billed by it are refused.
+            #[schema(value_type = Option<String>)]
+            #[serde(skip_serializing_if = "Option::is_none")]
+            per_million_characters: Option<Price>,
+            /// Credits per minute of audio heard, charged by the second. Absent: no price, and calls that are billed by it are
+            /// refused.
+            #[schema(value_type = Option<String>)]
+            #[serde(skip_serializing_if = "Option::is_none")]
+            per_audio_minute: Option<Price>,
+            /// Credits per image generated. Absent: no price, and calls that are billed by it are refused.
+            #[schema(value_type = Option<String>)]
+            #[serde(skip_serializing_if = "Option::is_none")]
+            per_image: Option<Price>,
         }
 
         impl $name {
@@ -99,6 +112,9 @@ macro_rules! lists {
                     audio_input: of(self.audio_input),
                     audio_output: of(self.audio_output),
                     per_call: of(self.per_call),
+                    per_million_characters: of(self.per_million_characters),
+                    per_audio_minute: of(self.per_audio_minute),
+                    per_image: of(self.per_image),
                 }
             }
 
@@ -117,6 +133,9 @@ macro_rules! lists {
                     audio_input: of(list.audio_input),
                     audio_output: of(list.audio_output),
                     per_call: of(list.per_call),
+                    per_million_characters: of(list.per_million_characters),
+                    per_audio_minute: of(list.per_audio_minute),
+                    per_image: of(list.per_image),
                 }
             }
         }
@@ -124,7 +143,8 @@ macro_rules! lists {
 }
 
 lists! {
-    /// Prices in credits per one million tokens, by class.
+    /// Prices in credits per one million tokens, by class, and per unit of media. A unit of media has a price in every tier or
+    /// in none.
     PriceTable {
         /// Lists that hold for the whole call once its prompt is longer than a threshold; thresholds rise.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -172,6 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn units_of_media_are_priced_beside_tokens() {
+        let text = r#"{"input":"0","output":"0","per_million_characters":"15","per_audio_minute":"0.006","per_image":"0.04"}"#;
+        let table: PriceTable = parse(text.as_bytes()).unwrap();
+        let prices = table.checked("prices").unwrap();
+        assert_eq!(prices.base.per_audio_minute, Some(Decimal::new(6, 3)));
+        assert_eq!(serde_json::to_string(&PriceTable::from(&prices)).unwrap(), text);
+        let stored = serde_json::to_string(&prices).unwrap();
+        assert_eq!(serde_json::from_str::<Prices>(&stored).unwrap(), prices);
+    }
+
+    #[test]
     fn bad_prices_are_refused_by_name() {
         for (text, fault) in [
             (r#"{"input":"3"}"#, "output"),
@@ -191,6 +222,15 @@ mod tests {
                 "prices: the price of output has more than nine decimals",
             ),
             (r#"{"input":"1000000001","output":"1"}"#, "prices: the price of input is above"),
+            (
+                r#"{"input":"1","output":"1","per_image":0.04}"#,
+                "per_image: invalid type: floating point `0.04`",
+            ),
+            (r#"{"input":"1","output":"1","per_second":"1"}"#, "unknown field `per_second`"),
+            (
+                r#"{"input":"1","output":"1","tiers":[{"above_input":5,"input":"2","output":"2","per_image":"1"}]}"#,
+                "prices: per_image must have a price in every tier or in none",
+            ),
         ] {
             let problem =
                 parse::<PriceTable>(text.as_bytes()).and_then(|table| table.checked("prices")).unwrap_err();

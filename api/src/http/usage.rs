@@ -14,14 +14,14 @@ use crate::problem::Problem;
 use crate::session::Caller;
 use axum::extract::State;
 use domain::posting::of_usage;
-use domain::usage::Attempt;
+use domain::price::{Line, PriceError};
+use domain::usage::{Attempt, Usage};
 use domain::{
     Credits, Event, KeyId, Label, Moment, NodeEvent, Outcome, RequestId, Split, Tokens, UsageRecord,
     UsageSource,
 };
 use ledger::{LedgerError, Logged};
 use projections::usage::{self, Receipt, StatsFilter, UsageBy, UsageFilter, UsageStat};
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{Value, to_raw_value};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -115,7 +115,7 @@ impl From<UsageGroup> for UsageBy {
     }
 }
 
-/// Tokens, each in exactly one class.
+/// Tokens, each in exactly one class, and units of media where those are what is billed.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct TokensView {
     /// Plain prompt tokens.
@@ -138,9 +138,15 @@ struct TokensView {
     audio_input: u64,
     /// Generated audio tokens.
     audio_output: u64,
-    /// All of the prompt.
+    /// Characters made into speech.
+    characters: u64,
+    /// Seconds of audio heard.
+    audio_seconds: u64,
+    /// Images generated.
+    images: u64,
+    /// All tokens of the prompt.
     input_total: u64,
-    /// All that was generated.
+    /// All tokens that were generated.
     output_total: u64,
 }
 
@@ -157,6 +163,9 @@ impl From<Tokens> for TokensView {
             image_output: it.image_output,
             audio_input: it.audio_input,
             audio_output: it.audio_output,
+            characters: it.characters,
+            audio_seconds: it.audio_seconds,
+            images: it.images,
             input_total: it.input_total(),
             output_total: it.output_total(),
         }
@@ -302,15 +311,16 @@ struct ReceiptView {
     /// The call.
     #[serde(flatten)]
     usage: UsageView,
-    /// What each class of tokens costs.
+    /// What each class of tokens and each unit of media costs.
     lines: Vec<ReceiptLine>,
-    /// The lines together, exactly.
+    /// The lines together, exactly: a decimal, or a third of one (`0.0005/3`) where seconds at a price by the minute have no
+    /// end in decimals.
     #[schema(example = "0.000465")]
     sum: String,
     /// The multiplier of the caller's group.
     #[schema(example = "1")]
     multiplier: String,
-    /// `sum × multiplier`, exactly.
+    /// `sum × multiplier`, exactly, as `sum` is written.
     #[schema(example = "0.000465")]
     exact: String,
     /// The one rounding.
@@ -337,18 +347,18 @@ struct ReceiptView {
 /// A line of a receipt.
 #[derive(Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 struct ReceiptLine {
-    /// A class of tokens, or `per_call`.
+    /// A class of tokens, a unit of media, or `per_call`.
     #[schema(example = "input")]
     class: &'static str,
-    /// How many tokens; 1 for `per_call`.
+    /// How many; 1 for `per_call`.
     quantity: u64,
     /// Credits per `per`.
     #[schema(example = "3")]
     unit_price: String,
     /// What the price is for.
     #[schema(example = "1000000 tokens")]
-    per: &'static str,
-    /// `quantity × unit_price ÷ per`, exactly.
+    per: String,
+    /// `quantity × unit_price ÷ per`, exactly: a decimal, or a third of one (`0.0005/3`).
     #[schema(example = "0.000036")]
     amount: String,
 }
@@ -371,69 +381,10 @@ impl From<&Attempt> for AttemptView {
     }
 }
 
-/// The arithmetic of a charge.
-#[derive(Debug)]
-struct Arithmetic {
-    lines: Vec<ReceiptLine>,
-    sum: Exact,
-    exact: Exact,
-}
-
-/// An exact decimal: an integer and how many of its digits are decimals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Exact {
-    units: i128,
-    decimals: usize,
-}
-
-impl std::fmt::Display for Exact {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sign = if self.units < 0 { "-" } else { "" };
-        let digits = format!("{:0>width$}", self.units.unsigned_abs(), width = self.decimals + 1);
-        let (whole, decimals) = digits.split_at(digits.len() - self.decimals);
-        match decimals.trim_end_matches('0') {
-            "" => write!(f, "{sign}{whole}"),
-            decimals => write!(f, "{sign}{whole}.{decimals}"),
-        }
-    }
-}
-
-/// A decimal as an integer of that many decimals; `None` where it has more, or does not fit.
-fn scaled(value: Decimal, decimals: u32) -> Option<i128> {
-    let value = value.normalize();
-    value.mantissa().checked_mul(10_i128.checked_pow(decimals.checked_sub(value.scale())?)?)
-}
-
-/// Writes out what [`domain::UnitPrices::charge`] computes, in the same integers. `None`: it does not fit, which the
-/// charge itself would have been refused for.
-fn arithmetic(receipt: &Receipt) -> Option<Arithmetic> {
-    let usage = &receipt.record.usage;
-    let mut lines = Vec::new();
-    let mut sum = 0_i128;
-    // Prices have nine decimals, per million tokens: a line counts 1e-15 credits.
-    let tokens = usage.unit_prices.lines(&usage.tokens).into_iter();
-    let tokens =
-        tokens.map(|(class, count, price)| (class, count, price, "1000000 tokens", i128::from(count)));
-    let per_call = usage.unit_prices.per_call;
-    let call = (!per_call.is_zero()).then_some(("per_call", 1, per_call, "call", 1_000_000));
-    for (class, quantity, price, per, factor) in tokens.chain(call) {
-        let units = scaled(price, 9)?.checked_mul(factor)?;
-        sum = sum.checked_add(units)?;
-        let amount = Exact { units, decimals: 15 }.to_string();
-        lines.push(ReceiptLine { class, quantity, unit_price: price.normalize().to_string(), per, amount });
-    }
-    let exact = sum.checked_mul(scaled(usage.multiplier, 6)?)?;
-    Some(Arithmetic {
-        lines,
-        sum: Exact { units: sum, decimals: 15 },
-        exact: Exact { units: exact, decimals: 21 },
-    })
-}
-
 /// A charge that cannot be derived again from its record.
 #[derive(Debug, thiserror::Error)]
 #[error("the charge of a usage record cannot be derived again")]
-struct Underivable(#[source] Option<domain::price::PriceError>);
+struct Underivable(#[from] PriceError);
 
 /// The receipt of one of the caller's calls: how its charge follows from its tokens, with the event and the postings behind
 /// it.
@@ -535,22 +486,34 @@ fn own_record(record: &UsageRecord) -> Result<Value, serde_json::Error> {
 }
 
 fn receipt_view(receipt: &Receipt) -> Result<ReceiptView, Underivable> {
-    let Arithmetic { lines, sum, exact } = arithmetic(receipt).ok_or(Underivable(None))?;
     let record = &receipt.record;
-    let rounded = record.usage.derived_charge().map_err(|error| Underivable(Some(error)))?;
+    let Usage { unit_prices, tokens, multiplier, .. } = &record.usage;
+    let lines = unit_prices.lines(tokens)?.iter().map(receipt_line).collect::<Result<_, _>>()?;
+    let sum = unit_prices.sum(tokens)?;
+    let exact = sum.times(*multiplier)?;
     Ok(ReceiptView {
         usage: receipt.into(),
         lines,
         sum: sum.to_string(),
-        multiplier: record.usage.multiplier.normalize().to_string(),
+        multiplier: multiplier.normalize().to_string(),
         exact: exact.to_string(),
         rounding: "half to even, to 0.000000001",
-        rounded: rounded.to_string(),
+        rounded: exact.rounded()?.to_string(),
         price_version: record.usage.price_version,
         attempts: record.usage.attempts.iter().map(Into::into).collect(),
         lease: record.lease,
         n: record.n,
         reported_at: receipt.reported_at,
+    })
+}
+
+fn receipt_line(line: &Line) -> Result<ReceiptLine, PriceError> {
+    Ok(ReceiptLine {
+        class: line.class,
+        quantity: line.quantity,
+        unit_price: line.price.normalize().to_string(),
+        per: line.per.to_string(),
+        amount: line.amount()?.to_string(),
     })
 }
 
@@ -670,6 +633,9 @@ fn sum(stats: &[UsageStat]) -> Option<UsageStat> {
                 image_output: a.image_output.checked_add(b.image_output)?,
                 audio_input: a.audio_input.checked_add(b.audio_input)?,
                 audio_output: a.audio_output.checked_add(b.audio_output)?,
+                characters: a.characters.checked_add(b.characters)?,
+                audio_seconds: a.audio_seconds.checked_add(b.audio_seconds)?,
+                images: a.images.checked_add(b.images)?,
             },
             charge: sum.charge.checked_add(it.charge)?,
             paid: sum.paid.checked_add(it.paid)?,
@@ -684,8 +650,8 @@ fn sum(stats: &[UsageStat]) -> Option<UsageStat> {
 mod tests {
     use super::*;
     use domain::price::PriceList;
-    use domain::usage::Usage;
     use domain::{AccountId, LeaseId, PriceVersionId};
+    use rust_decimal::Decimal;
     use serde_json::json;
 
     fn decimal(text: &str) -> Decimal {
@@ -720,6 +686,8 @@ mod tests {
             duration_ms: 5,
             attempts: vec![Attempt {
                 provider: label("provider-name"),
+                key: Some(label("key-name")),
+                chosen: Some(label("sticky")),
                 status: Some(200),
                 error: None,
                 duration_ms: 5,
@@ -767,6 +735,38 @@ mod tests {
     }
 
     #[test]
+    fn units_of_media_have_lines_of_their_own_and_thirds_are_written_as_thirds() {
+        let tokens = Tokens { input: 2, characters: 40, audio_seconds: 61, images: 1, ..Tokens::default() };
+        let prices = PriceList {
+            per_million_characters: Some(decimal("15")),
+            per_audio_minute: Some(decimal("0.01")),
+            per_image: Some(decimal("0.04")),
+            ..PriceList::plain(decimal("3"), decimal("15"))
+        };
+        let view = receipt_view(&receipt(tokens, prices, "1.5")).unwrap();
+        let lines: Vec<_> = view
+            .lines
+            .iter()
+            .map(|it| (it.class, it.quantity, it.unit_price.as_str(), it.per.as_str(), it.amount.as_str()))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                ("input", 2, "3", "1000000 tokens", "0.000006"),
+                ("characters", 40, "15", "1000000 characters", "0.0006"),
+                ("audio_seconds", 61, "0.01", "60 seconds", "0.0305/3"),
+                ("images", 1, "0.04", "image", "0.04"),
+            ]
+        );
+        // 0.040606 + 0.0305 ÷ 3
+        assert_eq!((view.sum.as_str(), view.exact.as_str()), ("0.152318/3", "0.076159"));
+        assert_eq!((view.rounded.as_str(), view.usage.charge.as_str()), ("0.076159", "0.076159"));
+        let shown = serde_json::to_value(&view).unwrap();
+        assert_eq!(shown["tokens"]["audio_seconds"], 61);
+        assert_eq!(shown["tokens"]["input_total"], 2);
+    }
+
+    #[test]
     fn a_half_goes_to_the_even_nano_and_nothing_is_nothing() {
         // 0.5 and 1.5 nano-credits: one token at 0.0005 and 0.0015 a million.
         for (price, exact, rounded) in
@@ -789,7 +789,7 @@ mod tests {
             own_record(&receipt.record).unwrap().to_string(),
             serde_json::to_string(&own_postings(receipt.record.account, 9, &lines)).unwrap(),
         ] {
-            for secret in ["cost", "provider-name", "upstream-name", "0.000000777"] {
+            for secret in ["cost", "provider-name", "key-name", "sticky", "upstream-name", "0.000000777"] {
                 assert!(!json.contains(secret), "{secret} in {json}");
             }
         }
