@@ -47,7 +47,7 @@ impl<'a> ModelView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::{KeyStatus, Priced, ProviderFormat, Route, Secret};
+    use crate::catalogue::{KeyStatus, Priced, ProviderFormat, ProviderKey, Route, Secret};
     use domain::{AccountId, KeyId, Label, Moment, PriceVersionId, Prices};
     use rust_decimal::Decimal;
     use serde_json::json;
@@ -65,7 +65,8 @@ mod tests {
                 provider: label("p"),
                 format: ProviderFormat::OpenAi,
                 base_url: "https://x".into(),
-                api_key: Secret::new("k"),
+                speaks_responses: false,
+                keys: vec![ProviderKey { name: Label::try_new("main").unwrap(), secret: Secret::new("k") }],
                 upstream_model: label("u"),
                 cost: None,
                 priority: 0,

@@ -292,7 +292,7 @@ mod tests {
             let [input, cache_read, cache_write, cache_write_1h, output, reasoning, image_input, image_output,
                 audio_input, audio_output] = counts;
             let tokens = Tokens { input, cache_read, cache_write, cache_write_1h, output, reasoning, image_input,
-                image_output, audio_input, audio_output };
+                image_output, audio_input, audio_output, ..Tokens::default() };
             let read = read(&serde_json::to_string(&View::new(&tokens)).unwrap()).unwrap();
             prop_assert_eq!(read.input_total(), tokens.input_total());
             prop_assert_eq!(read.output_total(), tokens.output_total());

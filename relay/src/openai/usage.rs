@@ -271,8 +271,7 @@ mod tests {
                 counts;
             let tokens = Tokens {
                 input, cache_read, cache_write, cache_write_1h: 0, output, reasoning, image_input, image_output,
-                audio_input, audio_output,
-            };
+                audio_input, audio_output, ..Tokens::default() };
             let written = serde_json::to_string(&Counts::from(tokens)).unwrap();
             prop_assert_eq!(read(&written), Some(tokens));
         }
