@@ -224,7 +224,7 @@ pub(crate) fn key(number: u64) -> KeyId {
     KeyId::from_uuid(id(5, number))
 }
 
-/// A usage record of input and output tokens at 3 and 15 credits a million.
+/// A usage record of input and output tokens at 3 and 15 credits a million, and of some units of media.
 pub(crate) fn record(of: AccountId, on: LeaseId, n: u64, spent: Credits, usage: Usage) -> UsageRecord {
     UsageRecord { account: of, lease: on, n, spent, uncovered: Credits::ZERO, usage }
 }
@@ -234,14 +234,14 @@ pub(crate) fn usage(number: u64, model: &str, input: u64, output: u64, when: Mom
         input,
         output,
         cache_read: number % 3,
-        characters: if number % 5 == 1 { 1_000 + number } else { 0 },
+        characters: if number % 5 == 1 { 100 + number } else { 0 },
         audio_seconds: if number % 5 == 2 { number } else { 0 },
         images: number % 2,
         ..Tokens::default()
     };
     let list = PriceList {
         per_million_characters: Some("15".parse().unwrap()),
-        per_audio_minute: Some("0.01".parse().unwrap()),
+        per_audio_minute: Some("0.0001".parse().unwrap()),
         per_image: Some("0.00004".parse().unwrap()),
         ..PriceList::plain("3.000001".parse().unwrap(), "15.7".parse().unwrap())
     };

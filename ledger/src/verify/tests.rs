@@ -358,7 +358,7 @@ fn bytes_that_are_no_event_of_their_subject_are_named() {
 #[test]
 fn an_event_that_this_version_does_not_know_is_named() {
     let good = everything().clean();
-    good.clone().altered(15, "\"v\":1", "\"v\":9").has([(Code::UnknownEvent, 15)]);
+    good.clone().altered(15, "\"v\":2", "\"v\":9").has([(Code::UnknownEvent, 15)]);
     good.altered(15, "usage_reported", "usage_imagined").has([(Code::UnknownEvent, 15)]);
 }
 

@@ -10,7 +10,7 @@ use crate::top_ups::OrderStatus;
 use crate::usage::{StatsFilter, UsageBy, UsageFilter};
 use crate::{Checkpoint, Database, Halt, ProjectionError, balances, billing, top_ups, usage};
 use domain::account::event::CloseReason;
-use domain::{Credits, Moment, UsageRecord};
+use domain::{Credits, Moment, Tokens, UsageRecord};
 use ledger::{Logged, Snapshots as _};
 
 on_every_database! {
@@ -30,6 +30,7 @@ on_every_database! {
     a_page_ends_where_the_next_begins_while_rows_come_in,
     a_snapshot_of_another_shape_reads_as_none_and_stops_nothing,
     a_sum_that_does_not_fit_halts_instead_of_turning_into_a_float,
+    a_database_from_before_units_of_media_keeps_its_rows,
 }
 
 async fn halted_by(db: &Database, messages: &[Logged]) -> Halt {
@@ -274,7 +275,7 @@ async fn every_table_tells_the_same_to_the_nano(on: On) {
         assert_eq!(balance.position, log.messages.last().unwrap().recorded.sequence);
 
         let mut paid = Credits::ZERO;
-        let mut records = 0;
+        let (mut records, mut media) = (0, [0; 3]);
         let filter = UsageFilter { account: Some(owner), ..UsageFilter::default() };
         let mut paging = Paging { after: None, limit: 200 };
         loop {
@@ -283,6 +284,8 @@ async fn every_table_tells_the_same_to_the_nano(on: On) {
                 assert_eq!(receipt.record.usage.derived_charge().unwrap(), receipt.record.usage.charge);
                 paid = paid.checked_add(receipt.record.paid()).unwrap();
                 records += 1;
+                let counted = media_of(&receipt.record.usage.tokens);
+                media.iter_mut().zip(counted).for_each(|(sum, count)| *sum += count);
             }
             paging.after = page.next_cursor;
             if paging.after.is_none() {
@@ -296,6 +299,10 @@ async fn every_table_tells_the_same_to_the_nano(on: On) {
             assert!(stats.len() > 1, "{by:?}");
             assert_eq!(Credits::checked_sum(stats.iter().map(|stat| stat.paid)).unwrap(), paid, "{by:?}");
             assert_eq!(stats.iter().map(|stat| stat.calls).sum::<u64>(), records, "{by:?}");
+            let of_stats = stats.iter().map(|stat| media_of(&stat.tokens));
+            let sums = of_stats.fold([0; 3], |[a, b, c], [x, y, z]| [a + x, b + y, c + z]);
+            assert_eq!(sums, media, "{by:?}");
+            assert!(media.iter().all(|count| *count > 0), "{media:?}");
         }
         for by in [BillingBy::Day, BillingBy::Month, BillingBy::Model, BillingBy::Key] {
             let stats = billing::stats(db, owner, None, None, by).await.unwrap();
@@ -324,6 +331,52 @@ async fn every_table_tells_the_same_to_the_nano(on: On) {
     let (leases, sizes): (Vec<_>, Vec<_>) = expected.map(|lease| (lease.granted, lease.credits)).unzip();
     assert_eq!(open.count, u64::try_from(leases.len()).unwrap());
     assert_eq!(Some(open.credits), Credits::checked_sum(sizes));
+}
+
+/// Units of media, apart from tokens.
+fn media_of(tokens: &Tokens) -> [u64; 3] {
+    [tokens.characters, tokens.audio_seconds, tokens.images]
+}
+
+async fn a_database_from_before_units_of_media_keeps_its_rows(on: On) {
+    let when = at("2026-11-22T10:00:00Z");
+    let call = |number| {
+        let mut call = usage(number, "m", 1_000, 10, when);
+        call.tokens = Tokens { characters: 0, audio_seconds: 0, images: 0, ..call.tokens };
+        call.charge = call.derived_charge().unwrap();
+        call
+    };
+    let (first, second) = (call(1), usage(7, "m", 1_000, 10, when));
+    let spent = first.charge;
+    let both = spent.checked_add(second.charge).unwrap();
+    let mut log = TestLog::default();
+    log.granted(account(1), 1, "10").leased(account(1), 2, "5");
+    log.reported(vec![record(account(1), lease(2), 1, spent, first)]);
+    let before = log.messages.len();
+    log.reported(vec![record(account(1), lease(2), 2, both, second.clone())]);
+    let test = TestDatabase::on(on).await;
+    apply_in(&test.db, &log.messages[..before], 10).await;
+    let expected = dump(&test.db).await;
+    // As the release before left it.
+    for sql in [
+        "ALTER TABLE usage_hourly DROP COLUMN characters",
+        "ALTER TABLE usage_hourly DROP COLUMN audio_seconds",
+        "ALTER TABLE usage_hourly DROP COLUMN images",
+        "DELETE FROM _sqlx_migrations WHERE version = 5",
+    ] {
+        test.db.execute(sql, &[]).await.unwrap();
+    }
+    assert_ne!(dump(&test.db).await, expected);
+    test.db.migrate().await.unwrap();
+    assert_eq!(dump(&test.db).await, expected);
+    // The hour goes on where it was.
+    apply_in(&test.db, &log.messages, 10).await;
+    let stats = usage::stats(&test.db, &StatsFilter::default(), UsageBy::Model).await.unwrap();
+    assert_eq!((stats[0].calls, stats[0].paid), (2, both));
+    assert_eq!(media_of(&stats[0].tokens), media_of(&second.tokens));
+    assert_eq!(second.tokens.images, 1);
+    let receipt = usage::find(&test.db, request(7)).await.unwrap().unwrap();
+    assert_eq!(receipt.record.usage, second);
 }
 
 async fn consumption_is_a_row_per_day_of_the_operators_zone(on: On) {
