@@ -20,7 +20,7 @@ pub(super) fn tools<'a>(
     for tool in prompt.tools.iter().filter(may_use) {
         let is_strict = tool.strict == Some(true);
         if is_strict && !can.takes_strict {
-            dropped.note("strict");
+            dropped.note("tools[].strict");
         }
         tools.push(ToolView {
             name: &tool.name,

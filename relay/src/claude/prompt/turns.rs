@@ -97,7 +97,10 @@ fn block<'a>(
         Part::Refusal { text } => text_block(text, None),
         Part::Media { medium, source, detail, cache } => {
             if detail.as_deref().is_some_and(|detail| detail != "auto") {
-                dropped.note("detail");
+                dropped.note("image_url.detail");
+            }
+            if *medium == Medium::Image && matches!(source, Source::Inline { filename: Some(_), .. }) {
+                dropped.note("filename");
             }
             Some(media(*medium, source, cache.as_deref())?)
         }

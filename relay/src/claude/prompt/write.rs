@@ -48,7 +48,12 @@ pub fn write(prompt: &Prompt, target: &Target<'_>) -> Result<Written, CallError>
             dropped.note("response_format");
             None
         }
-        OutputFormat::Schema { schema, .. } => Some(Format { r#type: "json_schema", schema }),
+        OutputFormat::Schema { name: _, description, schema, strict: _ } => {
+            if description.is_some() {
+                dropped.note("response_format.json_schema.description");
+            }
+            Some(Format { r#type: "json_schema", schema })
+        }
     };
     let request = Request {
         model: target.upstream_model,
@@ -142,5 +147,5 @@ fn stops<'a>(prompt: &'a Prompt, dropped: &mut Dropped) -> Vec<&'a str> {
 
 /// What the format cannot say, and without which the call would mean something else.
 pub(super) fn unsupported(param: &'static str, message: impl Into<String>) -> CallError {
-    CallError::BadRequest { param: Some(param), code: "not_supported_by_provider", message: message.into() }
+    CallError::BadRequest { param: Some(param), code: "unsupported_value", message: message.into() }
 }

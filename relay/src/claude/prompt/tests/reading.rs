@@ -131,6 +131,7 @@ fn instructions_within_the_conversation_stand_above_it() {
     .unwrap();
     assert_eq!(prompt.system.len(), 2);
     assert_eq!(prompt.turns.len(), 1);
+    assert_eq!(prompt.unread.len(), 1, "their place is lost");
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn media_is_written_or_refused_by_name() {
     }
     let detailed =
         Part::Media { medium: Medium::Image, source: url(), detail: Some("low".into()), cache: None };
-    assert_eq!(sent(&prompt(vec![detailed])).1, ["detail"]);
+    assert_eq!(sent(&prompt(vec![detailed])).1, ["image_url.detail"]);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn tools_and_their_choice_are_written() {
         json!([{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}, "strict": true}])
     );
     assert!(dropped.is_empty());
-    assert_eq!(sent_to("kimi-k2", &prompt).1, ["strict"]);
+    assert_eq!(sent_to("kimi-k2", &prompt).1, ["tools[].strict"]);
 
     let none = Prompt { tool_use: Some(ToolUse::Some), ..hello() };
     assert!(refused(&none).contains("asks for a tool, but there is none"));
@@ -356,7 +356,7 @@ fn what_cannot_be_said_is_noted() {
 fn a_schema_of_the_answer_is_written_as_it_stands() {
     let format = OutputFormat::Schema {
         name: "n".into(),
-        description: None,
+        description: Some("what it is".into()),
         schema: raw(r#"{"type":"object", "z":1.0,"a":2}"#),
         strict: None,
     };
@@ -365,6 +365,7 @@ fn a_schema_of_the_answer_is_written_as_it_stands() {
     let expected =
         r#""output_config":{"format":{"type":"json_schema","schema":{"type":"object", "z":1.0,"a":2}}}"#;
     assert!(body.contains(expected), "{body}");
+    assert_eq!(written.dropped, ["response_format.json_schema.description"]);
 }
 
 #[test]
