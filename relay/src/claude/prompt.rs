@@ -3,6 +3,10 @@
 mod ids;
 mod model;
 mod read;
+mod shape;
+mod thought;
+mod tools;
+mod turns;
 mod write;
 
 pub use read::read;

@@ -319,7 +319,6 @@ mod tests {
                 "stop_reason": "tool_use", "stop_sequence": null,
                 "usage": {
                     "input_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 7,
-                    "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
                     "output_tokens": 2,
                 },
             })

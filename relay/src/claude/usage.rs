@@ -125,7 +125,9 @@ pub(super) struct View {
     input_tokens: u64,
     cache_creation_input_tokens: u64,
     cache_read_input_tokens: u64,
-    cache_creation: CreationView,
+    /// Absent where nothing was written. Clients keep what opens a stream, so a split of zeros there would stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_creation: Option<CreationView>,
     output_tokens: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_tokens_details: Option<OutputDetailsView>,
@@ -148,14 +150,15 @@ impl View {
         let input = [tokens.input, tokens.image_input, tokens.audio_input];
         let output = [tokens.output, tokens.reasoning, tokens.image_output, tokens.audio_output];
         let sum = |counts: &[u64]| counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        let written = tokens.cache_write.saturating_add(tokens.cache_write_1h);
         Self {
             input_tokens: sum(&input),
-            cache_creation_input_tokens: tokens.cache_write.saturating_add(tokens.cache_write_1h),
+            cache_creation_input_tokens: written,
             cache_read_input_tokens: tokens.cache_read,
-            cache_creation: CreationView {
+            cache_creation: (written > 0).then_some(CreationView {
                 ephemeral_5m_input_tokens: tokens.cache_write,
                 ephemeral_1h_input_tokens: tokens.cache_write_1h,
-            },
+            }),
             output_tokens: sum(&output),
             output_tokens_details: (tokens.reasoning > 0)
                 .then_some(OutputDetailsView { thinking_tokens: tokens.reasoning }),

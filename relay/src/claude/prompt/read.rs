@@ -114,6 +114,7 @@ impl Reader {
             "system" => {
                 let parts = self.texts(content).map_err(under)?;
                 self.prompt.system.extend(parts);
+                self.note("messages[] (the place of a system message within the conversation)");
                 return Ok(());
             }
             _ => return Err(Fault::new("must be `user` or `assistant`").under("role")),
