@@ -36,6 +36,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// The snapshot that the relay reads; the directory swaps it.
     pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// How well providers are, as the calls of this process found them; `None`: it carries none.
+    pub provider_health: Option<Arc<relay::health::Health>>,
     /// Hashes and checks passwords, a few at a time.
     pub passwords: Passwords,
     /// Failed logins and registrations, by login and by address.

@@ -10,7 +10,7 @@ use crate::catalogue::{Catalogue, KeyGrant};
 use crate::endpoint::{Endpoint, Protocol};
 use crate::error::CallError;
 use crate::gemini::path::Verb;
-use crate::health::Health;
+use crate::health::{self, Health};
 use crate::metering::Metering;
 use crate::openai::models::{ModelList, ModelView, is_callable};
 use crate::options::RelayOptions;
@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
@@ -116,8 +117,15 @@ impl<M: Metering> Relay<M> {
     }
 
     /// How well the providers are, as this node's calls found them.
-    pub fn health(&self) -> &Health {
-        &self.0.tools.health
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.0.tools.health)
+    }
+
+    /// Asks providers that are left alone whether they are well again, until `stop`.
+    pub async fn keep_probing(self, stop: CancellationToken) {
+        let Inner { tools, catalogue, .. } = &*self.0;
+        let probing = health::probe::for_ever(&tools.health, catalogue, &tools.http);
+        let _ = stop.run_until_cancelled(probing).await;
     }
 
     fn options(&self) -> &RelayOptions {

@@ -95,6 +95,7 @@ pub(crate) async fn gateway() -> Gateway {
         db,
         directory,
         config: Arc::new(config),
+        provider_health: None,
         passwords: Default::default(),
         limits: Default::default(),
     });

@@ -70,7 +70,9 @@ impl Running {
         if let Some(foundation) = foundation {
             let ledger = Ledger::new(log.clone(), Arc::new(db.clone()));
             if config.roles.relay {
-                running.calls = Some(Calls::start(config, foundation, ledger.clone()).await?);
+                let calls = Calls::start(config, foundation, ledger.clone()).await?;
+                running.background.spawn(calls.relay.clone().keep_probing(running.stop.clone()));
+                running.calls = Some(calls);
             }
             let audit = Audit::new(log.clone());
             let fresh = foundation.directory().clone().keep_fresh(audit.clone(), running.stop.clone());
@@ -100,6 +102,7 @@ impl Running {
             channels: Channels::try_new(config, &own_url(address))?,
             config: Arc::new(config.clone()),
             catalogue: foundation.directory().catalogue_handle(),
+            provider_health: self.calls.as_ref().map(|calls| calls.relay.health()),
             passwords: foundation.passwords().clone(),
             limits: http::limit::Limits::default(),
         }))

@@ -149,6 +149,13 @@ impl Circuit {
         }
     }
 
+    /// The pause is over.
+    pub(super) fn may_be_tried(&mut self, now: Instant) {
+        if let Phase::Open { until } = &mut self.phase {
+            *until = now.min(*until);
+        }
+    }
+
     fn open(&mut self, first: Duration, longest: Duration, now: Instant) {
         // Calls that were under way when it opened are no new reason to make the pause longer.
         if let Phase::Open { until } = self.phase

@@ -8,6 +8,7 @@
 //! one call tries it; what is known of a provider that left the catalogue is forgotten.
 
 mod circuit;
+pub(crate) mod probe;
 
 pub(crate) use circuit::Verdict;
 
@@ -141,7 +142,14 @@ impl Health {
         conditions
     }
 
-    /// Closes every circuit of a provider: an operator mended it, or a probe found it well.
+    /// A probe found it well: the next call may try at once, and its success closes the circuit.
+    pub(crate) fn may_be_tried(&self, watched: &Watched, now: Instant) {
+        if let Some(circuit) = self.circuits().get_mut(watched) {
+            circuit.may_be_tried(now);
+        }
+    }
+
+    /// Closes every circuit of a provider: an operator says that it is mended.
     pub fn forgive(&self, provider: &Label) {
         self.circuits().retain(|it, _| it.provider != *provider);
     }

@@ -119,9 +119,26 @@ fn claude_url(route: &Route) -> String {
 }
 
 fn gemini_url(route: &Route, verb: Verb) -> String {
+    format!("{}{}", gemini_base(route), gemini::path::of_provider(route.upstream_model.as_str(), verb))
+}
+
+fn gemini_base(route: &Route) -> String {
     let base = &route.base_url;
-    let version = if base.ends_with("/v1") || base.ends_with("/v1beta") { "" } else { "/v1beta" };
-    format!("{base}{version}{}", gemini::path::of_provider(route.upstream_model.as_str(), verb))
+    if base.ends_with("/v1") || base.ends_with("/v1beta") { base.clone() } else { format!("{base}/v1beta") }
+}
+
+/// Where a provider lists its models, and the headers to ask with; `None`: its key cannot be sent.
+pub(crate) fn probe(route: &Route, key: &str) -> Option<(String, HeaderMap)> {
+    let base = &route.base_url;
+    let (wire, url) = match route.format {
+        ProviderFormat::OpenAi => (Wire::Chat, format!("{base}/models")),
+        ProviderFormat::Claude if base.ends_with("/v1") => (Wire::Claude, format!("{base}/models")),
+        ProviderFormat::Claude => (Wire::Claude, format!("{base}/v1/models")),
+        ProviderFormat::Gemini => (Wire::Gemini, format!("{}/models", gemini_base(route))),
+    };
+    let json = HeaderValue::from_static("application/json");
+    let headers = headers(route, wire, key, &json, false, &HeaderMap::new()).ok()?;
+    Some((url, headers))
 }
 
 /// A prompt whose tokens are to be counted.

@@ -19,6 +19,7 @@ use crate::{
 use axum::{extract::State, http::StatusCode};
 use domain::Moment;
 use relay::Secret;
+use relay::health::{Condition, State as Circuit};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -35,6 +36,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(show, change, delete))
         .routes(routes!(list_models, put_model, delete_model))
         .routes(routes!(list_keys, add_key, delete_key))
+        .routes(routes!(health))
+        .routes(routes!(reset_health))
         .routes(routes!(test))
 }
 
@@ -445,6 +448,89 @@ async fn delete_key(
     Query(which): Query<WhichKey>,
 ) -> Result<StatusCode, Problem> {
     app.directory.delete_provider_key(id, &which.name, admin.actor()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// May calls try a provider?
+#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CircuitState {
+    /// Yes.
+    Closed,
+    /// Not for a while.
+    Open,
+    /// One call is trying.
+    HalfOpen,
+}
+
+/// How well a provider is, as the calls of this process found it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProviderCondition {
+    /// The provider's name.
+    provider: String,
+    /// Its key, by name.
+    key: Option<String>,
+    /// The model there; null: whatever the model.
+    model: Option<String>,
+    /// May calls try it?
+    state: CircuitState,
+    /// For how much longer it is left alone, in milliseconds.
+    open_for_ms: Option<u64>,
+    /// The share of failures among the recent tries, 0 to 1.
+    failure_rate: f64,
+    /// The time to the first byte of recent tries, smoothed, in milliseconds.
+    latency_ms: Option<u64>,
+    /// The last failure: a short code.
+    last_failure: Option<&'static str>,
+}
+
+impl From<Condition> for ProviderCondition {
+    fn from(it: Condition) -> Self {
+        let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+        let (state, open_for) = match it.state {
+            Circuit::Closed => (CircuitState::Closed, None),
+            Circuit::Open { remaining } => (CircuitState::Open, Some(remaining)),
+            Circuit::HalfOpen => (CircuitState::HalfOpen, None),
+        };
+        Self {
+            provider: it.watched.provider.to_string(),
+            key: it.watched.key.map(|key| key.to_string()),
+            model: it.watched.model.map(|model| model.to_string()),
+            state,
+            open_for_ms: open_for.map(millis),
+            failure_rate: it.failure_rate,
+            latency_ms: it.latency.map(millis),
+            last_failure: it.last_failure,
+        }
+    }
+}
+
+/// How well the providers are.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProviderConditions {
+    /// One for each provider's key, and one for each model by that key; none, where no call has met it yet.
+    items: Vec<ProviderCondition>,
+}
+
+/// How well the providers are, as the calls of this process found them. In a cluster each process with the role `relay`
+/// has its own view.
+#[utoipa::path(operation_id = "provider_health", get, path = "/api/admin/providers/health", tag = "admin: providers",
+    responses((status = 200, body = ProviderConditions)))]
+async fn health(State(app): State<App>, _: Admin) -> Json<ProviderConditions> {
+    let conditions = app.provider_health.as_ref().map(|health| health.conditions(Instant::now().into()));
+    let items = conditions.unwrap_or_default().into_iter().map(ProviderCondition::from).collect();
+    Json(ProviderConditions { items })
+}
+
+/// Forgets what calls of this process found about a provider, so that it is tried again at once: it was mended.
+#[utoipa::path(operation_id = "reset_provider_health", post, path = "/api/admin/providers/{id}/reset-health", tag = "admin: providers",
+    params(("id" = Uuid, Path)), responses((status = 204, description = "Forgotten")))]
+async fn reset_health(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
+    let provider = app.directory.provider(id).await?;
+    let name = domain::Label::try_new(provider.terms.name).map_err(|error| Problem::internal(&error))?;
+    if let Some(health) = &app.provider_health {
+        health.forgive(&name);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
