@@ -28,7 +28,7 @@ pub fn read(body: &[u8]) -> Result<Prompt, CallError> {
     tools(&mut fields, &mut prompt)?;
     prompt.sampling = sampling(&mut fields)?;
     prompt.stop = match fields.take("stop") {
-        Some(value) if value.get().starts_with('"') => body::parse(Some(value), "stop", "a string")?,
+        Some(value) if value.get().starts_with('"') => vec![body::parse(Some(value), "stop", "a string")?],
         value => body::parse::<Option<Vec<String>>>(value, "stop", "a string or an array of strings")?
             .unwrap_or_default(),
     };
