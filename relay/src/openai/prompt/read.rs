@@ -370,6 +370,10 @@ fn assistant(
     conversation: &mut Conversation,
     prompt: &mut Prompt,
 ) -> Result<Vec<Part>, CallError> {
+    // What answers have, and clients send back with them.
+    for own in ["annotations", "parsed"] {
+        message.take(own);
+    }
     let mut parts = thoughts(message, prompt)?;
     parts.extend(content(message, Speaker::Assistant)?.into_iter().filter(|part| match part {
         // What stands beside calls where nothing was said.

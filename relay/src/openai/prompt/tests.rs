@@ -293,6 +293,10 @@ fn what_is_not_read_is_named_once_and_what_says_nothing_is_not() {
         r#","logit_bias":{},"store":false,"metadata":null,"logprobs":false,"service_tier":"auto","modalities":["text"],"audio":null"#,
     );
     assert!(silent.unread.is_empty(), "{:?}", silent.unread);
+    let echoed = said(
+        r#"{"role":"assistant","content":"a","refusal":null,"annotations":[],"audio":null,"function_call":null}"#,
+    );
+    assert!(echoed.unread.is_empty(), "{:?}", echoed.unread);
 }
 
 #[test]
@@ -527,7 +531,7 @@ prop_compose! {
         tool_use in proptest::sample::select(vec![
             None, Some(ToolUse::Some), Some(ToolUse::Only("f".into())), Some(ToolUse::Among { names: vec!["f".into()], must: false }),
         ]),
-        (stream, max_output, choices, temperature) in (any::<bool>(), 1..9000_u64, 1..4_u64, proptest::option::of(0..200_u32)),
+        (stream, max_output, choices, temperature) in (any::<bool>(), 1..9000_u64, 1..4_u64, proptest::sample::select(vec![None, Some("0.5"), Some("1"), Some("1.0"), Some("1e0")])),
         stop in proptest::collection::vec(word(), 0..3),
         format in 0..3_u8,
         schema in object(),
@@ -544,7 +548,7 @@ prop_compose! {
             max_output: Some(max_output),
             choices,
             sampling: Sampling {
-                temperature: temperature.and_then(|it| serde_json::Number::from_f64(f64::from(it) / 100.0)),
+                temperature: temperature.map(|it: &str| serde_json::from_str(it).unwrap()),
                 ..Sampling::default()
             },
             stop,
