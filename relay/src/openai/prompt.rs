@@ -19,6 +19,9 @@
 mod read;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use read::read;
 pub(crate) use read::{file_source, is_required, json_object, thought_signature, word_of_tool_use};
 pub use write::write;

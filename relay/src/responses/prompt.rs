@@ -13,6 +13,9 @@
 mod read;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use read::read;
 pub use write::write;
 pub(crate) use write::{CallItem, ReasoningItem};

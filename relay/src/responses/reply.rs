@@ -427,3 +427,101 @@ pub fn write(reply: &Reply, voice: &Voice) -> Bytes {
     // Serialising strings and numbers into memory cannot fail.
     serde_json::to_vec(&body).unwrap_or_default().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn voice() -> Voice {
+        Voice { model: "m".into(), id: "abc".into(), created: 7, wants_usage: false }
+    }
+
+    fn call(id: &str) -> Part {
+        let arguments = RawValue::from_string(r#"{"z":1.0}"#.into()).unwrap();
+        Part::Call { id: id.into(), name: "f".into(), arguments, signature: Some("g".into()) }
+    }
+
+    fn reply(parts: Vec<Part>, finish: Finish) -> Reply {
+        Reply { id: Some("resp_abc".into()), choices: vec![Answered { parts, finish }], usage: None }
+    }
+
+    #[test]
+    fn an_answer_is_read_with_its_reasons() {
+        let body = br#"{"id":"r","status":"completed","output":[
+            {"type":"reasoning","id":"rs","summary":[{"text":"a"},{"text":"b"}],"encrypted_content":"s"},
+            {"type":"web_search_call","id":"ws"},
+            {"type":"message","content":[{"type":"output_text","text":"t","annotations":[]},{"type":"refusal","refusal":"no"}]},
+            {"type":"function_call","id":"fc","call_id":"c","name":"f","arguments":"{}"}]}"#;
+        let read = read(body).unwrap();
+        let Part::Call { id, .. } = &read.choices[0].parts[3] else { panic!() };
+        assert_eq!((id.as_str(), &read.choices[0].finish), ("c", &Finish::Calls));
+        let thought = Part::Thinking { text: "a\n\nb".into(), signature: Some("s".into()) };
+        let expected = [thought, Part::text("t"), Part::Refusal { text: "no".into() }];
+        assert_eq!(format!("{:?}", &read.choices[0].parts[..3]), format!("{expected:?}"));
+        for (fields, expected) in [
+            (r#""status":"completed""#, Finish::Stop),
+            (r#""status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}"#, Finish::Length),
+            (r#""status":"incomplete","incomplete_details":{"reason":"content_filter"}"#, Finish::Filtered),
+            (r#""status":"incomplete""#, Finish::Length),
+            (r#""status":"cancelled""#, Finish::Other("cancelled".into())),
+        ] {
+            let body = format!(r#"{{{fields},"output":[]}}"#);
+            assert_eq!(super::read(body.as_bytes()).unwrap().choices[0].finish, expected, "{fields}");
+        }
+        assert!(super::read(b"{}").is_none() && super::read(b"nonsense").is_none());
+    }
+
+    #[test]
+    fn an_answer_is_written_as_openai_does() {
+        let written = write(
+            &Reply {
+                usage: Some(Tokens { input: 3, output: 4, ..Tokens::default() }),
+                ..reply(
+                    vec![Part::HiddenThinking { data: "d".into() }, Part::text("t"), call("c")],
+                    Finish::Length,
+                )
+            },
+            &voice(),
+        );
+        let written: Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!((&written["object"], &written["status"]), (&json!("response"), &json!("incomplete")));
+        assert_eq!(written["incomplete_details"], json!({"reason":"max_output_tokens"}));
+        assert_eq!((&written["created_at"], &written["model"]), (&json!(7), &json!("m")));
+        assert_eq!(written["usage"]["total_tokens"], 7);
+        assert_eq!(
+            written["output"],
+            json!([
+                {"type":"reasoning","id":"rs_abc_0","summary":[],"encrypted_content":"redacted:d"},
+                {"type":"message","id":"msg_abc_1","status":"completed","role":"assistant",
+                    "content":[{"type":"output_text","text":"t","annotations":[],"logprobs":[]}]},
+                {"type":"function_call","id":"fc_abc_2","call_id":"c","name":"f","arguments":"{\"z\":1.0}","status":"incomplete",
+                    "extra_content":{"google":{"thought_signature":"g"}}},
+            ])
+        );
+    }
+
+    prop_compose! {
+        fn parts()(kinds in proptest::collection::vec((0..4_u8, "[a-zé\"\n]{1,8}"), 0..8), calls in 0..3_usize) -> Vec<Part> {
+            let mut parts: Vec<Part> = kinds.into_iter().map(|(kind, text)| match kind {
+                0 => Part::text(text),
+                1 => Part::Refusal { text },
+                2 => Part::Thinking { text, signature: Some("s".into()) },
+                _ => Part::HiddenThinking { data: text },
+            }).collect();
+            parts.extend((0..calls).map(|index| call(&format!("c{index}"))));
+            parts
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_the_same(parts in parts()) {
+            let has_calls = matches!(parts.last(), Some(Part::Call { .. }));
+            let reply = reply(parts, if has_calls { Finish::Calls } else { Finish::Stop });
+            let read = read(&write(&reply, &voice())).unwrap();
+            prop_assert_eq!(format!("{read:?}"), format!("{reply:?}"));
+        }
+    }
+}

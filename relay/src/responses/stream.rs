@@ -7,5 +7,8 @@
 mod read;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use read::Reader;
 pub use write::Writer;

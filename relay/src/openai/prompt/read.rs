@@ -28,7 +28,7 @@ pub fn read(body: &[u8]) -> Result<Prompt, CallError> {
     tools(&mut fields, &mut prompt)?;
     prompt.sampling = sampling(&mut fields)?;
     prompt.stop = match fields.take("stop") {
-        Some(value) if value.get().starts_with('"') => body::parse(Some(value), "stop", "a string")?,
+        Some(value) if value.get().starts_with('"') => vec![body::parse(Some(value), "stop", "a string")?],
         value => body::parse::<Option<Vec<String>>>(value, "stop", "a string or an array of strings")?
             .unwrap_or_default(),
     };
@@ -370,6 +370,10 @@ fn assistant(
     conversation: &mut Conversation,
     prompt: &mut Prompt,
 ) -> Result<Vec<Part>, CallError> {
+    // What answers have, and clients send back with them.
+    for own in ["annotations", "parsed"] {
+        message.take(own);
+    }
     let mut parts = thoughts(message, prompt)?;
     parts.extend(content(message, Speaker::Assistant)?.into_iter().filter(|part| match part {
         // What stands beside calls where nothing was said.

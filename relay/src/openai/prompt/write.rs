@@ -365,9 +365,10 @@ fn messages<'a>(prompt: &'a Prompt, dropped: &mut Dropped<'_>) -> Result<Vec<Mes
     Ok(messages)
 }
 
-/// A text alone goes as a string: every server takes that.
+/// A text alone goes as a string: every server takes that. Nothing goes as an empty one.
 fn content(mut parts: Vec<ContentPart<'_>>) -> Content<'_> {
     match parts.as_mut_slice() {
+        [] => Content::Text("".into()),
         [ContentPart::Text { text }] => Content::Text(std::mem::take(text)),
         _ => Content::Parts(parts),
     }
@@ -408,11 +409,10 @@ fn user<'a>(
             said.push(ContentPart::Text { text });
             said.extend(media);
         }
-        let content = if texts.is_empty() { Content::Text("".into()) } else { content(texts) };
         messages.push(Message {
             role: "tool",
             tool_call_id: Some(id),
-            content: Some(content),
+            content: Some(content(texts)),
             ..Message::default()
         });
     }
@@ -521,7 +521,7 @@ fn assistant<'a>(turn: &'a Turn, dropped: &mut Dropped<'_>) -> Result<Message<'a
     }
     let needs_content = message.tool_calls.is_empty() && message.refusal.is_none();
     if !texts.is_empty() || needs_content {
-        message.content = Some(if texts.is_empty() { Content::Text("".into()) } else { content(texts) });
+        message.content = Some(content(texts));
     }
     Ok(message)
 }

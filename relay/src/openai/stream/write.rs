@@ -68,7 +68,8 @@ struct Function<'a> {
 /// Writes chunks for a caller.
 ///
 /// Claims: the first chunk of a choice has the role; the id and the time are the same in all chunks; calls are numbered
-/// from 0 by their beginnings, and one without arguments gets `{}`; a choice ends with an empty delta and its reason;
+/// from 0 by their beginnings, come one after another, however they interleaved (OpenAI's own client takes a call for
+/// done when the next one begins), and one without arguments gets `{}`; a choice ends with an empty delta and its reason;
 /// counts come in a chunk of their own before `[DONE]`, for callers who asked, whose other chunks say `"usage":null`;
 /// an error is the last event.
 #[derive(Debug)]
@@ -88,6 +89,10 @@ struct ChoiceState {
     blocks: u64,
     /// Has the call of this index got arguments?
     calls: BTreeMap<u64, bool>,
+    /// The call that is open.
+    open: Option<u64>,
+    /// Pieces of the calls after it.
+    waiting: Vec<Piece>,
 }
 
 impl ChoiceState {
@@ -133,8 +138,17 @@ impl Writer {
                 let block = ThinkingBlock::RedactedThinking { index, data: &data };
                 self.delta(choice, Delta { thinking_blocks: Some([block]), ..Delta::default() }, out);
             }
+            Piece::CallBegin { choice, index, .. }
+            | Piece::CallArguments { choice, index, .. }
+            | Piece::CallEnd { choice, index }
+                if self.choice(choice).open.is_some_and(|open| open != index) =>
+            {
+                self.choice(choice).waiting.push(piece);
+            }
             Piece::CallBegin { choice, index, id, name, signature } => {
-                self.choice(choice).calls.insert(index, false);
+                let state = self.choice(choice);
+                state.calls.insert(index, false);
+                state.open = Some(index);
                 let call = ToolCall {
                     index,
                     id: Some(&id),
@@ -145,12 +159,11 @@ impl Writer {
                 self.delta(choice, Delta { tool_calls: Some([call]), ..Delta::default() }, out);
             }
             Piece::CallArguments { choice, index, fragment } => self.arguments(choice, index, &fragment, out),
-            Piece::CallEnd { choice, index } => {
-                if self.choice(choice).calls.get(&index) == Some(&false) {
-                    self.arguments(choice, index, "{}", out);
-                }
-            }
+            Piece::CallEnd { choice, index } => self.call_ends(choice, index, out),
             Piece::Finish { choice, finish } => {
+                while let Some(open) = self.choice(choice).open {
+                    self.call_ends(choice, open, out);
+                }
                 self.role(choice, out);
                 let choice = Choice {
                     index: choice,
@@ -178,6 +191,17 @@ impl Writer {
         }
         self.is_over = true;
         out.put_slice(b"data: [DONE]\n\n");
+    }
+
+    fn call_ends(&mut self, choice: u64, index: u64, out: &mut BytesMut) {
+        if self.choice(choice).calls.get(&index) == Some(&false) {
+            self.arguments(choice, index, "{}", out);
+        }
+        let state = self.choice(choice);
+        state.open = None;
+        for piece in std::mem::take(&mut state.waiting) {
+            self.piece(piece, out);
+        }
     }
 
     fn arguments(&mut self, choice: u64, index: u64, fragment: &str, out: &mut BytesMut) {
