@@ -332,7 +332,7 @@ struct ReceiptView {
     /// The version of the price list.
     #[schema(value_type = Uuid)]
     price_version: domain::PriceVersionId,
-    /// Every try to get an answer, the last one being it.
+    /// Every try to get an answer and every route that was skipped, in order; the last try is the answer.
     attempts: Vec<AttemptView>,
     /// The lease that was charged.
     #[schema(value_type = Uuid)]
@@ -363,7 +363,7 @@ struct ReceiptLine {
     amount: String,
 }
 
-/// One try to get an answer.
+/// One try to get an answer, or a route that was skipped: then without a status, and `error` says why.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct AttemptView {
     /// The HTTP status of the answer, if there was one.
