@@ -134,6 +134,10 @@ impl Asked {
             }
             Endpoint::Responses => {
                 let responses = ResponsesRequest::try_new(body.clone())?;
+                if responses.is_background {
+                    let why = "`background` is not offered: what such a response comes to could not be metered";
+                    return Err(CallError::bad("background", why));
+                }
                 Self {
                     stream: responses.stream,
                     output: choices(responses.choices, responses.max_output),

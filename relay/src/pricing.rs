@@ -120,7 +120,12 @@ impl Consumption<'_> {
                 let is_placeholder =
                     if self.is_complete { counted == 0 } else { counted < estimated_output.output };
                 if !is_placeholder || self.delivered.is_empty() {
-                    return (*reported, UsageSource::Provider);
+                    // Some vendors leave the prompt out where they count the answer. No prompt has no tokens.
+                    return if reported.input_total() == 0 && counted > 0 {
+                        (Tokens { input: self.input.likely(), ..*reported }, UsageSource::Estimated)
+                    } else {
+                        (*reported, UsageSource::Provider)
+                    };
                 }
                 let input = if reported.input_total() == 0 { self.input.likely() } else { reported.input };
                 let tokens = Tokens { input, output: estimated_output.output, ..without_output(reported) };
@@ -223,6 +228,13 @@ mod tests {
             ("none, complete but empty", None, &nothing, true, (Tokens { output: 0, ..estimate }, estimated)),
             ("none, an error before any output", None, &nothing, false, (zeros, estimated)),
             ("zeros beside content", Some(&zeros), &delivered, true, (estimate, estimated)),
+            (
+                "an answer without its prompt",
+                Some(&Tokens { output: 9, ..zeros }),
+                &delivered,
+                true,
+                (Tokens { input: input.likely(), output: 9, ..zeros }, estimated),
+            ),
             ("zeros and no content", Some(&zeros), &nothing, true, (zeros, provider)),
             ("cut off, none", None, &delivered, false, (estimate, estimated)),
             ("cut off, a running count above the estimate", Some(&more), &delivered, false, (more, provider)),
