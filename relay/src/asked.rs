@@ -135,7 +135,8 @@ impl Asked {
             Endpoint::Responses => {
                 let responses = ResponsesRequest::try_new(body.clone())?;
                 if responses.is_background {
-                    let why = "`background` is not offered: what such a response comes to could not be metered";
+                    let why =
+                        "`background` is not offered: what such a response comes to could not be metered";
                     return Err(CallError::bad("background", why));
                 }
                 Self {

@@ -9,6 +9,7 @@ pub mod admin_money;
 pub mod balance;
 pub mod billing;
 pub mod callbacks;
+mod dashboard;
 pub mod keys;
 pub mod limit;
 pub mod models;
@@ -63,6 +64,11 @@ pub fn router(app: App) -> Router {
         .route("/api/{*rest}", any(unknown_path))
         .with_state(app);
     edge(whole)
+}
+
+/// The two paths below `/v1` that tell a key's holder what is left; the relay serves the rest.
+pub fn dashboard(app: App) -> Router {
+    edge(dashboard::router(app))
 }
 
 /// What surrounds every route of `/api`: from the inside out, the body limit, panics as problems, the request's id.

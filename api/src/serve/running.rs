@@ -119,7 +119,7 @@ impl Running {
         };
         let mut router = health::routes(health);
         if let Some(app) = &self.app {
-            router = router.merge(http::router(app.clone()));
+            router = router.merge(http::router(app.clone())).merge(http::dashboard(app.clone()));
         }
         if let Some(calls) = &self.calls {
             router = router.merge(calls.relay.router());
