@@ -170,6 +170,20 @@ fn a_model_turn_that_comes_back_in_pieces_is_one_turn() {
 }
 
 #[test]
+fn a_proof_is_read_in_the_alphabet_of_who_gave_it() {
+    let proof = |signature: &str| {
+        let part = json!({"text": "a", "thought": true, "thoughtSignature": signature});
+        match &read_ok(&json!({"contents": [{"role": "model", "parts": [part]}]})).turns[0].parts[0] {
+            Part::Thinking { signature: Some(signature), .. } => signature.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(proof("EqoB_-A"), "EqoB/+A=");
+    assert_eq!(proof("EqoB/+A="), "EqoB/+A=");
+    assert_eq!(proof("gAAAAAB_-w"), "gAAAAAB_-w");
+}
+
+#[test]
 fn media_is_read_wherever_it_is() {
     let prompt = read_ok(&json!({"contents": [{"role": "user", "parts": [
         {"inlineData": {"mimeType": "image/png", "data": "_9j-4A"}},
