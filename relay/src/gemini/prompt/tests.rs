@@ -100,9 +100,9 @@ fn calls_without_ids_get_the_same_ones_each_time_and_results_find_them() {
     let body = json!({"contents": [
         {"role": "user", "parts": [{"text": "go"}]},
         {"role": "model", "parts": [
+            {"functionCall": {"id": "given", "name": "f", "args": {}}},
             {"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "QUJD"},
-            {"functionCall": {"name": "g"}}, {"functionCall": {"name": "f", "args": {"a": 2}}},
-            {"functionCall": {"id": "given", "name": "f", "args": {}}}]},
+            {"functionCall": {"name": "g"}}, {"functionCall": {"name": "f", "args": {"a": 2}}}]},
         {"role": "user", "parts": [
             {"text": "and now?"},
             {"functionResponse": {"id": "given", "name": "f", "response": {"output": "four"}}},
@@ -119,8 +119,8 @@ fn calls_without_ids_get_the_same_ones_each_time_and_results_find_them() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(ids, ["call_0", "call_1", "call_2", "given"]);
-    assert!(matches!(&prompt.turns[1].parts[0], Part::Call { signature: Some(it), arguments, .. }
+    assert_eq!(ids, ["given", "call_0", "call_1", "call_2"]);
+    assert!(matches!(&prompt.turns[1].parts[1], Part::Call { signature: Some(it), arguments, .. }
         if it == "QUJD" && arguments.get() == r#"{"a":1}"#));
     let results: Vec<(&str, &str, bool)> = prompt.turns[2]
         .parts
