@@ -52,9 +52,10 @@ struct Violation<'a> {
 }
 
 fn envelope(error: &CallError) -> Envelope<'_> {
-    let message = match error {
-        CallError::MissingKey => "no API key was given: send it as `x-goog-api-key: sk-…`".to_owned(),
-        _ => error.to_string(),
+    let message = if *error == CallError::MissingKey {
+        "no API key was given: send it as `x-goog-api-key: sk-…`".to_owned()
+    } else {
+        error.to_string()
     };
     let mut details = Vec::new();
     if let Some(code) = error.code() {

@@ -48,3 +48,28 @@ impl<'a> ModelView<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{Label, Moment};
+
+    #[test]
+    fn a_model_is_shown_as_google_shows_it() {
+        let model = Model {
+            name: Label::try_new("acme/m").unwrap(),
+            created: Moment::from_micros(0),
+            price: None,
+            max_output_tokens: 7,
+            routes: Vec::new(),
+        };
+        assert_eq!(
+            serde_json::to_value(ModelView::new(&model)).unwrap(),
+            serde_json::json!({
+                "name": "models/acme/m", "baseModelId": "acme/m", "version": "1", "displayName": "acme/m",
+                "description": "", "outputTokenLimit": 7, "supportedGenerationMethods": [
+                    "generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"],
+            })
+        );
+    }
+}

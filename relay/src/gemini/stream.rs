@@ -14,6 +14,10 @@ use domain::Tokens;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
+/// A sign of life for callers of this format, between events: an empty one. A comment must never be sent to them:
+/// Google's client for Python takes any line that does not begin with `data: ` for JSON, and fails.
+pub const KEEP_ALIVE: &[u8] = b"\r\n\r\n";
+
 /// Reads a provider's stream.
 #[derive(Debug, Default)]
 pub struct Reader {
@@ -140,9 +144,9 @@ impl Writer {
             return;
         }
         match piece {
-            // Every event holds the answer's id; there is nothing that only begins. And Google's own clients take no
-            // comments for a sign of life.
-            Piece::Begin { .. } | Piece::Ping => {}
+            // Every event holds the answer's id; there is nothing that only begins.
+            Piece::Begin { .. } => {}
+            Piece::Ping => out.extend_from_slice(KEEP_ALIVE),
             Piece::Text { choice, text } | Piece::Refusal { choice, text } => {
                 self.choices.entry(choice).or_default();
                 if !text.is_empty() {
@@ -313,6 +317,7 @@ mod tests {
         stream
             .split("\r\n\r\n")
             .filter(|event| !event.is_empty())
+            .inspect(|event| assert!(event.starts_with("data: "), "a client for Python fails at {event}"))
             .map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap())
             .collect()
     }
@@ -488,15 +493,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sign_of_life_is_no_event_and_no_comment() {
+        let stream = written([Piece::Ping, Piece::Text { choice: 0, text: "a".into() }, Piece::Ping]);
+        assert!(stream.starts_with("\r\n\r\ndata: ") && stream.ends_with("}\r\n\r\n\r\n\r\n"));
+        assert_eq!(short(&read(stream.as_bytes(), &[])), ["begin r1", "0 text a"]);
+    }
+
+    #[test]
     fn interleaved_calls_are_written_whole_and_in_order() {
         let stream = written([
             call(0, "c0"),
             arguments(0, "{\"a\""),
             call(1, "c1"),
             arguments(1, "{\"b\":"),
-            arguments(0, ":1.0}"),
             arguments(1, "2}"),
             Piece::CallEnd { choice: 0, index: 1 },
+            arguments(0, ":1.0}"),
             Piece::CallEnd { choice: 0, index: 0 },
             call(2, "c2"),
             finish(Finish::Calls),

@@ -220,7 +220,9 @@ fn read_part(
         Some(json) => Some(text(json, &place.field("thoughtSignature"))?).filter(|it| !it.is_empty()),
         None => None,
     };
-    let mut signature = signature.map(standard_base64);
+    // Google's and Claude's proofs are in the usual alphabet, and Google's clients may have written them in the other;
+    // those of OpenAI, which all begin so, are in the one for URLs.
+    let mut signature = signature.map(|it| if it.starts_with("gAAAA") { it } else { standard_base64(it) });
     let before = out.len();
     let mut is_known = signature.is_some();
     if let Some(json) = part.take("text") {
