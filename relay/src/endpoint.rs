@@ -139,6 +139,16 @@ impl Endpoint {
         }
     }
 
+    /// What a stream's caller gets after a long silence, so that nothing in between takes the connection for dead: what
+    /// every client of the protocol skips. Google's clients take a comment for a broken event.
+    pub(crate) fn keep_alive(self) -> Bytes {
+        match self.protocol() {
+            Protocol::OpenAi => Bytes::from_static(b": keep-alive\n\n"),
+            Protocol::Claude => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+            Protocol::Gemini => gemini::stream::KEEP_ALIVE,
+        }
+    }
+
     /// The event that tells a stream's caller of an error after the head of the answer is out.
     pub(crate) fn error_event(self, error: &CallError) -> Bytes {
         match self.protocol() {

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use std::net::SocketAddr;
 
 /// The routes of this room.
-pub fn router(app: App) -> Router {
+pub(super) fn router(app: App) -> Router {
     Router::new()
         .route("/v1/dashboard/billing/subscription", get(subscription))
         .route("/v1/dashboard/billing/usage", get(usage))

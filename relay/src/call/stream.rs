@@ -20,9 +20,6 @@ use bytes::{Bytes, BytesMut};
 use domain::{Outcome, Tokens};
 use tokio::time::Instant;
 
-/// A comment line: clients skip it, and whatever stands between sees that the connection lives.
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
-
 /// How many events are held back at most. Providers send one or two before the first content, and comments.
 const MAX_HELD_BACK: usize = 64;
 
@@ -243,7 +240,7 @@ impl<H: Holding> Forward<'_, H> {
             self.commit().await;
         }
         if self.keep_alive_at().is_some_and(|at| now >= at) {
-            self.send(KEEP_ALIVE).await;
+            self.send(self.settlement.call().asked.endpoint.keep_alive()).await;
         }
         Ok(None)
     }
