@@ -460,16 +460,17 @@ async fn without_redis_a_node_goes_by_its_own_counts_until_it_is_back() {
 async fn a_redis_that_hangs_holds_up_no_call_and_keeps_no_place() {
     let server = RedisServer::start_new();
     let options =
-        SharedOptions { timeout: Duration::from_millis(50), ..SharedOptions::new(server.url(), CALL_LIMIT) };
+        SharedOptions { timeout: Duration::from_millis(500), ..SharedOptions::new(server.url(), CALL_LIMIT) };
     let node = Limits::shared(options).unwrap();
     let two = [key(concurrency(2))];
     let mut patient = connection(&server).await;
     until("Redis is used", async || {
         drop(node.admit(&two, 0, Instant::now()).await);
-        !node.status().is_redis_away && node.status().fallbacks == 0
+        !node.status().is_redis_away
     })
     .await;
     node.flush(Duration::from_secs(20)).await;
+    let before = node.status().fallbacks;
     server.freeze();
     let kept = [
         node.admit(&two, 0, Instant::now()).await.unwrap(),
@@ -477,7 +478,7 @@ async fn a_redis_that_hangs_holds_up_no_call_and_keeps_no_place() {
     ];
     assert_eq!(node.admit(&two, 0, Instant::now()).await.unwrap_err().what, What::Concurrency);
     let status = node.status();
-    assert!(status.is_redis_away && status.fallbacks == 3, "{status:?}");
+    assert!(status.is_redis_away && status.fallbacks == before + 3, "{status:?}");
     server.thaw();
     // The question that was never answered may have taken a place.
     until("Redis is used again", async || {
