@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to it that the tests find the programs of PostgreSQL and MariaDB: installs Debian's packages where they are missing.
+# Sees to it that the tests find the programs of PostgreSQL, MariaDB and Redis: installs Debian's packages where they are missing.
 # The tests start servers of their own in temporary folders, so the packages' services are neither needed nor started.
 set -eu
 
@@ -16,6 +16,7 @@ have() {
 missing() {
     { have postgres && have initdb; } || echo postgresql
     { have mariadbd && have mariadb-install-db; } || echo mariadb-server
+    have redis-server || echo redis-server
 }
 
 packages=$(missing | paste -sd' ' -)

@@ -1,8 +1,8 @@
 //! The relay: what a caller's model call goes through.
 //!
-//! For: API keys ([`key`]), what may be called and by whom ([`catalogue`], [`caller`]), the calls themselves
-//! (`call`), the formats that callers and providers speak ([`openai`], [`sse`]), what a call may cost and did cost
-//! ([`estimate`], [`pricing`]), and the HTTP face of it all ([`Relay`]).
+//! For: API keys ([`key`]), what may be called and by whom ([`catalogue`], [`caller`]), how much of it ([`limits`]), the
+//! calls themselves (`call`), the formats that callers and providers speak ([`openai`], [`sse`]), what a call may cost
+//! and did cost ([`estimate`], [`pricing`]), and the HTTP face of it all ([`Relay`]).
 //! May not touch: SQL, NATS. It sees a meter ([`metering`]) and plain snapshots of keys and routes.
 //! Claims: no provider is called without a confirmed hold; a call that reached a provider is settled exactly once,
 //! whatever its client does, and before the last byte of the answer is handed over; no provider's key, rate limit
@@ -22,6 +22,7 @@ pub mod estimate;
 pub mod gemini;
 pub mod health;
 pub mod key;
+pub mod limits;
 pub mod metering;
 pub mod openai;
 pub mod options;
