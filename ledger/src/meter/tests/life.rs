@@ -4,7 +4,7 @@ use super::*;
 use crate::meter::{epoch, sweep};
 use domain::event::SealCause;
 use domain::{LeaseId, Outcome};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
 /// A node that can be killed: its tasks live in a runtime of their own.
@@ -38,14 +38,18 @@ impl Mortal {
         let Self { runtime, meter, dir } = self;
         drop(meter);
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(5))).await.unwrap();
-        let copy = dir.with_file_name(format!("outbox-{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir(&copy).unwrap();
-        for file in std::fs::read_dir(&dir).unwrap() {
-            let file = file.unwrap();
-            std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
-        }
-        copy
+        copy_of(&dir)
     }
+}
+
+fn copy_of(dir: &Path) -> PathBuf {
+    let copy = dir.with_file_name(format!("outbox-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(dir).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    copy
 }
 
 async fn start_in(dir: PathBuf, ledger: Ledger, mut options: MeterOptions) -> Meter {
@@ -163,6 +167,63 @@ async fn a_successor_that_dies_at_once_leaves_the_same_to_its_own() {
     let records = assert_even(&node, "10").await;
     assert_eq!((records.len(), sum(records.iter().map(UsageRecord::paid))), (8, credits("3")));
     last.drain(DRAIN).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_the_outbox_has_lost_are_found_by_the_seals_they_left() {
+    let node = Node::start("10", quiet()).await;
+    let mut dir = node.server.folder().join("outbox-mortal");
+    let (mut older, mut epochs) = (None, Vec::new());
+    for _ in 0..3 {
+        let mortal = Mortal::start(&node, dir.clone(), quiet()).await;
+        let (meter, request) = (mortal.meter.clone(), node.request("1"));
+        epochs.push(meter.epoch());
+        mortal
+            .run(async move {
+                let hold = meter.hold(request.clone()).await.unwrap();
+                hold.settle(usage(credits("0.5"))).await;
+                let mut open = meter.hold(request).await.unwrap();
+                open.open(interrupted("0.25")).await.unwrap();
+                std::mem::forget(open);
+                all_reported(&meter).await;
+            })
+            .await;
+        dir = mortal.kill().await;
+        // The outbox as the first run left it.
+        older.get_or_insert_with(|| copy_of(&dir));
+    }
+    let last = start_in(older.unwrap(), server_ledger(&node).await, quiet()).await;
+    // The call that the third had in flight is lost with its outbox; all else is charged once, and no lease is left.
+    let records = assert_even(&node, "10").await;
+    assert_eq!((records.len(), sum(records.iter().map(UsageRecord::paid))), (5, credits("2")));
+    for epoch in epochs {
+        assert!(epoch::is_sealed(&last.shared, epoch).await.unwrap());
+    }
+    last.drain(DRAIN).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_reports_nothing_before_its_begin_is_on_disk() {
+    let mut options = quiet();
+    options.outbox.flush = Flush::Manual;
+    let node = Node::start("10", options).await;
+    let other = start_meter(&node.server, server_ledger(&node).await, quiet()).await;
+    // Nothing else flushes here. The begin of the first run is the last that was written, then that of the second is.
+    for _ in 0..2 {
+        let begun = node.meter.outbox().status();
+        assert!(begun.unflushed_bytes > 0);
+        node.hold("1").await.unwrap().settle(usage(credits("0.5"))).await;
+        all_reported(&node.meter).await;
+        let now = node.meter.outbox().status();
+        assert!(now.bytes - now.unflushed_bytes >= begun.bytes, "{begun:?} {now:?}");
+        let epoch = node.meter.epoch();
+        sweep::seal(&other.shared, epoch, SealCause::Silent).await.unwrap().unwrap();
+        node.meter.shared.check_epoch().await.unwrap();
+        assert_ne!(node.meter.epoch(), epoch);
+    }
+    node.meter.drain(DRAIN).await;
+    other.drain(DRAIN).await;
+    assert_even(&node, "10").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
