@@ -1,7 +1,7 @@
 //! The life of a run: its death and its successor, its seal and its next epoch, and what nodes give each other back.
 
 use super::*;
-use crate::meter::{epoch, sweep};
+use crate::meter::{epoch, recall, sweep};
 use domain::event::SealCause;
 use domain::{LeaseId, Outcome};
 use std::path::{Path, PathBuf};
@@ -273,6 +273,29 @@ async fn a_paused_node_admits_nobody_under_a_sealed_epoch() {
     let next = node.hold("1").await.unwrap();
     assert_ne!(node.meter.epoch(), before, "asked of the log before a lease that had run out was used again");
     next.settle(usage(credits("1"))).await;
+    node.meter.drain(DRAIN).await;
+    other.drain(DRAIN).await;
+    assert_even(&node, "10").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recall_does_not_wake_a_lease_of_a_sealed_epoch() {
+    let life = Duration::from_millis(400);
+    let options = MeterOptions { lease_life: life, upkeep_every: Duration::from_secs(3600), ..quiet() };
+    let node = Node::start("10", options).await;
+    let other = start_meter(&node.server, server_ledger(&node).await, quiet()).await;
+    let before = node.meter.epoch();
+    let in_flight = node.hold("1").await.unwrap();
+    sweep::seal(&other.shared, before, SealCause::Silent).await.unwrap().unwrap();
+    tokio::time::sleep(life).await;
+    // What was asked of the node while it stood still is the first that it hears.
+    let entry = node.meter.shared.entry(node.account, &Scope::Account);
+    recall::give_slack(&node.meter.shared, &entry).await;
+    let next = node.hold("1").await.unwrap();
+    assert_ne!(node.meter.epoch(), before);
+    assert_ne!(next.lease(), in_flight.lease());
+    next.settle(usage(credits("1"))).await;
+    in_flight.settle(usage(credits("0.5"))).await;
     node.meter.drain(DRAIN).await;
     other.drain(DRAIN).await;
     assert_even(&node, "10").await;
