@@ -3,7 +3,8 @@
 //! Group commit: while one batch is being acknowledged the next one fills, across all accounts. That makes durable
 //! metering cheap: hundreds of records per disk flush. Claims: records stand on the log in the order in which they were
 //! settled; a batch whose answer was lost is sent again with the same id and the same bytes; what a sealed epoch could not
-//! report any more is reported under the next one, as it is.
+//! report any more is reported under the next one, as it is; an epoch reports nothing before its begin is on the outbox's
+//! disk.
 
 use super::book::Entry;
 use super::{Note, Shared};
@@ -158,6 +159,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
             continue;
         }
         most = MOST_RECORDS;
+        if place.version == 0 {
+            begun_on_disk(&shared).await;
+        }
         let own_hash = hash(&bytes);
         crash::point("report.encoded");
         match append(&shared, &place, id, bytes).await {
@@ -183,6 +187,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         shared.reports.done();
     }
+}
+
+/// Takes to the disk that this run has begun, before the log has anything of it: were a power cut to take that, the next
+/// start would not know where to look for what this run reported, and would report the same calls otherwise.
+async fn begun_on_disk(shared: &Shared) {
+    let outbox = shared.outbox.clone();
+    // A failure is logged by the outbox, and no call begins any more; what has ended still goes to the log.
+    let _flushed = ambient::blocking(move || outbox.flush()).await;
 }
 
 fn encode(

@@ -66,8 +66,7 @@ pub enum Entry {
 /// What an outbox held when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// The last run and each earlier one of which a lease may still be open, in the order they began. A run without open
-    /// leases may be among them.
+    /// The runs in the order they began, from the first of which a lease may still be open; at least the last run.
     pub epochs: Vec<FormerEpoch>,
     /// Leases that did not end, by id.
     pub leases: Vec<RecoveredLease>,
