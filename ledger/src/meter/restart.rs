@@ -8,8 +8,8 @@
 //! that it left on its predecessor, and nothing that it reported is reported otherwise.
 
 use super::sweep::seal;
-use super::{Note, Shared};
-use crate::outbox::{FormerEpoch, InterruptedCall, Recovered};
+use super::{Note, Shared, unfit};
+use crate::outbox::{FormerEpoch, InterruptedCall, RecordJson, Recovered};
 use crate::{LedgerError, Subject, crash};
 use domain::event::{SealCause, UsageReported};
 use domain::{AccountId, Credits, Event, LeaseId, NodeEvent, RequestId, UsageRecord};
@@ -103,7 +103,7 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
             Some(_) => {}
             None => {
                 again += 1;
-                shared.reports.push(it.record, None);
+                shared.reports.push(RecordJson::of(&it.record).map_err(unfit)?, None);
                 crash::point("restart.queued");
             }
         }
@@ -122,9 +122,12 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
     for call in interrupted {
         let record = settle(shared, call, &mut leases).await?;
         // What a full outbox does not take is found on the log by the next start.
-        shared.note_lightly(&Note::Settled { record: record.clone() });
+        let json = RecordJson::of(&record).map_err(unfit)?;
+        if let Err(error) = shared.outbox.settle(&record, &json) {
+            tracing::error!(%error, "the outbox takes no record");
+        }
         crash::point("restart.interrupted");
-        shared.reports.push(record, None);
+        shared.reports.push(json, None);
     }
     reported(shared).await?;
     crash::point("restart.reported");

@@ -6,7 +6,7 @@
 //! trimmed; applying entries one by one and recovering from segments give the same books.
 
 use super::entry::{Carried, Entry, FORMAT, FormerEpoch, InterruptedCall, RecoveredLease};
-use domain::{LeaseId, Moment, RequestId};
+use domain::{LeaseId, Moment, RequestId, UsageRecord};
 use std::collections::{BTreeMap, HashMap};
 
 /// A record by its lease and its number there.
@@ -67,17 +67,20 @@ impl Books {
             Entry::Released { request } => {
                 self.calls.remove(request);
             }
-            Entry::Settled { record } => {
-                self.calls.remove(&record.usage.request);
-                if let Some(lease) = self.leases.get_mut(&record.lease)
-                    && record.n > lease.count
-                {
-                    (lease.count, lease.spent) = (record.n, record.spent);
-                }
-                self.keep((record.lease, record.n), Kept { segment, frame, reported: None });
-            }
+            Entry::Settled { record } => self.settle(record, segment, frame),
             Entry::Reported { sequence, records } => self.report(*sequence, records),
         }
+    }
+
+    /// Records a settled record.
+    pub(super) fn settle(&mut self, record: &UsageRecord, segment: u64, frame: u64) {
+        self.calls.remove(&record.usage.request);
+        if let Some(lease) = self.leases.get_mut(&record.lease)
+            && record.n > lease.count
+        {
+            (lease.count, lease.spent) = (record.n, record.spent);
+        }
+        self.keep((record.lease, record.n), Kept { segment, frame, reported: None });
     }
 
     fn keep(&mut self, key: Key, kept: Kept) {
