@@ -8,6 +8,9 @@ SHELL := /bin/sh
 CARGO := cargo
 LOCKED := --locked
 
+# Both crates in one command, always: alone each would have other features of their dependencies, and build them again.
+BENCH := $(CARGO) test --profile measure $(LOCKED) --package ledger --package projections --lib
+
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
@@ -48,11 +51,10 @@ chaos: deps ## kill everything under load and audit what is left, ROUNDS=100 of 
 
 bench: deps ## metering and projection beside yardsticks measured in the same run, as ratios (some minutes, on a quiet machine)
 	@tools/setup-databases.sh
-	$(CARGO) test --profile measure $(LOCKED) --package ledger meter::bench -- --ignored --nocapture --test-threads 1
-	$(CARGO) test --profile measure $(LOCKED) --package projections bench -- --ignored --nocapture --test-threads 1
+	$(BENCH) -- meter::bench projection_bench rebuild_bench --ignored --nocapture --test-threads 1
 
 bench-sim: ## a million steps of the lease protocol over a thousand seeds
-	$(CARGO) test --profile measure $(LOCKED) --package ledger bench_a_thousand_seeds -- --ignored --nocapture --test-threads 1
+	$(BENCH) -- bench_a_thousand_seeds --ignored --nocapture --test-threads 1
 
 golden: ## write golden files for event shapes that have none yet (existing ones are never changed), and docs/openapi.json
 	NEXUSROUTE_GOLDEN=write $(CARGO) test $(LOCKED) --package ledger golden

@@ -3,7 +3,8 @@
 //! Claims: sums are checked; text goes in and out without a float; a text with more than nine decimals is refused,
 //! never rounded.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use crate::short::{Short, from_text};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Billionths of a credit ("nano-credits"). Negative only where a direction is meant: an adjustment, a debt, a posting.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -92,17 +93,29 @@ impl Credits {
     }
 }
 
+impl Credits {
+    /// Exact, without trailing zeros.
+    fn text(self) -> Short<21> {
+        let mut text = Short::new();
+        let nano = self.0.unsigned_abs();
+        if self.0 < 0 {
+            text.push(b'-');
+        }
+        text.push_number(nano / 1_000_000_000, 1);
+        let rest = nano % 1_000_000_000;
+        if rest > 0 {
+            text.push(b'.');
+            text.push_number(rest, 9);
+            text.trim_end(b'0');
+        }
+        text
+    }
+}
+
 impl std::fmt::Display for Credits {
     /// Exact, without trailing zeros: `12.5`, `-0.000000001`, `0`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let nano = self.0.unsigned_abs();
-        let (whole, rest) = (nano / 1_000_000_000, nano % 1_000_000_000);
-        if rest == 0 {
-            return write!(f, "{sign}{whole}");
-        }
-        let decimals = format!("{rest:09}");
-        write!(f, "{sign}{whole}.{}", decimals.trim_end_matches('0'))
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -127,14 +140,13 @@ impl std::str::FromStr for Credits {
 
 impl Serialize for Credits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text().as_str())
     }
 }
 
 impl<'de> Deserialize<'de> for Credits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
+        from_text(deserializer, "an amount of credits")
     }
 }
 

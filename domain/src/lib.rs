@@ -14,6 +14,7 @@ pub mod id;
 pub mod money;
 pub mod posting;
 pub mod price;
+mod short;
 pub mod text;
 pub mod time;
 pub mod usage;

@@ -11,9 +11,10 @@ mod upcast;
 
 use crate::log::Hash;
 use crate::{LedgerError, subject::Subject};
+use domain::event::UsageReported;
 use domain::{
-    AccountEvent, AccountId, Actor, ChannelName, EpochId, Event, EventId, IdempotencyKey, Moment, NodeEvent,
-    Recorded, SuspenseEvent,
+    AccountEvent, AccountId, Actor, BatchId, ChannelName, EpochId, Event, EventId, IdempotencyKey, Moment,
+    NodeEvent, Recorded, SuspenseEvent,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -148,6 +149,46 @@ pub fn encode(draft: &Draft<'_>) -> Result<Vec<u8>, LedgerError> {
     };
     serde_json::to_vec(&envelope).map_err(unwritable)
 }
+
+/// What surrounds the records of a usage report.
+pub(crate) struct ReportHead<'a> {
+    pub(crate) id: EventId,
+    pub(crate) epoch: EpochId,
+    pub(crate) batch: BatchId,
+    /// The subject's next version.
+    pub(crate) version: u64,
+    pub(crate) at: Moment,
+    pub(crate) actor: &'a Actor,
+    pub(crate) prev: Option<Hash>,
+}
+
+/// As [`encode`] of a usage report, to the byte, of records that are JSON already.
+pub(crate) fn encode_report<'a>(
+    head: &ReportHead<'_>,
+    records: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Result<Vec<u8>, LedgerError> {
+    let empty = UsageReported { batch: head.batch, records: Vec::new() };
+    let event = Event::Node(head.epoch, NodeEvent::UsageReported(empty));
+    let ReportHead { id, version, at, actor, prev, .. } = *head;
+    let mut bytes = encode(&Draft { id, version, at, actor, key: None, prev, event: &event })?;
+    // The list of records is the last thing in it.
+    if !bytes.ends_with(END_OF_REPORT) {
+        return Err(LedgerError::Damaged("a report does not end with its records".into()));
+    }
+    bytes.truncate(bytes.len() - END_OF_REPORT.len());
+    bytes.reserve(records.clone().map(|record| record.len() + 1).sum::<usize>() + END_OF_REPORT.len());
+    for (number, record) in records.enumerate() {
+        if number > 0 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(record);
+    }
+    bytes.extend_from_slice(END_OF_REPORT);
+    Ok(bytes)
+}
+
+/// The ends of the records, of the data and of the envelope.
+const END_OF_REPORT: &[u8] = b"]}}";
 
 /// Reads a message of the LEDGER stream.
 ///

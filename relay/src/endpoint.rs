@@ -145,7 +145,7 @@ impl Endpoint {
         match self.protocol() {
             Protocol::OpenAi => Bytes::from_static(b": keep-alive\n\n"),
             Protocol::Claude => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
-            Protocol::Gemini => gemini::stream::KEEP_ALIVE,
+            Protocol::Gemini => Bytes::from_static(gemini::stream::KEEP_ALIVE),
         }
     }
 

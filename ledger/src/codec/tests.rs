@@ -373,3 +373,38 @@ fn sampled(at: usize) -> UsageRecord {
 fn without_media(prices: &UnitPrices) -> UnitPrices {
     UnitPrices { per_million_characters: None, per_audio_minute: None, per_image: None, ..prices.clone() }
 }
+
+#[test]
+fn a_report_of_written_records_is_the_same_to_the_byte() {
+    let epoch = EpochId::from_uuid(id(1));
+    let actor = Actor { kind: ActorKind::Node, id: label("n") };
+    for count in [0, 1, 3] {
+        let records: Vec<_> = (1..=count)
+            .map(|n| UsageRecord {
+                account: AccountId::from_uuid(id(2)),
+                lease: LeaseId::from_uuid(id(3)),
+                n,
+                spent: Credits::from_nano(7),
+                uncovered: Credits::ZERO,
+                usage: if n == 2 { full_usage() } else { plain_usage() },
+            })
+            .collect();
+        let written: Vec<_> = records.iter().map(|record| serde_json::to_vec(record).unwrap()).collect();
+        let batch = BatchId::from_uuid(id(4));
+        let prev = Some([9; 32]);
+        let head = ReportHead {
+            id: EventId::from_uuid(id(5)),
+            epoch,
+            batch,
+            version: 3,
+            at: moment(),
+            actor: &actor,
+            prev,
+        };
+        let event = Event::Node(epoch, NodeEvent::UsageReported(UsageReported { batch, records }));
+        let draft =
+            Draft { id: head.id, version: 3, at: moment(), actor: &actor, key: None, prev, event: &event };
+        let report = encode_report(&head, written.iter().map(Vec::as_slice)).unwrap();
+        assert_eq!(String::from_utf8(report).unwrap(), String::from_utf8(encode(&draft).unwrap()).unwrap());
+    }
+}

@@ -255,6 +255,10 @@ impl Shared {
         };
         let command = Command::AmendLease { lease, amend, ttl_ms: self.life_ms(), budget };
         let asked = book::Asked::now();
+        // Any amendment begins the life again, also one that a recall asks for: not that of a run which is over.
+        if entry.book().has_lapsed(Instant::now()) {
+            self.check_epoch().await?;
+        }
         let receipt = self.decide(entry.account, command).await?;
         crash::point("lease.amended");
         if let AccountEvent::LeaseAmended(amended) = &receipt.recorded.event {

@@ -25,11 +25,11 @@ mod upkeep;
 
 pub use hold::{Hold, Settled};
 
-use crate::outbox::{Entry as Note, Flush, Outbox, OutboxOptions, OutboxStatus, Written};
+use crate::outbox::{Entry as Note, Flush, Outbox, OutboxOptions, OutboxStatus, RecordJson, Written};
 use crate::{Ledger, LedgerError, Projected, ambient, crash};
 use book::{Book, Entry};
 use domain::account::{Budget, event::Scope};
-use domain::{AccountId, Actor, ActorKind, Credits, EpochId, Label};
+use domain::{AccountId, Actor, ActorKind, Credits, EpochId, Label, UsageRecord};
 use report::Reports;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -388,6 +388,24 @@ impl Shared {
         if let Err(error) = self.outbox.append(note).map(drop) {
             tracing::error!(%error, "the outbox takes no entry");
         }
+    }
+
+    /// Writes a settled record to the outbox and queues it for the log, made into JSON once for both; `None`: the outbox
+    /// has not taken it.
+    fn queue(&self, record: &UsageRecord, entry: Option<Arc<Entry>>) -> Option<Written> {
+        let json = match RecordJson::of(record) {
+            Ok(json) => json,
+            Err(error) => {
+                // No record is like that. Were one, the numbers of its lease would have a hole for ever.
+                report::give_up(self, &unfit(error));
+                return None;
+            }
+        };
+        let written = self.outbox.settle(record, &json);
+        let written = written.inspect_err(|error| tracing::error!(%error, "the outbox takes no record")).ok();
+        crash::point("settle.written");
+        self.reports.push(json, entry);
+        written
     }
 
     /// Does a call wait for the disk?

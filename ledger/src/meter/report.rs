@@ -3,14 +3,15 @@
 //! Group commit: while one batch is being acknowledged the next one fills, across all accounts. That makes durable
 //! metering cheap: hundreds of records per disk flush. Claims: records stand on the log in the order in which they were
 //! settled; a batch whose answer was lost is sent again with the same id and the same bytes; what a sealed epoch could not
-//! report any more is reported under the next one, as it is.
+//! report any more is reported under the next one, as it is; an epoch reports nothing before its begin is on the outbox's
+//! disk.
 
 use super::book::Entry;
 use super::{Note, Shared};
 use crate::log::{Appended, hash};
+use crate::outbox::RecordJson;
 use crate::{LedgerError, Subject, ambient, codec, crash};
-use domain::event::UsageReported;
-use domain::{BatchId, EpochId, Event, EventId, NodeEvent, UsageRecord};
+use domain::{BatchId, EpochId, EventId};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -41,14 +42,15 @@ struct Queue {
 }
 
 struct Queued {
-    record: UsageRecord,
+    record: RecordJson,
     /// Whose lease it is charged to; `None`: a lease of a run before.
     entry: Option<Arc<Entry>>,
     since: Instant,
 }
 
 impl Reports {
-    pub(super) fn push(&self, record: UsageRecord, entry: Option<Arc<Entry>>) {
+    /// Queues a record, in the bytes in which it stands in the outbox.
+    pub(super) fn push(&self, record: RecordJson, entry: Option<Arc<Entry>>) {
         self.queue().waiting.push_back(Queued { record, entry, since: Instant::now() });
         self.queued.notify_one();
     }
@@ -147,8 +149,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if epoch != place.epoch {
             place = Place::start(epoch);
         }
-        let records: Vec<_> = batch.iter().map(|queued| queued.record.clone()).collect();
-        let (id, bytes) = match encode(&shared, &place, records) {
+        let (id, bytes) = match encode(&shared, &place, &batch) {
             Ok(encoded) => encoded,
             Err(error) => return give_up(&shared, &error),
         };
@@ -158,6 +159,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
             continue;
         }
         most = MOST_RECORDS;
+        if place.version == 0 {
+            begun_on_disk(&shared).await;
+        }
         let own_hash = hash(&bytes);
         crash::point("report.encoded");
         match append(&shared, &place, id, bytes).await {
@@ -173,36 +177,38 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Err(error) => return give_up(&shared, &error),
         }
         crash::point("report.appended");
-        let records = batch.iter().map(|queued| (queued.record.lease, queued.record.n)).collect();
+        let records = batch.iter().map(|queued| queued.record.key()).collect();
         shared.note_lightly(&Note::Reported { sequence: place.sequence, records });
         crash::point("report.noted");
         for queued in &batch {
             if let Some(entry) = &queued.entry {
-                entry.book().acknowledged(queued.record.lease);
+                entry.book().acknowledged(queued.record.key().0);
             }
         }
         shared.reports.done();
     }
 }
 
-fn encode(
-    shared: &Shared,
-    place: &Place,
-    records: Vec<UsageRecord>,
-) -> Result<(EventId, Vec<u8>), LedgerError> {
+/// Takes to the disk that this run has begun, before the log has anything of it: were a power cut to take that, the next
+/// start would not know where to look for what this run reported, and would report the same calls otherwise.
+async fn begun_on_disk(shared: &Shared) {
+    let outbox = shared.outbox.clone();
+    // A failure is logged by the outbox, and no call begins any more; what has ended still goes to the log.
+    let _flushed = ambient::blocking(move || outbox.flush()).await;
+}
+
+fn encode(shared: &Shared, place: &Place, batch: &[Queued]) -> Result<(EventId, Vec<u8>), LedgerError> {
     let id = EventId::from_uuid(ambient::new_id());
-    let batch = BatchId::from_uuid(id.uuid());
-    let event = Event::Node(place.epoch, NodeEvent::UsageReported(UsageReported { batch, records }));
-    let draft = codec::Draft {
+    let head = codec::ReportHead {
         id,
+        epoch: place.epoch,
+        batch: BatchId::from_uuid(id.uuid()),
         version: place.version + 1,
         at: ambient::now(),
         actor: &shared.actor()?,
-        key: None,
         prev: place.prev,
-        event: &event,
     };
-    Ok((id, codec::encode(&draft)?))
+    Ok((id, codec::encode_report(&head, batch.iter().map(|queued| queued.record.json()))?))
 }
 
 /// Tries for as long as the log is away.
@@ -249,7 +255,7 @@ async fn check_tail(shared: &Shared, subject: &Subject, expected: u64) -> Result
 }
 
 /// This process can report no more: no new call may start on this node.
-fn give_up(shared: &Shared, error: &LedgerError) {
+pub(super) fn give_up(shared: &Shared, error: &LedgerError) {
     tracing::error!(epoch = %shared.epoch(), %error, "usage cannot be reported; no more calls are admitted");
     // The first reason stands.
     shared.reports.broken.set(error.to_string()).ok();

@@ -3,16 +3,18 @@
 //! The lock on the outbox proves that run dead. Its epoch is sealed first, so that nothing of it can land any more; then what
 //! stands on the log is known for good, and the rest is told from the outbox.
 //! Claims: every settled record reaches the log, with the (lease, n) it had; a call in flight at the end becomes a record
-//! with what was delivered by its last mark; then the leases are closed at exactly what was spent of them.
+//! with what was delivered by its last mark; then the leases are closed at exactly what was spent of them. A run that the
+//! outbox has lost (a disk that did not keep what it had flushed, a folder restored from an older copy) is found by the seal
+//! that it left on its predecessor, and nothing that it reported is reported otherwise.
 
 use super::sweep::seal;
-use super::{Note, Shared};
-use crate::outbox::{InterruptedCall, Recovered};
+use super::{Note, Shared, unfit};
+use crate::outbox::{FormerEpoch, InterruptedCall, RecordJson, Recovered};
 use crate::{LedgerError, Subject, crash};
 use domain::event::{SealCause, UsageReported};
 use domain::{AccountId, Credits, Event, LeaseId, NodeEvent, RequestId, UsageRecord};
 use futures_util::{StreamExt, stream};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -62,9 +64,20 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
     // A full outbox takes no settlement, and the record goes to the log all the same: a call that seems interrupted is looked
     // for since it was opened.
     let opened = recovered.interrupted.iter().map(|call| call.opened_at).min().unwrap_or(u64::MAX);
-    for former in &recovered.epochs {
-        seal(shared, former.epoch, SealCause::Restarted).await?;
+    let mut runs: VecDeque<_> = recovered.epochs.iter().copied().collect();
+    let mut told: BTreeSet<_> = runs.iter().map(|former| former.epoch).chain([shared.epoch()]).collect();
+    while let Some(former) = runs.pop_front() {
+        let seal = seal(shared, former.epoch, SealCause::Restarted).await?;
         crash::point("restart.sealed");
+        if let Some(lost) = seal.and_then(|seal| seal.successor)
+            && told.insert(lost)
+        {
+            tracing::error!(
+                epoch = %lost,
+                "the outbox has lost a run of this node, or was too full to note it; what that run reported is taken from the log"
+            );
+            runs.push_front(FormerEpoch { epoch: lost, last_reported: 0 });
+        }
         // A power cut may have cost the outbox its last words; the log has them if they were reported.
         let subject = Subject::Node(former.epoch);
         for logged in shared.ledger.log().events_behind(&subject, former.last_reported.min(opened)).await? {
@@ -90,7 +103,7 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
             Some(_) => {}
             None => {
                 again += 1;
-                shared.reports.push(it.record, None);
+                shared.reports.push(RecordJson::of(&it.record).map_err(unfit)?, None);
                 crash::point("restart.queued");
             }
         }
@@ -109,9 +122,12 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
     for call in interrupted {
         let record = settle(shared, call, &mut leases).await?;
         // What a full outbox does not take is found on the log by the next start.
-        shared.note_lightly(&Note::Settled { record: record.clone() });
+        let json = RecordJson::of(&record).map_err(unfit)?;
+        if let Err(error) = shared.outbox.settle(&record, &json) {
+            tracing::error!(%error, "the outbox takes no record");
+        }
         crash::point("restart.interrupted");
-        shared.reports.push(record, None);
+        shared.reports.push(json, None);
     }
     reported(shared).await?;
     crash::point("restart.reported");

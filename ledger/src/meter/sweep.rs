@@ -7,7 +7,7 @@
 
 use super::Shared;
 use crate::log::Appended;
-use crate::{LedgerError, StaleLease, StaleLeases, Subject, ambient, codec, crash};
+use crate::{LedgerError, Logged, StaleLease, StaleLeases, Subject, ambient, codec, crash};
 use domain::account::event::Closer;
 use domain::event::{NodeSealed, SealCause};
 use domain::{Command, EpochId, Event, EventId, Moment, NodeEvent};
@@ -28,6 +28,22 @@ pub(super) struct Seal {
     pub(super) sequence: u64,
     /// When the server stored it.
     pub(super) at: Moment,
+    /// The run that found the sealed one dead when it took over its outbox; `None`: another node sealed it.
+    pub(super) successor: Option<EpochId>,
+}
+
+impl Seal {
+    fn of(logged: &Logged) -> Option<Self> {
+        let Event::Node(_, NodeEvent::NodeSealed(NodeSealed { cause })) = &logged.recorded.event else {
+            return None;
+        };
+        let actor = &logged.recorded.actor;
+        let successor = match cause {
+            SealCause::Restarted => actor.id.as_str().parse().ok(),
+            SealCause::Silent => None,
+        };
+        Some(Self { sequence: logged.recorded.sequence, at: logged.stored_at, successor })
+    }
 }
 
 /// Sweeps until the meter stops.
@@ -109,8 +125,8 @@ pub(super) async fn seal(
         let last = log.last_on(&subject).await?;
         let (mut expected, mut version, mut prev) = (0, 0, None);
         if let Some(last) = &last {
-            if let Event::Node(_, NodeEvent::NodeSealed(_)) = last.recorded.event {
-                return Ok(Some(Seal { sequence: last.recorded.sequence, at: last.stored_at }));
+            if let Some(seal) = Seal::of(last) {
+                return Ok(Some(seal));
             }
             (expected, version, prev) = (last.recorded.sequence, last.recorded.version, Some(last.hash));
         }

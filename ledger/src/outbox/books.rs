@@ -2,11 +2,11 @@
 //!
 //! For: what to carry over into a new segment, which segments nobody needs, what a restart finds.
 //! May not touch: files, clocks.
-//! Claims: its size is bounded by open leases, open calls and records that are not trimmed; applying entries one by one
-//! and recovering from segments give the same books.
+//! Claims: its size is bounded by open leases, the runs since the oldest of them, open calls and records that are not
+//! trimmed; applying entries one by one and recovering from segments give the same books.
 
 use super::entry::{Carried, Entry, FORMAT, FormerEpoch, InterruptedCall, RecoveredLease};
-use domain::{LeaseId, Moment, RequestId};
+use domain::{LeaseId, Moment, RequestId, UsageRecord};
 use std::collections::{BTreeMap, HashMap};
 
 /// A record by its lease and its number there.
@@ -67,17 +67,20 @@ impl Books {
             Entry::Released { request } => {
                 self.calls.remove(request);
             }
-            Entry::Settled { record } => {
-                self.calls.remove(&record.usage.request);
-                if let Some(lease) = self.leases.get_mut(&record.lease)
-                    && record.n > lease.count
-                {
-                    (lease.count, lease.spent) = (record.n, record.spent);
-                }
-                self.keep((record.lease, record.n), Kept { segment, frame, reported: None });
-            }
+            Entry::Settled { record } => self.settle(record, segment, frame),
             Entry::Reported { sequence, records } => self.report(*sequence, records),
         }
+    }
+
+    /// Records a settled record.
+    pub(super) fn settle(&mut self, record: &UsageRecord, segment: u64, frame: u64) {
+        self.calls.remove(&record.usage.request);
+        if let Some(lease) = self.leases.get_mut(&record.lease)
+            && record.n > lease.count
+        {
+            (lease.count, lease.spent) = (record.n, record.spent);
+        }
+        self.keep((record.lease, record.n), Kept { segment, frame, reported: None });
     }
 
     fn keep(&mut self, key: Key, kept: Kept) {
@@ -130,13 +133,12 @@ impl Books {
         }
     }
 
-    /// What a new segment begins with. From here on earlier runs without an open lease are forgotten.
+    /// What a new segment begins with. From here on the runs before the first that has an open lease are forgotten; those
+    /// behind it may have reported its calls.
     pub(super) fn carry(&mut self, at: Moment) -> Carried {
-        let current = self.epochs.last().map(|current| current.epoch);
-        let leases = &self.leases;
-        self.epochs.retain(|former| {
-            Some(former.epoch) == current || leases.values().any(|lease| lease.epoch == former.epoch)
-        });
+        let needed = |former: &FormerEpoch| self.leases.values().any(|lease| lease.epoch == former.epoch);
+        let first = self.epochs.iter().position(needed).unwrap_or(self.epochs.len().saturating_sub(1));
+        self.epochs.drain(..first);
         Carried {
             format: FORMAT,
             at,

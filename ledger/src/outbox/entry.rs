@@ -1,5 +1,6 @@
 //! What is written in an outbox, and what is read from it after a restart.
 
+use super::OutboxError;
 use domain::usage::Usage;
 use domain::{AccountId, Credits, EpochId, LeaseId, Moment, RequestId, UsageRecord};
 use serde::{Deserialize, Serialize};
@@ -63,11 +64,41 @@ pub enum Entry {
     },
 }
 
+/// A settled record as JSON: made once, it goes to the outbox and to the log in the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordJson {
+    lease: LeaseId,
+    n: u64,
+    json: Vec<u8>,
+}
+
+impl RecordJson {
+    /// Of this record.
+    ///
+    /// Errors: [`OutboxError::Unwritable`], which no record is.
+    pub fn of(record: &UsageRecord) -> Result<Self, OutboxError> {
+        // Most records are of that size.
+        let mut json = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut json, record)
+            .map_err(|error| OutboxError::Unwritable { why: error.to_string() })?;
+        Ok(Self { lease: record.lease, n: record.n, json })
+    }
+
+    /// Its lease and its number there.
+    pub fn key(&self) -> (LeaseId, u64) {
+        (self.lease, self.n)
+    }
+
+    /// The bytes.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+}
+
 /// What an outbox held when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// The last run and each earlier one of which a lease may still be open, in the order they began. A run without open
-    /// leases may be among them.
+    /// The runs in the order they began, from the first of which a lease may still be open; at least the last run.
     pub epochs: Vec<FormerEpoch>,
     /// Leases that did not end, by id.
     pub leases: Vec<RecoveredLease>,
@@ -163,6 +194,9 @@ pub(super) enum Writing<'a> {
     /// Says nothing: it is written for its header, which tells how much of the segment is on disk.
     Mark,
 }
+
+/// What stands before and behind the JSON of a record where the payload is [`Entry::Settled`].
+pub(super) const SETTLED: [&[u8]; 2] = [br#"{"entry":{"settled":{"record":"#, b"}}}"];
 
 /// A payload as read.
 #[derive(Deserialize)]

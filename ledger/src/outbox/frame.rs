@@ -26,12 +26,30 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn of(payload: &impl Serialize) -> Result<Self, OutboxError> {
+        let mut bytes = Self::empty();
+        serde_json::to_writer(&mut bytes, payload)
+            .map_err(|error| OutboxError::Unwritable { why: error.to_string() })?;
+        Self::around(bytes)
+    }
+
+    /// Of a payload in parts that are written already.
+    pub(super) fn of_parts(parts: [&[u8]; 3]) -> Result<Self, OutboxError> {
+        let mut bytes = Self::empty();
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
+        Self::around(bytes)
+    }
+
+    fn empty() -> Vec<u8> {
         let mut bytes = Vec::with_capacity(2048);
         bytes.resize(HEADER, 0);
-        let unwritable = |why: String| OutboxError::Unwritable { why };
-        serde_json::to_writer(&mut bytes, payload).map_err(|error| unwritable(error.to_string()))?;
+        bytes
+    }
+
+    fn around(mut bytes: Vec<u8>) -> Result<Self, OutboxError> {
         let Ok(length) = u32::try_from(bytes.len() - HEADER) else {
-            return Err(unwritable(format!("{} bytes are too many", bytes.len())));
+            return Err(OutboxError::Unwritable { why: format!("{} bytes are too many", bytes.len()) });
         };
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&length.to_le_bytes());

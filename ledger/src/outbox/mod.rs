@@ -24,8 +24,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Cut, Entry, FormerEpoch, InterruptedCall, Recovered, RecoveredLease, RecoveredRecord};
+pub use entry::{
+    Cut, Entry, FormerEpoch, InterruptedCall, RecordJson, Recovered, RecoveredLease, RecoveredRecord,
+};
 
+use domain::UsageRecord;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -225,6 +228,11 @@ impl Outbox {
         self.handle.store.append(entry)
     }
 
+    /// As [`Self::append`] of [`Entry::Settled`], of a record that is JSON already.
+    pub fn settle(&self, record: &UsageRecord, json: &RecordJson) -> Result<Written, OutboxError> {
+        self.handle.store.settle(record, json)
+    }
+
     /// Returns when all that was written is on disk. Blocks for some milliseconds.
     pub fn flush(&self) -> Result<(), OutboxError> {
         self.handle.store.flush()
@@ -234,6 +242,12 @@ impl Outbox {
     /// and deletes the segments that nobody needs. Blocks for some milliseconds.
     pub fn trim(&self, position: u64) -> Result<(), OutboxError> {
         self.handle.store.trim(position)
+    }
+
+    /// Flushes reach the disk, which tests otherwise spare.
+    #[cfg(test)]
+    pub(crate) fn flush_really(&self) {
+        tests::Faults::in_folder(self.handle.store.folder()).flush_really();
     }
 
     /// Figures as of now.

@@ -5,12 +5,12 @@
 //! whole frame, or nothing is written any more; after a failed flush nothing is.
 
 use super::books::Books;
-use super::entry::{Entry, Recovered, Writing};
+use super::entry::{Entry, RecordJson, Recovered, SETTLED, Writing};
 use super::frame::Draft;
 use super::read::{Found, Read, read};
 use super::segment::{Folder, Segment};
 use super::{OutboxError, OutboxOptions, OutboxStatus, Written, io_error};
-use domain::Moment;
+use domain::{Moment, UsageRecord};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -146,7 +146,23 @@ impl Store {
 
     pub(super) fn append(&self, entry: &Entry) -> Result<Written, OutboxError> {
         // All that takes time and needs no lock comes first.
-        let mut draft = Draft::of(&Writing::Entry(entry))?;
+        let draft = Draft::of(&Writing::Entry(entry))?;
+        self.add(draft, need(entry), |books, segment, frame| books.apply(entry, segment, frame))
+    }
+
+    pub(super) fn settle(&self, record: &UsageRecord, json: &RecordJson) -> Result<Written, OutboxError> {
+        let [before, behind] = SETTLED;
+        let draft = Draft::of_parts([before, json.json(), behind])?;
+        self.add(draft, Need::Ends, |books, segment, frame| books.settle(record, segment, frame))
+    }
+
+    /// Writes a frame and enters it in the books.
+    fn add(
+        &self,
+        mut draft: Draft,
+        need: Need,
+        enter: impl FnOnce(&mut Books, u64, u64),
+    ) -> Result<Written, OutboxError> {
         let mut state = lock(&self.state);
         state.check()?;
         if state.would_outgrow(&draft) {
@@ -156,12 +172,12 @@ impl Store {
             state.check()?;
         }
         let segment = state.last_number();
-        if !self.has_room(&state, need(entry), draft.len())? {
-            state.books.apply(entry, segment, 0);
+        if !self.has_room(&state, need, draft.len())? {
+            enter(&mut state.books, segment, 0);
             return Ok(self.written(0));
         }
         let frame = self.write(&mut state, &mut draft)?;
-        state.books.apply(entry, segment, frame);
+        enter(&mut state.books, segment, frame);
         state.marked = false;
         let first = state.unflushed_since.is_none();
         if first {

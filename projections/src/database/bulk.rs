@@ -4,8 +4,9 @@
 //! UNNESTed; new rows that are too many for one such statement by COPY in its binary format.
 //! Claims: whatever the form, the same rows come in, and the same faults are refused with the same error.
 
-use super::{Dialect, Source, Tx, Untyped, Value, affected, question_marks};
+use super::{Dialect, Source, Tx, Untyped, Value, question_marks};
 use crate::DatabaseError;
+use futures_util::future::join;
 use sqlx::{AssertSqlSafe, MySql, PgConnection, Postgres, Sqlite};
 
 /// Bytes that one statement sends at most (or one row's, if that is longer): MariaDB takes 16 MiB by default.
@@ -44,7 +45,9 @@ impl Tx {
             }
             return Ok(());
         }
-        let most_rows = self.dialect().rows_per_insert(width);
+        let dialect = self.dialect();
+        let most_rows = dialect.rows_per_insert(width);
+        let mut portions = Vec::new();
         for rows in chunks(values, width, most_rows) {
             // MySQL answers the preparing of a statement with a packet for each of its thousands of parameters. Portions of
             // 64, 32, 16… rows make few statements, each prepared once.
@@ -52,40 +55,57 @@ impl Tx {
             while !rest.is_empty() {
                 // A part of a row is the statement's to refuse, not a reason to stand still here.
                 let count = (rest.len() / width).max(1);
-                let portion = match self.dialect() {
+                let portion = match dialect {
                     Dialect::MySql if count < most_rows => 1 << count.ilog2(),
                     Dialect::MySql | Dialect::Sqlite | Dialect::Postgres => count,
                 };
                 let (now, later) = rest.split_at(rest.len().min(portion * width));
-                insert_values(self, table, columns, now, tail, most_rows).await?;
+                portions.push(now);
                 rest = later;
             }
+        }
+        let statement = |values: &[Value]| {
+            let rows = values.len() / width;
+            // Statements of odd lengths would push the useful ones out of the connection's cache.
+            let keep = rows == most_rows || (rows.is_power_of_two() && dialect == Dialect::MySql);
+            (dialect.placeholders(&insert_values(table, columns, rows, tail)), keep)
+        };
+        // While the database is at work on one statement the next one is bound.
+        macro_rules! all {
+            ($database:ty, $null:expr, $connection:expr) => {{
+                let mut portions = portions.iter().map(|values| {
+                    let (sql, keep) = statement(values);
+                    bound!($database, sql, *values, keep, $null)
+                });
+                let mut next = portions.next();
+                while let Some(query) = next.take() {
+                    let bind = async { portions.next() };
+                    let (done, bound) = join(query.execute(&mut *$connection), bind).await;
+                    done?;
+                    next = bound;
+                }
+            }};
+        }
+        match self.connection() {
+            Source::Sqlite(it) => all!(Sqlite, None::<&str>, it),
+            Source::Postgres(it) => all!(Postgres, Untyped, it),
+            Source::MySql(it) => all!(MySql, None::<&str>, it),
         }
         Ok(())
     }
 }
 
 /// `INSERT … VALUES (…), (…) …`.
-async fn insert_values(
-    tx: &mut Tx,
-    table: &str,
-    columns: &[&str],
-    values: &[Value],
-    tail: &str,
-    most_rows: usize,
-) -> Result<(), DatabaseError> {
-    let rows = values.len() / columns.len().max(1);
+fn insert_values(table: &str, columns: &[&str], rows: usize, tail: &str) -> String {
     let row = format!("({})", question_marks(columns.len()));
     let mut sql = format!("INSERT INTO {table} ({}) VALUES {row}", columns.join(", "));
+    sql.reserve((row.len() + 2) * rows + tail.len());
     for _ in 1..rows {
         sql.push_str(", ");
         sql.push_str(&row);
     }
     sql.push_str(tail);
-    // Statements of odd lengths would push the useful ones out of the connection's cache.
-    let keep = rows == most_rows || (rows.is_power_of_two() && tx.dialect() == Dialect::MySql);
-    each!(tx.connection(), tx.dialect(), &sql, values, execute, affected, keep)?;
-    Ok(())
+    sql
 }
 
 /// What a column's values are.

@@ -2,7 +2,7 @@ use super::TOKEN_COLUMNS;
 use crate::calendar::Calendar;
 use crate::facts::{CountedUsage, Facts};
 use crate::{Halt, ProjectionError, Set, Tx, Value};
-use domain::{AccountId, Credits, KeyId, Label, Moment, Outcome, Tokens, UsageSource};
+use domain::{AccountId, Credits, KeyId, Label, Moment, Outcome, Tokens, UnitPrices, UsageSource};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -79,6 +79,8 @@ impl UsageRows {
     /// What a batch means for usage; pure.
     pub(crate) fn fold(facts: &Facts<'_>) -> Result<Self, Halt> {
         let (mut rows, mut calendar) = (Self::default(), Calendar::new(facts.zone));
+        let (mut prices, mut costs) = (PricesJson::default(), PricesJson::default());
+        rows.records.reserve_exact(facts.usage.len() * COLUMNS.len());
         for counted in &facts.usage {
             let overflow = || Halt::Overflow { account: counted.record.account, sequence: counted.sequence };
             let usage = &counted.record.usage;
@@ -93,7 +95,7 @@ impl UsageRows {
             let hour = rows.hours.entry(key);
             let hour = hour.or_insert_with(|| Hour { day: local.day.clone(), ..Hour::default() });
             hour.add(counted).ok_or_else(overflow)?;
-            let values = record_values(counted);
+            let values = record_values(counted, &mut prices, &mut costs);
             rows.records
                 .extend(values.map_err(|error| Halt::Unreadable(format!("{}: {error}", usage.request)))?);
         }
@@ -239,7 +241,63 @@ fn is_error(outcome: Outcome) -> bool {
     }
 }
 
-fn record_values(counted: &CountedUsage<'_>) -> Result<[Value; COLUMNS.len()], serde_json::Error> {
+/// Prices as JSON. A price list lasts for days, so the text of the record before is nearly always that of the next.
+#[derive(Debug, Default)]
+struct PricesJson {
+    last: Option<([[u8; 16]; 11], String)>,
+}
+
+impl PricesJson {
+    fn of(&mut self, prices: &UnitPrices) -> Result<String, serde_json::Error> {
+        // By their bytes: as numbers 1.0 and 1.00 are equal, as texts they are not.
+        let bytes = exact(prices);
+        match &self.last {
+            Some((known, text)) if *known == bytes => Ok(text.clone()),
+            Some(_) | None => {
+                let text = serde_json::to_string(prices)?;
+                self.last = Some((bytes, text.clone()));
+                Ok(text)
+            }
+        }
+    }
+}
+
+/// Every price by name: a new one must find its place here before this compiles.
+fn exact(prices: &UnitPrices) -> [[u8; 16]; 11] {
+    let UnitPrices {
+        input,
+        cache_read,
+        cache_write,
+        cache_write_1h,
+        output,
+        reasoning,
+        image_input,
+        image_output,
+        audio_input,
+        audio_output,
+        per_call,
+    } = *prices;
+    [
+        input,
+        cache_read,
+        cache_write,
+        cache_write_1h,
+        output,
+        reasoning,
+        image_input,
+        image_output,
+        audio_input,
+        audio_output,
+        per_call,
+    ]
+    .map(|price| price.serialize())
+}
+
+fn record_values(
+    counted: &CountedUsage<'_>,
+    prices: &mut PricesJson,
+    costs: &mut PricesJson,
+) -> Result<[Value; COLUMNS.len()], serde_json::Error> {
     let record = counted.record;
     let usage = &record.usage;
     Ok([
@@ -255,11 +313,11 @@ fn record_values(counted: &CountedUsage<'_>) -> Result<[Value; COLUMNS.len()], s
         usage.endpoint.as_str().into(),
         serde_json::to_string(&usage.tokens)?.into(),
         usage.price_version.into(),
-        serde_json::to_string(&usage.unit_prices)?.into(),
+        prices.of(&usage.unit_prices)?.into(),
         Value::display(usage.multiplier),
         usage.charge.into(),
         usage.cost.into(),
-        usage.cost_prices.as_ref().map(serde_json::to_string).transpose()?.into(),
+        usage.cost_prices.as_ref().map(|it| costs.of(it)).transpose()?.into(),
         counted.paid.into(),
         counted.uncovered.into(),
         counted.late.into(),

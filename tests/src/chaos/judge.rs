@@ -13,6 +13,7 @@ use crate::people::text;
 use domain::Credits;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::SystemTime;
 
 /// What the log says so far.
 #[derive(Default)]
@@ -25,8 +26,9 @@ pub struct Judge {
     leases: HashMap<String, Lease>,
     accounts: BTreeMap<String, Account>,
     credited: HashSet<String>,
-    /// Whether calls that were answered may be the operator's loss: a node slept until its leases had been closed.
-    pub late_is_loss: bool,
+    /// Calls that began before this, and were answered, may be the operator's loss: a node fell asleep then, and slept
+    /// until its leases had been closed.
+    pub lost_before: Option<SystemTime>,
     /// Requests that came onto the log since the last round.
     new: Vec<String>,
     /// Records that were reported again.
@@ -202,7 +204,7 @@ impl Judge {
                 assert_eq!(record.charge, price_of(call.tokens), "{call:?} {record:?}");
                 assert_eq!(record.outcome, "completed", "{call:?} {record:?}");
                 assert!(
-                    self.late_is_loss || !record.late,
+                    !record.late || self.lost_before.is_some_and(|moment| call.begun < moment),
                     "answered and charged to nobody: {call:?} {record:?}"
                 );
                 assert_eq!(record.uncovered, Credits::ZERO, "{call:?} {record:?}");

@@ -74,9 +74,14 @@ pub struct Person {
 /// Where the nodes are now: they come back elsewhere.
 pub type Addresses = Arc<Mutex<Vec<String>>>;
 
+/// Whom the callers call; `None`: anybody.
+type Aim = Arc<Mutex<Option<usize>>>;
+
 /// What everybody saw.
 #[derive(Default)]
 pub struct Seen {
+    /// Where a call is under way: the node of each.
+    under_way: Mutex<Vec<usize>>,
     /// Calls that have ended.
     pub calls: Mutex<Vec<Call>>,
     /// Orders.
@@ -87,6 +92,12 @@ impl Seen {
     /// Calls that were answered whole.
     pub fn complete(&self) -> usize {
         self.calls.lock().unwrap().iter().filter(|call| call.fate == Fate::Complete).count()
+    }
+
+    fn ends_at(&self, node: usize) {
+        let mut under_way = self.under_way.lock().unwrap();
+        let index = under_way.iter().position(|it| *it == node).unwrap();
+        under_way.swap_remove(index);
     }
 }
 
@@ -112,6 +123,8 @@ impl Default for Manner {
 /// Load that goes on until it is told to stop.
 pub struct Load {
     stop: watch::Sender<bool>,
+    aim: Aim,
+    callers: usize,
     seen: Arc<Seen>,
     tasks: JoinSet<()>,
 }
@@ -126,14 +139,22 @@ impl Load {
         chance: &mut Chance,
     ) -> Self {
         let (stop, seen, mut tasks) = (watch::Sender::new(false), Arc::<Seen>::default(), JoinSet::new());
+        let aim = Aim::default();
         for caller in 0..manner.callers {
             let person = people[caller % people.len()].clone();
             let key = person.keys[caller / people.len() % person.keys.len()].clone();
             let (addresses, seen, stop) = (addresses.clone(), seen.clone(), stop.subscribe());
-            let (model, mut chance) = (model.to_owned(), chance.another());
+            let (model, aim, mut chance) = (model.to_owned(), aim.clone(), chance.another());
             tasks.spawn(async move {
                 while !*stop.borrow() {
-                    let call = call(&model, &person.account, &key, &addresses, manner, &mut chance).await;
+                    let (node, url) = {
+                        let aimed_at = aim.lock().unwrap();
+                        let (node, url) = address(&addresses, *aimed_at, &mut chance);
+                        seen.under_way.lock().unwrap().push(node);
+                        (node, url)
+                    };
+                    let call = call(&model, &person.account, &key, (node, &url), manner, &mut chance).await;
+                    seen.ends_at(node);
                     let fate = call.fate;
                     seen.calls.lock().unwrap().push(call);
                     if fate != Fate::Complete {
@@ -152,7 +173,30 @@ impl Load {
                 }
             });
         }
-        Self { stop, seen, tasks }
+        Self { stop, aim, callers: manner.callers, seen, tasks }
+    }
+
+    /// From now on calls go to this node; `None`: to any.
+    pub fn aim(&self, node: Option<usize>) {
+        *self.aim.lock().unwrap() = node;
+    }
+
+    /// Waits until every caller waits for this node.
+    pub async fn all_wait_for(&self, node: usize) {
+        self.wait_for("all call one node", node, self.callers).await;
+    }
+
+    /// Waits until no caller waits for this node.
+    pub async fn nobody_waits_for(&self, node: usize) {
+        self.wait_for("nobody calls a node", node, 0).await;
+    }
+
+    async fn wait_for(&self, what: &str, node: usize, callers: usize) {
+        crate::eventually(what, Duration::from_secs(90), async || {
+            let under_way = self.seen.under_way.lock().unwrap();
+            (under_way.iter().filter(|it| **it == node).count() == callers).then_some(())
+        })
+        .await;
     }
 
     /// What was seen until now.
@@ -183,9 +227,10 @@ impl Load {
     }
 }
 
-fn address(addresses: &Addresses, chance: &mut Chance) -> (usize, String) {
+fn address(addresses: &Addresses, aim: Option<usize>, chance: &mut Chance) -> (usize, String) {
     let addresses = addresses.lock().unwrap();
-    let node = chance.index(addresses.len());
+    let any = chance.index(addresses.len());
+    let node = aim.unwrap_or(any);
     (node, addresses[node].clone())
 }
 
@@ -199,11 +244,10 @@ async fn call(
     model: &str,
     account: &str,
     key: &Api,
-    addresses: &Addresses,
+    (node, url): (usize, &str),
     manner: Manner,
     chance: &mut Chance,
 ) -> Call {
-    let (node, url) = address(addresses, chance);
     let (tag, tokens) = (next_tag(), chance.between(1, manner.tokens + 1));
     // Half of them are quick, so that records come at any moment; the others are caught in the middle.
     let (streamed, slow) = match chance.between(0, 4) {
@@ -216,7 +260,7 @@ async fn call(
     let begun = SystemTime::now();
     let mut call =
         Call { tag, account: account.to_owned(), tokens, node, begun, request: None, fate: Fate::Cut };
-    let Ok(response) = key.at(&url).begin("/v1/chat/completions", &body).await else { return call };
+    let Ok(response) = key.at(url).begin("/v1/chat/completions", &body).await else { return call };
     let id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok());
     call.request = id.map(str::to_owned);
     let status = response.status().as_u16();
@@ -235,7 +279,7 @@ async fn call(
 
 /// Orders a top-up and pays it until its channel is told that it is credited, or this order's payer gives up.
 async fn tops_up(payer: &Person, addresses: &Addresses, seen: &Seen, chance: &mut Chance) {
-    let session = |chance: &mut Chance| payer.session.at(&address(addresses, chance).1);
+    let session = |chance: &mut Chance| payer.session.at(&address(addresses, None, chance).1);
     let body = json!({"amount": "1.00", "currency": "CNY", "channel": "sandbox"});
     let ordered = session(chance).begin("/api/user/topup", &body).await;
     let Ok(answer) = ordered else { return };

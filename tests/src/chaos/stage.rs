@@ -129,6 +129,9 @@ impl Stage {
             if let Some(url) = &url {
                 options = options.environment("NEXUSROUTE_DATABASE_URL", url);
             }
+            // The payer's gateway is one, whichever node it is reached by: a payment repeated elsewhere is the same payment.
+            std::fs::create_dir_all(options.data()).unwrap();
+            std::fs::write(options.data().join("sandbox.secret"), "5b".repeat(32)).unwrap();
             nodes.push(Node { options, gateway: None });
         }
         let first = nodes[0].options.start().await;
@@ -231,6 +234,26 @@ impl Stage {
             })
             .await;
         }
+    }
+
+    /// Waits until a node has leases: credits to serve calls from without asking anybody.
+    pub async fn has_leases(&self, node: usize) {
+        self.meter_shows("the node has leases", node, |meter| meter["open_leases"].as_u64() > Some(0)).await;
+    }
+
+    /// Waits until no call is in flight on a node and every record of it is on the log.
+    pub async fn is_idle(&self, node: usize) {
+        let is_idle = |meter: &Value| meter["calls_in_flight"] == 0 && meter["unreported"] == 0;
+        self.meter_shows("the node has nothing to do", node, is_idle).await;
+    }
+
+    async fn meter_shows(&self, what: &str, node: usize, shows: impl Fn(&Value) -> bool) {
+        let api = self.gateway(node).nobody();
+        eventually(what, LONG, async || {
+            let answer = api.get("/readyz").await;
+            (answer.status == 200 && shows(&answer.json()["meter"])).then_some(())
+        })
+        .await;
     }
 
     /// Waits until no call is in flight, every record is on the log, and the tables contain it all.

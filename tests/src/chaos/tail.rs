@@ -1,5 +1,7 @@
 //! The tail of an outbox: what a power cut may take from it, and what it may not.
 //!
+//! A flush is for ever: what a run has flushed, and all that it read at its start, is out of a power cut's reach. Each frame
+//! says how much of its file was on disk when it was written; the greatest of these lengths is where a power cut may begin.
 //! Knows the frame of the outbox's files (`ledger/src/outbox/frame.rs`) and of its payloads one word, `settled`: to tell
 //! which calls a cut takes, it must see what stands behind it.
 
@@ -12,12 +14,18 @@ use std::{
 
 const MAGIC: [u8; 4] = [0xff, b'N', b'R', 0xfe];
 const HEADER: usize = 28;
+/// The name of the first file of all.
+const FIRST: &str = "outbox-00000000000000000001.log";
+/// A disk writes this many bytes or none of them.
+const SECTOR: usize = 512;
 
 /// The last file of an outbox.
 pub struct Tail {
     file: PathBuf,
     bytes: Vec<u8>,
     frames: Vec<Frame>,
+    /// Former files are gone: without its first frame nothing is known.
+    stands_alone: bool,
 }
 
 struct Frame {
@@ -36,6 +44,10 @@ pub enum Harm {
     Cut(usize),
     /// From this byte on there is something else.
     Torn(usize),
+    /// From this byte on there are zeros: its length had reached the disk, its bytes had not.
+    Blank(usize),
+    /// The sector with this byte did not reach the disk, those behind it did.
+    Hole(usize),
     /// This byte is another one.
     Flipped(usize),
 }
@@ -44,7 +56,10 @@ impl Tail {
     /// Reads the last file of the outbox in a data folder.
     pub fn of(data: &Path) -> Self {
         let files = std::fs::read_dir(data.join("outbox")).unwrap().map(|file| file.unwrap().path());
-        let file = files.filter(|file| file.extension().is_some_and(|it| it == "log")).max().unwrap();
+        let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|it| it == "log")).collect();
+        files.sort();
+        let file = files.pop().unwrap();
+        let stands_alone = files.is_empty() && !file.ends_with(FIRST);
         let bytes = std::fs::read(&file).unwrap();
         let (mut frames, mut from) = (Vec::new(), 0);
         while let Some(header) = bytes.get(from..from + HEADER).filter(|header| header[..4] == MAGIC) {
@@ -59,7 +74,7 @@ impl Tail {
             from = to;
         }
         assert_eq!(from, bytes.len(), "a killed process leaves whole frames: {}", file.display());
-        Self { file, bytes, frames }
+        Self { file, bytes, frames, stands_alone }
     }
 
     /// The file's length.
@@ -72,49 +87,8 @@ impl Tail {
         self.frames.iter().map(|frame| frame.durable).max().unwrap_or(0)
     }
 
-    /// Requests that are settled in it.
-    pub fn settled(&self) -> usize {
-        self.frames.iter().filter(|frame| frame.settled.is_some()).count()
-    }
-
-    /// Where the file is sound up to, after harm.
-    fn sound(&self, harm: Harm) -> usize {
-        let (Harm::Cut(at) | Harm::Torn(at) | Harm::Flipped(at)) = harm;
-        self.frames.iter().map(|frame| frame.to).take_while(|to| *to <= at).last().unwrap_or(0)
-    }
-
-    /// The requests whose settlement the harm takes.
-    pub fn lost(&self, harm: Harm) -> HashSet<&str> {
-        let sound = self.sound(harm);
-        let lost = self.frames.iter().filter(|frame| frame.from >= sound);
-        lost.filter_map(|frame| frame.settled.as_deref()).collect()
-    }
-
-    /// Must a start find that something was damaged which had been on disk?
-    pub fn is_damage(&self, harm: Harm) -> bool {
-        let sound = self.sound(harm);
-        match harm {
-            // What is gone altogether can say nothing about itself, nor what is overwritten.
-            Harm::Cut(_) | Harm::Torn(_) => false,
-            Harm::Flipped(_) => {
-                let behind = self.frames.iter().filter(|frame| frame.from > sound);
-                behind.map(|frame| frame.durable).max().unwrap_or(0) > sound
-            }
-        }
-    }
-
-    /// Does a start have something to cut off?
-    pub fn is_torn(&self, harm: Harm) -> bool {
-        match harm {
-            Harm::Cut(at) => self.sound(harm) < at,
-            Harm::Torn(_) => true,
-            Harm::Flipped(_) => true,
-        }
-    }
-
-    /// Does it to the copy of the file in another data folder.
-    pub fn harm(&self, harm: Harm, data: &Path, chance: &mut Chance) {
-        let file = data.join("outbox").join(self.file.file_name().unwrap());
+    /// The file after the harm.
+    pub fn harmed(&self, harm: Harm, chance: &mut Chance) -> Harmed<'_> {
         let mut bytes = self.bytes.clone();
         match harm {
             Harm::Cut(at) => bytes.truncate(at),
@@ -125,15 +99,64 @@ impl Tail {
                 // A byte can be what it was by chance; the first one must not.
                 bytes[at] = !self.bytes[at];
             }
+            Harm::Blank(at) => bytes[at..].fill(0),
+            Harm::Hole(at) => {
+                // Of the sector that is on disk in part only the rest was to be written.
+                let (from, to) =
+                    ((at / SECTOR * SECTOR).max(self.durable().min(at)), at / SECTOR * SECTOR + SECTOR);
+                let to = to.min(bytes.len());
+                bytes[from..to].fill(0);
+            }
             Harm::Flipped(at) => bytes[at] ^= 1 << (chance.number() % 8),
         }
-        std::fs::write(file, bytes).unwrap();
+        let is_whole =
+            |frame: &&Frame| bytes.get(frame.from..frame.to) == Some(&self.bytes[frame.from..frame.to]);
+        let sound = self.frames.iter().take_while(is_whole).last().map_or(0, |frame| frame.to);
+        let durable = self.frames.iter().filter(is_whole).map(|frame| frame.durable).max().unwrap_or(0);
+        Harmed { tail: self, bytes, sound, durable }
+    }
+}
+
+/// The last file of an outbox after harm.
+pub struct Harmed<'a> {
+    tail: &'a Tail,
+    bytes: Vec<u8>,
+    /// So far its frames are whole.
+    sound: usize,
+    /// So much had been on disk, according to the frames that are whole.
+    durable: usize,
+}
+
+impl Harmed<'_> {
+    /// The requests whose settlement the harm takes.
+    pub fn lost(&self) -> HashSet<&str> {
+        let lost = self.tail.frames.iter().filter(|frame| frame.from >= self.sound);
+        lost.filter_map(|frame| frame.settled.as_deref()).collect()
     }
 
-    /// Is the copy in a data folder still as long as the original?
+    /// Must a start find that something was damaged which had been on disk? What is gone altogether can say nothing about
+    /// itself.
+    pub fn is_damage(&self) -> bool {
+        self.durable > self.sound || (self.sound == 0 && self.tail.stands_alone)
+    }
+
+    /// Does a start have something to cut off?
+    pub fn is_torn(&self) -> bool {
+        self.sound < self.bytes.len()
+    }
+
+    /// Puts it in the place of the file's copy in another data folder.
+    pub fn put(&self, data: &Path) {
+        std::fs::write(self.place(data), &self.bytes).unwrap();
+    }
+
+    /// Is it still in that data folder as it was put there?
     pub fn is_untouched(&self, data: &Path) -> bool {
-        let file = data.join("outbox").join(self.file.file_name().unwrap());
-        std::fs::metadata(file).unwrap().len() == self.bytes.len() as u64
+        std::fs::read(self.place(data)).unwrap() == self.bytes
+    }
+
+    fn place(&self, data: &Path) -> PathBuf {
+        data.join("outbox").join(self.tail.file.file_name().unwrap())
     }
 }
 

@@ -1,10 +1,10 @@
 //! The life of a run: its death and its successor, its seal and its next epoch, and what nodes give each other back.
 
 use super::*;
-use crate::meter::{epoch, sweep};
+use crate::meter::{epoch, recall, sweep};
 use domain::event::SealCause;
 use domain::{LeaseId, Outcome};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
 /// A node that can be killed: its tasks live in a runtime of their own.
@@ -38,14 +38,18 @@ impl Mortal {
         let Self { runtime, meter, dir } = self;
         drop(meter);
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(5))).await.unwrap();
-        let copy = dir.with_file_name(format!("outbox-{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir(&copy).unwrap();
-        for file in std::fs::read_dir(&dir).unwrap() {
-            let file = file.unwrap();
-            std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
-        }
-        copy
+        copy_of(&dir)
     }
+}
+
+fn copy_of(dir: &Path) -> PathBuf {
+    let copy = dir.with_file_name(format!("outbox-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(dir).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    copy
 }
 
 async fn start_in(dir: PathBuf, ledger: Ledger, mut options: MeterOptions) -> Meter {
@@ -166,6 +170,63 @@ async fn a_successor_that_dies_at_once_leaves_the_same_to_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_the_outbox_has_lost_are_found_by_the_seals_they_left() {
+    let node = Node::start("10", quiet()).await;
+    let mut dir = node.server.folder().join("outbox-mortal");
+    let (mut older, mut epochs) = (None, Vec::new());
+    for _ in 0..3 {
+        let mortal = Mortal::start(&node, dir.clone(), quiet()).await;
+        let (meter, request) = (mortal.meter.clone(), node.request("1"));
+        epochs.push(meter.epoch());
+        mortal
+            .run(async move {
+                let hold = meter.hold(request.clone()).await.unwrap();
+                hold.settle(usage(credits("0.5"))).await;
+                let mut open = meter.hold(request).await.unwrap();
+                open.open(interrupted("0.25")).await.unwrap();
+                std::mem::forget(open);
+                all_reported(&meter).await;
+            })
+            .await;
+        dir = mortal.kill().await;
+        // The outbox as the first run left it.
+        older.get_or_insert_with(|| copy_of(&dir));
+    }
+    let last = start_in(older.unwrap(), server_ledger(&node).await, quiet()).await;
+    // The call that the third had in flight is lost with its outbox; all else is charged once, and no lease is left.
+    let records = assert_even(&node, "10").await;
+    assert_eq!((records.len(), sum(records.iter().map(UsageRecord::paid))), (5, credits("2")));
+    for epoch in epochs {
+        assert!(epoch::is_sealed(&last.shared, epoch).await.unwrap());
+    }
+    last.drain(DRAIN).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_reports_nothing_before_its_begin_is_on_disk() {
+    let mut options = quiet();
+    options.outbox.flush = Flush::Manual;
+    let node = Node::start("10", options).await;
+    let other = start_meter(&node.server, server_ledger(&node).await, quiet()).await;
+    // Nothing else flushes here. The begin of the first run is the last that was written, then that of the second is.
+    for _ in 0..2 {
+        let begun = node.meter.outbox().status();
+        assert!(begun.unflushed_bytes > 0);
+        node.hold("1").await.unwrap().settle(usage(credits("0.5"))).await;
+        all_reported(&node.meter).await;
+        let now = node.meter.outbox().status();
+        assert!(now.bytes - now.unflushed_bytes >= begun.bytes, "{begun:?} {now:?}");
+        let epoch = node.meter.epoch();
+        sweep::seal(&other.shared, epoch, SealCause::Silent).await.unwrap().unwrap();
+        node.meter.shared.check_epoch().await.unwrap();
+        assert_ne!(node.meter.epoch(), epoch);
+    }
+    node.meter.drain(DRAIN).await;
+    other.drain(DRAIN).await;
+    assert_even(&node, "10").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_sealed_by_mistake_goes_on_as_another_run_and_loses_no_record() {
     let node = Node::start("10", quiet()).await;
     let other = start_meter(&node.server, server_ledger(&node).await, quiet()).await;
@@ -212,6 +273,29 @@ async fn a_paused_node_admits_nobody_under_a_sealed_epoch() {
     let next = node.hold("1").await.unwrap();
     assert_ne!(node.meter.epoch(), before, "asked of the log before a lease that had run out was used again");
     next.settle(usage(credits("1"))).await;
+    node.meter.drain(DRAIN).await;
+    other.drain(DRAIN).await;
+    assert_even(&node, "10").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recall_does_not_wake_a_lease_of_a_sealed_epoch() {
+    let life = Duration::from_millis(400);
+    let options = MeterOptions { lease_life: life, upkeep_every: Duration::from_secs(3600), ..quiet() };
+    let node = Node::start("10", options).await;
+    let other = start_meter(&node.server, server_ledger(&node).await, quiet()).await;
+    let before = node.meter.epoch();
+    let in_flight = node.hold("1").await.unwrap();
+    sweep::seal(&other.shared, before, SealCause::Silent).await.unwrap().unwrap();
+    tokio::time::sleep(life).await;
+    // What was asked of the node while it stood still is the first that it hears.
+    let entry = node.meter.shared.entry(node.account, &Scope::Account);
+    recall::give_slack(&node.meter.shared, &entry).await;
+    let next = node.hold("1").await.unwrap();
+    assert_ne!(node.meter.epoch(), before);
+    assert_ne!(next.lease(), in_flight.lease());
+    next.settle(usage(credits("1"))).await;
+    in_flight.settle(usage(credits("0.5"))).await;
     node.meter.drain(DRAIN).await;
     other.drain(DRAIN).await;
     assert_even(&node, "10").await;

@@ -86,7 +86,7 @@ impl Faults {
         Ok(self.flushes_really())
     }
 
-    pub(super) fn flush_really(&self) {
+    pub(in crate::outbox) fn flush_really(&self) {
         self.really.store(true, Ordering::SeqCst);
     }
 

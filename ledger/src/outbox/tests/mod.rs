@@ -98,6 +98,24 @@ fn write(outbox: &Outbox, entries: &[Entry]) {
     }
 }
 
+#[test]
+fn a_record_that_is_json_already_is_written_as_any_other() {
+    let last_payload = |dir: &TempDir| {
+        let bytes = std::fs::read(&segments(dir.path())[0]).unwrap();
+        let offsets = frame_offsets(&bytes);
+        frame::at(&bytes, offsets[offsets.len() - 2]).unwrap().payload.to_vec()
+    };
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(&open(manual(one.path())), &[opened(1), settled(1)]);
+    let outbox = open(manual(other.path()));
+    write(&outbox, &[opened(1)]);
+    let _written = outbox.settle(&record(1), &RecordJson::of(&record(1)).unwrap()).unwrap();
+    assert_eq!((outbox.status().open_calls, outbox.status().unreported), (0, 1));
+    drop(outbox);
+    assert_eq!(last_payload(&other), last_payload(&one));
+    assert_eq!(recover(other.path()).unwrap(), recover(one.path()).unwrap());
+}
+
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let all = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
     let mut all: Vec<_> = all.filter(|path| path.extension().is_some_and(|it| it == "log")).collect();
