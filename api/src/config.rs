@@ -69,6 +69,7 @@ options! {
     "topup.max" Text "100000" "The greatest amount of a top-up."
     "topup.currency" Text "CNY" "The currency of a top-up that names none."
     "topup.rates" Pairs "CNY=7.2,USD=1" "Currencies taken, with the units of each that buy one credit."
+    "redis_url" Text "" "A Redis (`redis://host:6379`) that shares rate limits between the processes that relay calls. Empty: each counts alone."
     "relay.max_body_bytes" Integer "33554432" "The largest request body of a model call."
     "relay.first_byte_seconds" Integer "300" "How long a provider may take to begin its answer; an answer that is not streamed begins when it is complete."
     "relay.idle_seconds" Integer "120" "How long a provider may pause within an answer."
@@ -99,6 +100,8 @@ pub struct Config {
     pub master_key: Option<String>,
     /// The database; absent: SQLite in the data folder.
     pub database_url: Option<String>,
+    /// The Redis that shares rate limits; absent: each process counts alone.
+    pub redis_url: Option<String>,
     /// The NATS servers; absent: a supervised child.
     pub nats_url: Option<Vec<String>>,
     /// The NATS servers' token.
@@ -231,6 +234,7 @@ struct Raw {
     master_key: Option<String>,
     database_url: Option<String>,
     nats_url: Option<Vec<String>>,
+    redis_url: Option<String>,
     nats_token: Option<String>,
     nats_replicas: usize,
     nats_sync: Option<String>,
@@ -441,6 +445,7 @@ impl Config {
             database_url,
             nats_url,
             nats_token: present(raw.nats_token),
+            redis_url: present(raw.redis_url),
             nats_replicas: raw.nats_replicas,
             nats_sync: present(raw.nats_sync),
             nats_server: raw.nats_server.filter(|path| !path.as_os_str().is_empty()),

@@ -113,6 +113,7 @@ mod tests {
             ip_allow: Vec::new(),
             budget: None,
             multiplier: rust_decimal::Decimal::ONE,
+            limits: Vec::new(),
         }
     }
 

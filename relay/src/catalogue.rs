@@ -3,6 +3,7 @@
 //! May not touch: where it comes from (`api::directory` loads it).
 //! Claims: a call sees one catalogue from start to end, so its price version and its route belong together.
 
+use crate::limits::{Limit, Subject};
 use domain::{AccountId, Credits, KeyId, Label, Moment, PriceVersionId, Prices};
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, HashMap};
@@ -36,6 +37,8 @@ pub struct KeyGrant {
     pub budget: Option<KeyBudget>,
     /// The owner's group's multiplier.
     pub multiplier: Decimal,
+    /// The rate limits of the key and of its owner's group; empty: none.
+    pub limits: Vec<(Subject, Limit)>,
 }
 
 impl KeyGrant {
@@ -89,6 +92,8 @@ pub struct Model {
     pub max_output_tokens: u64,
     /// Who serves it, best first (by priority, high first). Empty: it cannot be called.
     pub routes: Vec<Route>,
+    /// Its rate limit, whoever calls it.
+    pub limit: Option<(Subject, Limit)>,
 }
 
 /// A price list with its version.
@@ -121,6 +126,8 @@ pub struct Route {
     pub priority: i32,
     /// Share among equals.
     pub weight: u32,
+    /// Its provider's rate limit; beyond it the next provider is asked.
+    pub limit: Option<(Subject, Limit)>,
 }
 
 /// One of a provider's keys.

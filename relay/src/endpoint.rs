@@ -163,10 +163,14 @@ impl Endpoint {
 impl Protocol {
     /// The answer that tells a caller of an error.
     pub(crate) fn refused(self, error: &CallError) -> Response {
-        match self {
+        let mut response = match self {
             Self::OpenAi => openai::error::response(error),
             Self::Claude => claude::error::response(error),
             Self::Gemini => gemini::error::response(error),
+        };
+        if let CallError::RateLimited(exceeded) = error {
+            response.headers_mut().extend(exceeded.headers(self, chrono::Utc::now().into()));
         }
+        response
     }
 }

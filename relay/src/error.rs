@@ -5,6 +5,7 @@
 //! Claims: no message holds a key, a provider's address or a provider's own words, but for a refusal of the request
 //! itself, which its caller must read to mend it.
 
+use crate::limits::Exceeded;
 use axum::http::{Method, StatusCode};
 use domain::Credits;
 
@@ -155,6 +156,9 @@ pub enum CallError {
         /// After how many seconds a retry makes sense.
         retry_after: u64,
     },
+    /// A rate limit of this gateway forbids the call now.
+    #[error("{0}; please try again later")]
+    RateLimited(Exceeded),
     /// Every provider says that it is busy.
     #[error("every provider of this model is busy; please try again")]
     ProvidersBusy {
@@ -215,7 +219,7 @@ impl CallError {
             | Self::MeteringUnavailable
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Refused { status, .. } => *status,
-            Self::ProvidersBusy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited(_) | Self::ProvidersBusy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ProviderFailed => StatusCode::BAD_GATEWAY,
             Self::ProviderTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -247,7 +251,7 @@ impl CallError {
             Self::Draining => "server_stopping",
             Self::Refused { code, .. } => return code.as_deref(),
             Self::ProvidersUnwell { .. } => "providers_unwell",
-            Self::ProvidersBusy { .. } => "rate_limit_exceeded",
+            Self::RateLimited(_) | Self::ProvidersBusy { .. } => "rate_limit_exceeded",
             Self::ProviderFailed => "provider_error",
             Self::ProviderTimeout => "provider_timeout",
             Self::Internal => "internal_error",
@@ -283,6 +287,7 @@ impl CallError {
             | Self::MeteringUnavailable
             | Self::Draining
             | Self::ProvidersUnwell { .. }
+            | Self::RateLimited(_)
             | Self::ProvidersBusy { .. }
             | Self::ProviderFailed
             | Self::ProviderTimeout
@@ -298,6 +303,7 @@ impl CallError {
             }
             Self::MeteringUnavailable | Self::Draining => Retry::After(1),
             Self::NoRoute { .. } => Retry::After(10),
+            Self::RateLimited(exceeded) => Retry::After(exceeded.retry_after_seconds()),
             Self::ProvidersUnwell { retry_after } | Self::ProvidersBusy { retry_after } => {
                 Retry::After(*retry_after)
             }

@@ -11,6 +11,7 @@ use crate::endpoint::{Endpoint, Protocol};
 use crate::error::CallError;
 use crate::gemini::path::Verb;
 use crate::health::{self, Health};
+use crate::limits::Limits;
 use crate::metering::Metering;
 use crate::openai::models::{ModelList, ModelView, is_callable};
 use crate::options::RelayOptions;
@@ -34,6 +35,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long a stop waits for Redis to be told which calls have ended.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -57,9 +60,10 @@ impl<M: Metering> Relay<M> {
         meter: M,
         catalogue: Arc<ArcSwap<Catalogue>>,
         http: reqwest::Client,
+        limits: Limits,
         options: RelayOptions,
     ) -> Self {
-        let tools = Tools { http, options: Arc::new(options), health: Arc::new(Health::default()) };
+        let tools = Tools { http, options: Arc::new(options), health: Arc::new(Health::default()), limits };
         let calls = TaskTracker::new();
         // Closed means only that `wait` returns once there are no calls; new ones can still be tracked.
         calls.close();
@@ -113,6 +117,7 @@ impl<M: Metering> Relay<M> {
     pub async fn drain(&self, limit: Duration) -> usize {
         self.0.is_draining.store(true, Ordering::SeqCst);
         let _ = timeout(limit, self.0.calls.wait()).await;
+        self.0.tools.limits.flush(FLUSH_LIMIT).await;
         self.in_flight()
     }
 
@@ -172,12 +177,16 @@ impl<M: Metering> Relay<M> {
         let call = Call::try_new(&catalogue, grant, asked, request_id, started)?;
         drop(catalogue);
 
+        let limits = &self.0.tools.limits;
+        let places = limits.admit(&call.limits(), call.likely_tokens(), Instant::now()).await;
+        let places = places.map_err(CallError::RateLimited)?;
+        let headers = places.headers(call.asked.endpoint.protocol(), now()).into_iter().collect();
         let request = call.hold_request(now())?;
         let hold =
             self.0.meter.hold(request).await.map_err(|error| admission::hold_error(error, self.options()))?;
         let endpoint = Label::try_new(endpoint.path()).map_err(|_| CallError::Internal)?;
-        let settlement = Settlement::new(hold, call, endpoint, self.0.calls.clone());
-        let (client, response) = Client::waiting();
+        let settlement = Settlement::new(hold, call, endpoint, places, self.0.calls.clone());
+        let (client, response) = Client::waiting(headers);
         self.0.calls.spawn(call::run(self.0.tools.clone(), settlement, client));
         drop(admission);
         // The task always answers; it is gone without an answer only if it panicked.

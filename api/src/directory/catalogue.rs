@@ -14,6 +14,7 @@ use projections::Row;
 use relay::{
     Catalogue, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, ProviderKey, Route,
     catalogue::{BudgetPeriod as RelayPeriod, KeyBudget},
+    limits::{Limit, Subject, SubjectKind},
 };
 use rust_decimal::Decimal;
 use std::{
@@ -28,9 +29,10 @@ impl Directory {
         &self,
         at: Moment,
     ) -> Result<(Catalogue, Option<Moment>), DirectoryError> {
-        let keys = self.load_keys().await?;
+        let limits = self.load_limits().await?;
+        let keys = self.load_keys(&limits).await?;
         let mut prices = self.load_prices(at).await?;
-        let mut routes = self.load_routes().await?;
+        let mut routes = self.load_routes(&limits).await?;
         let mut models = BTreeMap::new();
         for row in self.models().await?.into_iter().filter(|row| row.status == Status::Active) {
             let Ok(name) = Label::try_new(row.name.as_str()) else {
@@ -43,6 +45,7 @@ impl Directory {
                 price: prices.remove(&row.name).flatten(),
                 max_output_tokens: row.max_output_tokens,
                 routes: routes.remove(&row.name).unwrap_or_default(),
+                limit: limited(&limits, SubjectKind::Model, &row.name),
             };
             models.insert(row.name, Arc::new(model));
         }
@@ -51,7 +54,7 @@ impl Directory {
         Ok((Catalogue { keys, models }, due))
     }
 
-    async fn load_keys(&self) -> Result<HashMap<[u8; 32], Arc<KeyGrant>>, DirectoryError> {
+    async fn load_keys(&self, limits: &Limits) -> Result<HashMap<[u8; 32], Arc<KeyGrant>>, DirectoryError> {
         let multipliers: HashMap<String, Decimal> =
             self.groups().await?.into_iter().map(|group| (group.name, group.multiplier)).collect();
         let sql = "SELECT k.id, k.user_id, k.hash, k.status, k.expires_at, k.models, k.ip_allow, k.budget_credits, \
@@ -59,7 +62,7 @@ impl Directory {
                    FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.status <> 'deleted'";
         let mut keys = HashMap::new();
         for row in self.0.db.fetch_all(sql, &[]).await? {
-            match grant(&row, &multipliers) {
+            match grant(&row, &multipliers, limits) {
                 Ok((hash, grant)) => drop(keys.insert(hash, Arc::new(grant))),
                 Err(error) => tracing::error!(key = row.text("id")?, %error, "a key cannot be used"),
             }
@@ -82,7 +85,7 @@ impl Directory {
     }
 
     /// Who serves each model, best first.
-    async fn load_routes(&self) -> Result<HashMap<String, Vec<Route>>, DirectoryError> {
+    async fn load_routes(&self, limits: &Limits) -> Result<HashMap<String, Vec<Route>>, DirectoryError> {
         let further = self.load_provider_keys().await?;
         let sql = "SELECT p.id, p.name, p.base_url, p.api_key_sealed, p.api_format, p.priority, p.weight, p.config, \
                    m.model_name, m.upstream_name, m.cost \
@@ -90,7 +93,7 @@ impl Directory {
                    ORDER BY p.priority DESC, p.name";
         let mut routes: HashMap<String, Vec<Route>> = HashMap::new();
         for row in self.0.db.fetch_all(sql, &[]).await? {
-            match self.route(&row, &further) {
+            match self.route(&row, &further, limits) {
                 Ok(Some(route)) => routes.entry(row.text("model_name")?).or_default().push(route),
                 Ok(None) => {}
                 Err(error) => {
@@ -121,6 +124,7 @@ impl Directory {
         &self,
         row: &Row,
         further: &HashMap<String, Vec<ProviderKey>>,
+        limits: &Limits,
     ) -> Result<Option<Route>, DirectoryError> {
         let format = match row.parsed::<ApiFormat>("api_format")? {
             ApiFormat::OpenAi => ProviderFormat::OpenAi,
@@ -146,6 +150,7 @@ impl Directory {
             },
             base_url,
             keys,
+            limit: limited(limits, SubjectKind::Provider, &id.to_string()),
             upstream_model: row.parsed("upstream_name")?,
             cost: row.opt_json::<Prices>("cost")?,
             priority: row
@@ -157,7 +162,20 @@ impl Directory {
     }
 }
 
-fn grant(row: &Row, multipliers: &HashMap<String, Decimal>) -> Result<([u8; 32], KeyGrant), DirectoryError> {
+/// Every limit, by kind and subject.
+type Limits = HashMap<(String, String), Limit>;
+
+/// A subject with its limit; `None`: it has none.
+fn limited(limits: &Limits, kind: SubjectKind, subject: &str) -> Option<(Subject, Limit)> {
+    let limit = limits.get(&(kind.name().to_owned(), subject.to_owned()))?;
+    Some((Subject::new(kind, subject), *limit))
+}
+
+fn grant(
+    row: &Row,
+    multipliers: &HashMap<String, Decimal>,
+    limits: &Limits,
+) -> Result<([u8; 32], KeyGrant), DirectoryError> {
     let mut hash = [0; 32];
     hex::decode_to_slice(row.text("hash")?, &mut hash).map_err(|error| super::corrupt("hash", error))?;
     let group = row.text("group_name")?;
@@ -178,6 +196,10 @@ fn grant(row: &Row, multipliers: &HashMap<String, Decimal>) -> Result<([u8; 32],
         ip_allow: super::key::networks(row)?,
         budget: budget(row)?,
         multiplier: *multiplier,
+        limits: [(SubjectKind::Key, &row.text("id")?), (SubjectKind::Group, &group)]
+            .into_iter()
+            .filter_map(|(kind, subject)| limited(limits, kind, subject))
+            .collect(),
     };
     Ok((hash, grant))
 }
@@ -212,7 +234,7 @@ impl Directory {
         for (model, price) in self.load_prices(super::now()).await? {
             offers.entry(model).or_default().prices = price.map(|it| it.prices);
         }
-        for (model, routes) in self.load_routes().await? {
+        for (model, routes) in self.load_routes(&HashMap::new()).await? {
             offers.entry(model).or_default().providers =
                 routes.into_iter().map(|route| route.provider.to_string()).collect();
         }

@@ -3,11 +3,12 @@
 //! Claims: the secret is returned once, when made or rotated, and kept only as SHA-256; a deleted or rotated secret is
 //! out of the catalogue when the call returns; a key is only ever seen by its owner.
 
+use super::rate_limit::{self, LimitKind};
 use super::{Directory, DirectoryError, act, corrupt, now, words};
 use domain::{AccountId, Actor, Credits, KeyId, Moment};
 use ipnet::IpNet;
 use projections::{Row, Tx, Value};
-use relay::Secret;
+use relay::{Secret, limits::Limit};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -65,10 +66,18 @@ pub struct KeyTerms {
     pub ip_allow: Vec<IpNet>,
     /// Its spending limit.
     pub budget: Option<(Credits, BudgetPeriod)>,
+    /// How much it may be used.
+    pub limit: Limit,
 }
 
-const COLUMNS: &str = "id, user_id, name, prefix, status, expires_at, models, ip_allow, budget_credits, \
-                       budget_period, created_at, updated_at";
+/// What is selected of a key.
+fn selected() -> String {
+    let limit = rate_limit::columns_of(LimitKind::Key, "api_keys.id");
+    format!(
+        "id, user_id, name, prefix, status, expires_at, models, ip_allow, budget_credits, budget_period, created_at, \
+         updated_at, {limit}"
+    )
+}
 
 fn key(row: &Row) -> Result<Key, DirectoryError> {
     let budget = match (row.opt_credits("budget_credits")?, row.opt_parsed("budget_period")?) {
@@ -89,6 +98,7 @@ fn key(row: &Row) -> Result<Key, DirectoryError> {
             models: row.opt_json("models")?,
             ip_allow: networks(row)?,
             budget,
+            limit: rate_limit::limit(row)?,
         },
     })
 }
@@ -121,7 +131,7 @@ fn told(terms: &KeyTerms) -> serde_json::Value {
     let budget = terms.budget.map(|(credits, period)| json!({"credits": credits, "period": period}));
     json!({
         "name": terms.name, "status": terms.status, "expires_at": terms.expires_at, "models": terms.models,
-        "ip_allow": network_texts(terms), "budget": budget,
+        "ip_allow": network_texts(terms), "budget": budget, "limit": rate_limit::told(terms.limit),
     })
 }
 
@@ -161,6 +171,7 @@ impl Directory {
                       budget_period, id, user_id, hash, prefix, created_at, updated_at) \
                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         change.tx.execute(insert, &values).await?;
+        rate_limit::put(&mut change.tx, LimitKind::Key, &made.id.to_string(), made.terms.limit).await?;
         change.acts.push(act(actor, "key.create", made.id.to_string(), None, Some(told(&made.terms))));
         self.finish(change).await?;
         Ok((made, minted.secret))
@@ -174,8 +185,8 @@ impl Directory {
         limit: u32,
     ) -> Result<Vec<Key>, DirectoryError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM api_keys WHERE user_id = ? AND status <> 'deleted' AND id < ? \
-             ORDER BY id DESC LIMIT ?"
+            "SELECT {} FROM api_keys WHERE user_id = ? AND status <> 'deleted' AND id < ? ORDER BY id DESC LIMIT ?",
+            selected()
         );
         // Every id sorts below "~".
         let before = before.map_or("~".to_owned(), |id| id.to_string());
@@ -185,8 +196,10 @@ impl Directory {
 
     /// One key of a user.
     pub async fn key(&self, user: AccountId, id: KeyId) -> Result<Key, DirectoryError> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM api_keys WHERE id = ? AND user_id = ? AND status <> 'deleted'");
+        let sql = format!(
+            "SELECT {} FROM api_keys WHERE id = ? AND user_id = ? AND status <> 'deleted'",
+            selected()
+        );
         let row = self.0.db.fetch_optional(&sql, &[id.into(), user.into()]).await?;
         key(&row.ok_or(DirectoryError::NotFound("key"))?)
     }
@@ -209,6 +222,7 @@ impl Directory {
         let update = "UPDATE api_keys SET name = ?, status = ?, expires_at = ?, models = ?, ip_allow = ?, \
                       budget_credits = ?, budget_period = ?, updated_at = ? WHERE id = ?";
         change.tx.execute(update, &values).await?;
+        rate_limit::put(&mut change.tx, LimitKind::Key, &id.to_string(), after.terms.limit).await?;
         let (was, is) = (told(&before.terms), told(&after.terms));
         change.acts.push(act(actor, "key.change", id.to_string(), Some(was), Some(is)));
         self.finish(change).await?;
@@ -249,7 +263,8 @@ impl Directory {
 
 /// A key inside a change, where nobody else can change it.
 async fn locked(tx: &mut Tx, user: AccountId, id: KeyId) -> Result<Key, DirectoryError> {
-    let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE id = ? AND user_id = ? AND status <> 'deleted'");
+    let sql =
+        format!("SELECT {} FROM api_keys WHERE id = ? AND user_id = ? AND status <> 'deleted'", selected());
     let row = tx.fetch_optional(&sql, &[id.into(), user.into()]).await?;
     key(&row.ok_or(DirectoryError::NotFound("key"))?)
 }

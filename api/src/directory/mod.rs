@@ -13,6 +13,7 @@ pub mod key;
 pub mod model;
 pub mod password;
 pub mod provider;
+pub mod rate_limit;
 pub mod session;
 pub mod user;
 

@@ -299,6 +299,7 @@ impl Directory {
         for sql in [
             "DELETE FROM provider_models WHERE provider_id = ?",
             "DELETE FROM provider_keys WHERE provider_id = ?",
+            "DELETE FROM rate_limits WHERE kind = 'provider' AND subject = ?",
         ] {
             change.tx.execute(sql, std::slice::from_ref(&id)).await?;
         }

@@ -59,7 +59,7 @@ impl Fixture {
             status: Status::Active,
             priority,
             weight: 1,
-            config: serde_json::json!({}),
+            config: super::provider::ProviderConfig::default(),
         };
         let models = models.iter().map(|model| new_model(model)).collect();
         self.directory.create_provider(terms, &Secret::new("sk-upstream"), models, admin()).await.unwrap()
@@ -104,6 +104,7 @@ fn terms(name: &str) -> KeyTerms {
         models: None,
         ip_allow: Vec::new(),
         budget: None,
+        limit: relay::limits::Limit::NONE,
     }
 }
 
@@ -390,7 +391,7 @@ async fn routes_are_sorted_by_priority_and_switched_off_ones_left_out() {
         || it.catalogue().models["m"].routes.iter().map(|it| it.provider.to_string()).collect::<Vec<_>>();
     assert_eq!(names(), ["z-high", "a-low"]);
     let route = it.catalogue().models["m"].routes[0].clone();
-    assert_eq!(route.api_key.expose(), "sk-upstream");
+    assert_eq!(route.keys[0].secret.expose(), "sk-upstream");
     assert_eq!(route.upstream_model.as_str(), "up/m");
 
     let off = |terms: &mut ProviderTerms| terms.status = Status::Disabled;
@@ -398,7 +399,7 @@ async fn routes_are_sorted_by_priority_and_switched_off_ones_left_out() {
     assert_eq!(names(), ["a-low"]);
     let key = Secret::new("sk-new");
     it.directory.change_provider(low.id, |_| (), Some(&key), admin()).await.unwrap();
-    assert_eq!(it.catalogue().models["m"].routes[0].api_key.expose(), "sk-new");
+    assert_eq!(it.catalogue().models["m"].routes[0].keys[0].secret.expose(), "sk-new");
     it.directory.delete_provider_model(low.id, "m", admin()).await.unwrap();
     assert!(it.catalogue().models["m"].routes.is_empty());
     it.directory.delete_provider(low.id, admin()).await.unwrap();

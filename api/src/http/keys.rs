@@ -13,6 +13,7 @@ use crate::{
 use axum::{extract::State, http::StatusCode};
 use domain::{Credits, KeyId, Moment};
 use ipnet::IpNet;
+use relay::limits::Limit;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -47,6 +48,12 @@ pub struct KeyView {
     ip_allow: Vec<String>,
     /// Its spending limit; null: none but the balance.
     budget: Option<Budget>,
+    /// Requests per minute; null: no limit of its own.
+    rpm: Option<u64>,
+    /// Tokens per minute, input and output together; null: no limit of its own.
+    tpm: Option<u64>,
+    /// Calls at once; null: no limit of its own.
+    concurrency: Option<u64>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Moment,
@@ -87,6 +94,9 @@ impl From<Key> for KeyView {
             models: terms.models,
             ip_allow: terms.ip_allow.iter().map(ToString::to_string).collect(),
             budget: terms.budget.map(|(credits, period)| Budget { credits, period }),
+            rpm: terms.limit.requests_per_minute,
+            tpm: terms.limit.tokens_per_minute,
+            concurrency: terms.limit.concurrency,
             created_at: key.created_at,
             updated_at: key.updated_at,
         }
@@ -108,10 +118,12 @@ pub struct CreateKey {
     ip_allow: Option<Vec<String>>,
     /// Its spending limit.
     budget: Option<Budget>,
-    /// Requests per minute. Not supported yet.
+    /// Requests per minute; absent: no limit of its own.
     rpm: Option<u64>,
-    /// Tokens per minute. Not supported yet.
+    /// Tokens per minute, input and output together; absent: no limit of its own.
     tpm: Option<u64>,
+    /// Calls at once; absent: no limit of its own.
+    concurrency: Option<u64>,
 }
 
 /// What is changed about a key; an absent field stays, null clears.
@@ -138,10 +150,18 @@ pub struct ChangeKey {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Budget>)]
     budget: Option<Option<Budget>>,
-    /// Requests per minute. Not supported yet.
-    rpm: Option<u64>,
-    /// Tokens per minute. Not supported yet.
-    tpm: Option<u64>,
+    /// Requests per minute; null: no limit of its own.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u64>)]
+    rpm: Option<Option<u64>>,
+    /// Tokens per minute, input and output together; null: no limit of its own.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u64>)]
+    tpm: Option<Option<u64>>,
+    /// Calls at once; null: no limit of its own.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u64>)]
+    concurrency: Option<Option<u64>>,
 }
 
 /// My keys, newest first.
@@ -165,7 +185,11 @@ async fn create(
     caller: Caller,
     Json(body): Json<CreateKey>,
 ) -> Result<(StatusCode, Json<SecretKeyView>), Problem> {
-    refuse_rates(body.rpm, body.tpm)?;
+    let limit = Limit {
+        requests_per_minute: checked_rate("rpm", body.rpm)?,
+        tokens_per_minute: checked_rate("tpm", body.tpm)?,
+        concurrency: checked_rate("concurrency", body.concurrency)?,
+    };
     let terms = KeyTerms {
         name: checked_name(body.name)?,
         status: KeyStatus::Active,
@@ -173,6 +197,7 @@ async fn create(
         models: checked_models(&app, body.models).await?,
         ip_allow: checked_networks(body.ip_allow)?,
         budget: body.budget.map(checked_budget).transpose()?,
+        limit,
     };
     let (key, secret) = app.directory.create_key(caller.user, terms, caller.actor()).await?;
     Ok((StatusCode::CREATED, Json(SecretKeyView { key: key.into(), secret: secret.expose().to_owned() })))
@@ -198,7 +223,9 @@ async fn change(
     Path(id): Path<Uuid>,
     Json(body): Json<ChangeKey>,
 ) -> Result<Json<KeyView>, Problem> {
-    refuse_rates(body.rpm, body.tpm)?;
+    let rate = |field, rate: Option<Option<u64>>| rate.map(|rate| checked_rate(field, rate)).transpose();
+    let (rpm, tpm) = (rate("rpm", body.rpm)?, rate("tpm", body.tpm)?);
+    let concurrency = rate("concurrency", body.concurrency)?;
     let name = body.name.map(checked_name).transpose()?;
     let expires_at = body.expires_at.map(|end| end.map(checked_end).transpose()).transpose()?;
     let models = match body.models {
@@ -208,14 +235,17 @@ async fn change(
     let ip_allow = body.ip_allow.map(checked_networks).transpose()?;
     let budget = body.budget.map(|budget| budget.map(checked_budget).transpose()).transpose()?;
     let edit = |terms: &mut KeyTerms| {
-        let KeyTerms { name: was, status, expires_at: end, models: may, ip_allow: from, budget: limit } =
+        let KeyTerms { name: was, status, expires_at: end, models: may, ip_allow: from, budget: most, limit } =
             terms;
         name.into_iter().for_each(|it| *was = it);
         body.status.into_iter().for_each(|it| *status = it);
         expires_at.into_iter().for_each(|it| *end = it);
         models.into_iter().for_each(|it| *may = it);
         ip_allow.into_iter().for_each(|it| *from = it);
-        budget.into_iter().for_each(|it| *limit = it);
+        budget.into_iter().for_each(|it| *most = it);
+        rpm.into_iter().for_each(|it| limit.requests_per_minute = it);
+        tpm.into_iter().for_each(|it| limit.tokens_per_minute = it);
+        concurrency.into_iter().for_each(|it| limit.concurrency = it);
     };
     let key = app.directory.change_key(caller.user, KeyId::from_uuid(id), edit, caller.actor()).await?;
     Ok(Json(key.into()))
@@ -241,13 +271,18 @@ async fn rotate(
     Ok(Json(SecretKeyView { key: key.into(), secret: secret.expose().to_owned() }))
 }
 
-fn refuse_rates(rpm: Option<u64>, tpm: Option<u64>) -> Result<(), Problem> {
-    match (rpm, tpm) {
-        (None, None) => Ok(()),
-        (Some(_), _) => Err(Problem::unsupported("rpm: rate limits of a key are not supported yet")),
-        (None, Some(_)) => Err(Problem::unsupported("tpm: rate limits of a key are not supported yet")),
+/// A number of a limit: a key that may not be used at all is switched off instead.
+pub(super) fn checked_rate(field: &'static str, rate: Option<u64>) -> Result<Option<u64>, Problem> {
+    match rate {
+        Some(rate) if !(1..=MAX_RATE).contains(&rate) => {
+            Err(Problem::invalid(field, format!("must be 1 to {MAX_RATE}")))
+        }
+        rate => Ok(rate),
     }
 }
+
+/// The highest limit that can be set.
+const MAX_RATE: u64 = 1_000_000_000;
 
 fn checked_name(name: String) -> Result<String, Problem> {
     if (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control) {

@@ -541,8 +541,7 @@ async fn bad_keys_are_refused_by_field() {
     for (change, code, fault) in [
         (json!({"name": ""}), "invalid_value", "name:"),
         (json!({"name": "a\u{7}"}), "invalid_value", "name:"),
-        (json!({"rpm": 5}), "not_supported", "rpm:"),
-        (json!({"tpm": 5}), "not_supported", "tpm:"),
+        (json!({"rpm": 0}), "invalid", "rpm"),
         (json!({"expires_at": "2020-01-01T00:00:00Z"}), "invalid_value", "expires_at: lies in the past"),
         (json!({"expires_at": "tomorrow"}), "invalid_body", "expires_at: \"tomorrow\" is not a moment"),
         (json!({"models": []}), "invalid_value", "models:"),

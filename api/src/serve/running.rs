@@ -14,6 +14,7 @@ use anyhow::Context;
 use ledger::outbox::Flush;
 use ledger::{Audit, Inbox, Ledger, Log, Meter, MeterOptions};
 use projections::{Database, Follower, Projector, ProjectorHandle, ProjectorOptions};
+use relay::limits::{Limits, SharedOptions};
 use relay::{Relay, RelayOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -169,7 +170,13 @@ impl Calls {
         };
         let guard = Guard { allow_private: config.allow_private_providers };
         let client = relay::provider_client(&options, guard).context("cannot make an HTTP client")?;
-        let relay = Relay::new(meter.clone(), foundation.directory().catalogue_handle(), client, options);
+        let limits = match &config.redis_url {
+            None => Limits::in_process(),
+            Some(url) => Limits::shared(SharedOptions::new(url.clone(), config.relay.call))
+                .context("redis_url is unusable")?,
+        };
+        let catalogue = foundation.directory().catalogue_handle();
+        let relay = Relay::new(meter.clone(), catalogue, client, limits, options);
         Ok(Self { meter, relay })
     }
 }

@@ -244,7 +244,7 @@ fn is_error(outcome: Outcome) -> bool {
 /// Prices as JSON. A price list lasts for days, so the text of the record before is nearly always that of the next.
 #[derive(Debug, Default)]
 struct PricesJson {
-    last: Option<([[u8; 16]; 11], String)>,
+    last: Option<(Exact, String)>,
 }
 
 impl PricesJson {
@@ -262,8 +262,11 @@ impl PricesJson {
     }
 }
 
+/// Every price to the byte; those of media may be absent.
+type Exact = [Option<[u8; 16]>; 14];
+
 /// Every price by name: a new one must find its place here before this compiles.
-fn exact(prices: &UnitPrices) -> [[u8; 16]; 11] {
+fn exact(prices: &UnitPrices) -> Exact {
     let UnitPrices {
         input,
         cache_read,
@@ -276,21 +279,27 @@ fn exact(prices: &UnitPrices) -> [[u8; 16]; 11] {
         audio_input,
         audio_output,
         per_call,
+        per_million_characters,
+        per_audio_minute,
+        per_image,
     } = *prices;
     [
-        input,
-        cache_read,
-        cache_write,
-        cache_write_1h,
-        output,
-        reasoning,
-        image_input,
-        image_output,
-        audio_input,
-        audio_output,
-        per_call,
+        Some(input),
+        Some(cache_read),
+        Some(cache_write),
+        Some(cache_write_1h),
+        Some(output),
+        Some(reasoning),
+        Some(image_input),
+        Some(image_output),
+        Some(audio_input),
+        Some(audio_output),
+        Some(per_call),
+        per_million_characters,
+        per_audio_minute,
+        per_image,
     ]
-    .map(|price| price.serialize())
+    .map(|price| price.map(|price| price.serialize()))
 }
 
 fn record_values(

@@ -5,6 +5,7 @@ use crate::body::MAX_OUTPUT_TOKENS;
 use crate::catalogue::{BudgetPeriod, Catalogue, KeyGrant, Model, Priced};
 use crate::dialogue::Voice;
 use crate::error::CallError;
+use crate::limits::{Limit, Subject};
 use crate::options::RelayOptions;
 use crate::pricing;
 use crate::wire::Wire;
@@ -71,6 +72,19 @@ impl Call {
             created: chrono::Utc::now().timestamp(),
             wants_usage: self.asked.wants_usage,
         }
+    }
+
+    /// What it is likely to come to in tokens, for limits per minute. The caller's own cap counts; without one a usual
+    /// answer does, since the model's cap would let small limits admit one call at a time.
+    pub(crate) fn likely_tokens(&self) -> u64 {
+        const USUAL_ANSWER: u64 = 1_000;
+        let output = self.asked.most_output(self.default_cap.min(USUAL_ANSWER));
+        self.asked.input.likely().saturating_add(output)
+    }
+
+    /// The limits that the call must keep to.
+    pub(crate) fn limits(&self) -> Vec<(Subject, Limit)> {
+        self.grant.limits.iter().chain(&self.model.limit).cloned().collect()
     }
 
     /// What to ask the meter for. Days and months of a budget are those of this moment.
@@ -148,6 +162,7 @@ mod tests {
             ip_allow: Vec::new(),
             budget: None,
             multiplier: Decimal::ONE,
+            limits: Vec::new(),
         };
         let now: Moment = "2026-11-22T10:00:00Z".parse().unwrap();
         assert_eq!(scope(&grant, now).unwrap(), (Scope::Account, None));

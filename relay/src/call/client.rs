@@ -1,7 +1,7 @@
 //! The caller at the other end of an answer: waiting for it, reading it, or gone.
 
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use std::convert::Infallible;
@@ -25,8 +25,8 @@ pub(crate) const X_DROPPED: HeaderName = HeaderName::from_static("x-nexusroute-d
 /// Where an answer goes.
 #[derive(Debug)]
 pub(crate) enum Client {
-    /// Has seen nothing yet.
-    Waiting(oneshot::Sender<Response>),
+    /// Has seen nothing yet. Its answer, whatever it is, gets these headers.
+    Waiting(oneshot::Sender<Response>, HeaderMap),
     /// Reads a stream.
     Reading(mpsc::Sender<Bytes>),
     /// Left.
@@ -35,14 +35,14 @@ pub(crate) enum Client {
 
 impl Client {
     /// A client, and where its response will come.
-    pub(crate) fn waiting() -> (Self, oneshot::Receiver<Response>) {
+    pub(crate) fn waiting(headers: HeaderMap) -> (Self, oneshot::Receiver<Response>) {
         let (sender, receiver) = oneshot::channel();
-        (Self::Waiting(sender), receiver)
+        (Self::Waiting(sender, headers), receiver)
     }
 
     pub(crate) fn is_gone(&self) -> bool {
         match self {
-            Self::Waiting(sender) => sender.is_closed(),
+            Self::Waiting(sender, _) => sender.is_closed(),
             Self::Reading(sender) => sender.is_closed(),
             Self::Gone => true,
         }
@@ -51,7 +51,7 @@ impl Client {
     /// Returns when the client has left; never, once that is known.
     pub(crate) async fn left(&mut self) {
         match self {
-            Self::Waiting(sender) => sender.closed().await,
+            Self::Waiting(sender, _) => sender.closed().await,
             Self::Reading(sender) => sender.closed().await,
             Self::Gone => std::future::pending().await,
         }
@@ -59,8 +59,9 @@ impl Client {
     }
 
     /// Answers a client that waits. One that reads a stream has its answer already.
-    pub(crate) fn answer(self, response: Response) {
-        if let Self::Waiting(sender) = self {
+    pub(crate) fn answer(self, mut response: Response) {
+        if let Self::Waiting(sender, headers) = self {
+            response.headers_mut().extend(headers);
             // A client that has just left needs no answer.
             let _ = sender.send(response);
         }
@@ -68,9 +69,11 @@ impl Client {
 
     /// Sends the head of a stream to a client that waits. Did it get one?
     pub(crate) fn begin_stream(&mut self, head: &Head) -> bool {
-        let Self::Waiting(waiting) = std::mem::replace(self, Self::Gone) else { return false };
+        let Self::Waiting(waiting, headers) = std::mem::replace(self, Self::Gone) else { return false };
         let (sender, receiver) = mpsc::channel(EVENTS_IN_FLIGHT);
-        let is_sent = waiting.send(stream_response(head, receiver)).is_ok();
+        let mut response = stream_response(head, receiver);
+        response.headers_mut().extend(headers);
+        let is_sent = waiting.send(response).is_ok();
         if is_sent {
             *self = Self::Reading(sender);
         }

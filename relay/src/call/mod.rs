@@ -25,6 +25,7 @@ use crate::call::settlement::{End, Settlement};
 use crate::catalogue::{ProviderKey, Route};
 use crate::error::CallError;
 use crate::health::{Fitness, Health, Verdict};
+use crate::limits::{Admitted, Limits, Turn};
 use crate::metering::Holding;
 use crate::options::RelayOptions;
 use crate::wire::outgoing::{self, NotSent, Outgoing};
@@ -46,6 +47,7 @@ pub(crate) struct Tools {
     pub(crate) http: reqwest::Client,
     pub(crate) options: Arc<RelayOptions>,
     pub(crate) health: Arc<Health>,
+    pub(crate) limits: Limits,
 }
 
 /// An answer that one provider gave.
@@ -67,6 +69,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
     // Why no provider could be called at all, should it come to that.
     let mut unsaid = None;
     let mut soonest: Option<Duration> = None;
+    let mut is_limited = false;
     for candidate in routing::in_order(&call.model.routes, call.grant.account) {
         if client.is_gone() || failures.len() >= tools.options.max_attempts {
             break;
@@ -84,6 +87,19 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
                 continue;
             }
         };
+        let turn = match &route.limit {
+            None => Admitted::unlimited(),
+            Some(limit) => match tools.limits.try_provider(limit, call.likely_tokens(), Instant::now()).await
+            {
+                Turn::Take(turn) => turn,
+                Turn::PassOver { retry_after } => {
+                    is_limited = true;
+                    soonest = Some(soonest.map_or(retry_after, |other| other.min(retry_after)));
+                    settlement.passed_over(route, key, "rate_limited");
+                    continue;
+                }
+            },
+        };
         let why = match tools.health.ask(route, key, Instant::now()) {
             Fitness::Unfit { remaining } => {
                 soonest = Some(soonest.map_or(remaining, |other| other.min(remaining)));
@@ -96,7 +112,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
             Fitness::Fit => "priority",
         };
         let mut trial = Trial { health: &tools.health, route, key, verdict: Verdict::Abandoned };
-        if let Err(error) = settlement.begin(route, key, why, &outgoing.dropped).await {
+        if let Err(error) = settlement.begin(route, key, why, turn, &outgoing.dropped).await {
             if failures.is_empty() {
                 settlement.release();
                 return client.answer(protocol.refused(&admission::hold_error(error, &tools.options)));
@@ -161,7 +177,12 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
         settlement.release();
         let error = unsaid.unwrap_or_else(|| match soonest {
             Some(pause) => {
-                CallError::ProvidersUnwell { retry_after: pause.as_secs().clamp(1, attempt::MAX_RETRY_AFTER) }
+                let retry_after = pause.as_secs().clamp(1, attempt::MAX_RETRY_AFTER);
+                if is_limited {
+                    CallError::ProvidersBusy { retry_after }
+                } else {
+                    CallError::ProvidersUnwell { retry_after }
+                }
             }
             None => CallError::ProviderFailed,
         });

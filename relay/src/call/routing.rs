@@ -79,6 +79,7 @@ mod tests {
             cost: None,
             priority,
             weight,
+            limit: None,
         }
     }
 

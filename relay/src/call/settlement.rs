@@ -6,6 +6,7 @@
 use super::admission::Call;
 use crate::catalogue::{ProviderKey, Route};
 use crate::estimate::Estimate;
+use crate::limits::Admitted;
 use crate::metering::Holding;
 use crate::pricing::{Bill, Consumption};
 use axum::http::{HeaderValue, StatusCode};
@@ -39,6 +40,10 @@ pub(crate) struct Settlement<H: Holding> {
     hold: Option<H>,
     call: Arc<Call>,
     endpoint: Label,
+    /// The call's places within the rate limits of its key, group and model.
+    places: Admitted,
+    /// Its place within those of the present provider.
+    turn: Admitted,
     /// Watches over the settlement of a call whose task died.
     tracker: TaskTracker,
     attempts: Vec<Attempt>,
@@ -69,12 +74,14 @@ struct Served {
 }
 
 impl<H: Holding> Settlement<H> {
-    pub(crate) fn new(hold: H, call: Call, endpoint: Label, tracker: TaskTracker) -> Self {
+    pub(crate) fn new(hold: H, call: Call, endpoint: Label, places: Admitted, tracker: TaskTracker) -> Self {
         Self {
             marked: call.started,
             hold: Some(hold),
             call: Arc::new(call),
             endpoint,
+            places,
+            turn: Admitted::unlimited(),
             tracker,
             attempts: Vec::new(),
             served_by: None,
@@ -96,6 +103,7 @@ impl<H: Holding> Settlement<H> {
         route: &Route,
         key: &ProviderKey,
         why: &'static str,
+        turn: Admitted,
         dropped: &[String],
     ) -> Result<(), HoldError> {
         let now = Instant::now();
@@ -116,6 +124,7 @@ impl<H: Holding> Settlement<H> {
         self.reported = None;
         self.made = None;
         self.first_byte = None;
+        self.turn = turn;
         self.dropped = dropped.to_vec();
         self.marked = now;
         self.served_by = Some(served);
@@ -205,6 +214,10 @@ impl<H: Holding> Settlement<H> {
         self.end_attempt(None, Some("interrupted"));
         let served = self.served_by.take()?;
         let bill = self.bill(end, served.cost.as_ref());
+        let used = bill.tokens.input_total().saturating_add(bill.tokens.output_total());
+        for place in [&mut self.places, &mut self.turn] {
+            std::mem::replace(place, Admitted::unlimited()).settled(used, Instant::now());
+        }
         let attempts = std::mem::take(&mut self.attempts);
         Some(self.record(end, &served, bill, attempts))
     }

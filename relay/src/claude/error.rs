@@ -50,7 +50,7 @@ fn kind(error: &CallError) -> &'static str {
         CallError::InsufficientCredits { .. } | CallError::BudgetSpent { .. } => "billing_error",
         CallError::UnknownPath { .. } | CallError::ModelNotFound { .. } => "not_found_error",
         CallError::BodyTooLarge { .. } => "request_too_large",
-        CallError::ProvidersBusy { .. } => "rate_limit_error",
+        CallError::RateLimited(_) | CallError::ProvidersBusy { .. } => "rate_limit_error",
         CallError::NoRoute { .. }
         | CallError::ProvidersUnwell { .. }
         | CallError::MeteringUnavailable

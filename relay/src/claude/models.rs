@@ -61,6 +61,7 @@ mod tests {
             created: Moment::from_micros(1_700_000_000_999_999),
             price: Some(Priced { version: PriceVersionId::from_uuid(Uuid::nil()), prices }),
             max_output_tokens: 10,
+            limit: None,
             routes: vec![Route {
                 provider: label("p"),
                 format: ProviderFormat::OpenAi,
@@ -71,6 +72,7 @@ mod tests {
                 cost: None,
                 priority: 0,
                 weight: 1,
+                limit: None,
             }],
         }
     }
@@ -85,6 +87,7 @@ mod tests {
             ip_allow: Vec::new(),
             budget: None,
             multiplier: Decimal::ONE,
+            limits: Vec::new(),
         }
     }
 

@@ -61,6 +61,7 @@ mod tests {
             created: Moment::from_micros(0),
             price: None,
             max_output_tokens: 7,
+            limit: None,
             routes: Vec::new(),
         };
         assert_eq!(

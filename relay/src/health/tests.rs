@@ -15,6 +15,7 @@ fn route(model: &str, keys: &[&str]) -> Route {
         cost: None,
         priority: 0,
         weight: 1,
+        limit: None,
     }
 }
 

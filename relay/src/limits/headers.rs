@@ -5,21 +5,11 @@
 
 use super::bucket::Standing;
 use super::{SubjectKind, What};
+use crate::endpoint::Protocol;
 use axum::http::{HeaderName, HeaderValue};
 use chrono::SecondsFormat;
 use domain::Moment;
 use std::time::Duration;
-
-/// The protocol that a caller speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// OpenAI's: `x-ratelimit-…`, with durations such as `6m0s`.
-    OpenAi,
-    /// Anthropic's: `anthropic-ratelimit-…`, with moments.
-    Anthropic,
-    /// Gemini's, which has no such headers.
-    Gemini,
-}
 
 /// What is told: of the key's and the group's limits the tighter one, for requests and for tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +76,7 @@ fn named(
             ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"],
             duration(reset),
         )),
-        (Protocol::Anthropic, What::Requests) => Some((
+        (Protocol::Claude, What::Requests) => Some((
             [
                 "anthropic-ratelimit-requests-limit",
                 "anthropic-ratelimit-requests-remaining",
@@ -94,7 +84,7 @@ fn named(
             ],
             moment(),
         )),
-        (Protocol::Anthropic, What::Tokens) => Some((
+        (Protocol::Claude, What::Tokens) => Some((
             [
                 "anthropic-ratelimit-tokens-limit",
                 "anthropic-ratelimit-tokens-remaining",
@@ -102,7 +92,7 @@ fn named(
             ],
             moment(),
         )),
-        (Protocol::OpenAi | Protocol::Anthropic, What::Concurrency)
+        (Protocol::OpenAi | Protocol::Claude, What::Concurrency)
         | (Protocol::Gemini, What::Requests | What::Tokens | What::Concurrency) => None,
     }
 }
@@ -160,7 +150,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            headers(Protocol::Anthropic),
+            headers(Protocol::Claude),
             [
                 "anthropic-ratelimit-requests-limit: 60",
                 "anthropic-ratelimit-requests-remaining: 59",

@@ -19,9 +19,10 @@ mod in_process;
 mod shared;
 
 pub use bucket::Standing;
-pub use headers::{Protocol, Shown};
+pub use headers::Shown;
 pub use shared::SharedOptions;
 
+use crate::endpoint::Protocol;
 use axum::http::{HeaderName, HeaderValue};
 use domain::Moment;
 use in_process::InProcess;

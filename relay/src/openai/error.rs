@@ -51,7 +51,7 @@ fn kind(error: &CallError) -> &str {
         CallError::OwnerDisabled | CallError::AddressNotAllowed | CallError::ModelNotAllowed { .. } => {
             "permission_error"
         }
-        CallError::ProvidersBusy { .. } => "rate_limit_error",
+        CallError::RateLimited(_) | CallError::ProvidersBusy { .. } => "rate_limit_error",
         CallError::ModelNotPriced { .. }
         | CallError::NoRoute { .. }
         | CallError::ProvidersUnwell { .. }

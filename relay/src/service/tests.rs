@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalogue::{KeyStatus, Model, Priced, ProviderFormat, ProviderKey, Route, Secret};
 use crate::key;
+use crate::limits::Admitted;
 use crate::metering::Holding;
 use axum::http::StatusCode;
 use domain::price::PriceList;
@@ -159,6 +160,7 @@ fn route(url: &str) -> Route {
         cost: Some(Prices::flat(PriceList::plain(Decimal::ONE, Decimal::from(5)))),
         priority: 0,
         weight: 1,
+        limit: None,
     }
 }
 
@@ -176,7 +178,7 @@ fn price() -> Priced {
 
 fn model(name: &str, price: Option<Priced>, routes: Vec<Route>) -> (String, Arc<Model>) {
     let created = Moment::from_micros(1_700_000_000_000_000);
-    let model = Model { name: label(name), created, price, max_output_tokens: 1000, routes };
+    let model = Model { name: label(name), created, price, max_output_tokens: 1000, routes, limit: None };
     (name.to_owned(), Arc::new(model))
 }
 
@@ -201,6 +203,7 @@ async fn gateway_with(options: RelayOptions, available: i64, routes: Vec<Route>)
         ip_allow: vec!["127.0.0.0/8".parse().unwrap()],
         budget: None,
         multiplier: Decimal::ONE,
+        limits: Vec::new(),
     };
     let models = BTreeMap::from([
         model("vendor/model", Some(price()), routes.clone()),
@@ -213,7 +216,7 @@ async fn gateway_with(options: RelayOptions, available: i64, routes: Vec<Route>)
     let http =
         reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
-    let relay = Relay::new(wallet.clone(), catalogue, http.clone(), options);
+    let relay = Relay::new(wallet.clone(), catalogue, http.clone(), Limits::in_process(), options);
     let url = format!("http://{}", serve(relay.router()).await);
     Gateway { url, key: minted.secret.expose().to_owned(), wallet, relay, http }
 }
@@ -843,7 +846,13 @@ async fn a_call_whose_task_dies_is_settled_for_what_was_delivered() {
         let call = Call::try_new(&catalogue, grant, chat, RequestId::from_uuid(Uuid::nil()), Instant::now())
             .unwrap();
         let hold = gateway.wallet.hold(call.hold_request(now()).unwrap()).await.unwrap();
-        Settlement::new(hold, call, label(Endpoint::Chat.path()), gateway.relay.0.calls.clone())
+        Settlement::new(
+            hold,
+            call,
+            label(Endpoint::Chat.path()),
+            Admitted::unlimited(),
+            gateway.relay.0.calls.clone(),
+        )
     };
     // Before any provider was called there is nothing to record.
     drop(settlement().await);
@@ -852,7 +861,7 @@ async fn a_call_whose_task_dies_is_settled_for_what_was_delivered() {
     let mut settlement = settlement().await;
     let task = tokio::spawn(async move {
         let route = route("http://127.0.0.1:1");
-        settlement.begin(&route, &route.keys[0], "priority", &[]).await.unwrap();
+        settlement.begin(&route, &route.keys[0], "priority", Admitted::unlimited(), &[]).await.unwrap();
         settlement.delivered.text("Hello there");
         panic!("a fault in the relay");
     });
@@ -881,10 +890,15 @@ async fn a_crash_would_find_the_call_before_its_provider_and_then_how_far_it_cam
     let call =
         Call::try_new(&catalogue, grant, chat, RequestId::from_uuid(Uuid::nil()), Instant::now()).unwrap();
     let hold = gateway.wallet.hold(call.hold_request(now()).unwrap()).await.unwrap();
-    let mut settlement =
-        Settlement::new(hold, call, label(Endpoint::Chat.path()), gateway.relay.0.calls.clone());
+    let mut settlement = Settlement::new(
+        hold,
+        call,
+        label(Endpoint::Chat.path()),
+        Admitted::unlimited(),
+        gateway.relay.0.calls.clone(),
+    );
     let route = route("http://127.0.0.1:1");
-    settlement.begin(&route, &route.keys[0], "priority", &[]).await.unwrap();
+    settlement.begin(&route, &route.keys[0], "priority", Admitted::unlimited(), &[]).await.unwrap();
     settlement.delivered.text("Hello there");
     settlement.progressed(Instant::now());
     settlement.progressed(Instant::now() + std::time::Duration::from_secs(2));

@@ -6,6 +6,7 @@ pub mod ledger;
 pub mod models;
 pub mod prices;
 pub mod providers;
+pub mod rate_limits;
 pub mod users;
 
 use crate::{app::App, problem::Problem};
@@ -20,6 +21,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(prices::routes())
         .merge(users::routes())
         .merge(groups::routes())
+        .merge(rate_limits::routes())
         .merge(ledger::routes())
 }
 
