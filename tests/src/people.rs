@@ -45,10 +45,14 @@ impl Operator {
 
     /// Makes a provider that serves one model, and prices it per million tokens.
     pub async fn offers(&self, model: &str, url: &str, input: &str, output: &str) {
+        self.offers_as(model, json!({"base_url": url, "api_format": "openai"}), input, output).await;
+    }
+
+    /// The same with a provider of any kind: its `base_url`, its `api_format` and what else is to be said of it.
+    pub async fn offers_as(&self, model: &str, mut provider: Value, input: &str, output: &str) {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let name = format!("provider {}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let provider =
-            json!({"name": name, "base_url": url, "api_key": "sk-of-the-provider", "api_format": "openai"});
+        provider["name"] = json!(format!("provider {}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        provider["api_key"] = json!("sk-of-the-provider");
         let provider = self.api.post("/api/admin/providers", &provider).await.ok();
         let path = format!("/api/admin/providers/{}/models", text(&provider["id"]));
         self.api.post(&path, &json!({"model_name": model, "upstream_name": upstream_name(model)})).await.ok();
