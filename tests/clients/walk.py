@@ -8,7 +8,7 @@ reads, as for any program of a user. Reads a JSON list of steps from standard in
     {"do": "respond", "model", "prompt", "stream"?, "tools"?}           (openai) the same with responses
     {"do": "count", "model", "prompt"}                                  (anthropic, google) counts tokens
     {"do": "embed", "model", "input": [...]}                            (openai, google)
-where "image" is a PNG in base64, and prints a JSON list with an answer for each: what the client's own types hold, or the
+where "image" is a PNG in base64 and any step may have a "key" of its own, and prints a JSON list with an answer for each: what the client's own types hold, or the
 exception that it raised and what it had said by then. `walk.mjs` does the same with the clients from npm.
 """
 
@@ -30,11 +30,11 @@ def weather(arguments):
 
 
 class OpenAi:
-    def __init__(self):
+    def __init__(self, key):
         import openai
 
         # No retries: the tests want to see the first answer.
-        self.client = openai.OpenAI(max_retries=0, timeout=60)
+        self.client = openai.OpenAI(api_key=key, max_retries=0, timeout=60)
 
     def models(self, step):
         return {"models": [model.id for model in self.client.models.list()]}
@@ -173,10 +173,10 @@ def openai_call(call):
 
 
 class Anthropic:
-    def __init__(self):
+    def __init__(self, key):
         import anthropic
 
-        self.client = anthropic.Anthropic(max_retries=0, timeout=60)
+        self.client = anthropic.Anthropic(api_key=key, max_retries=0, timeout=60)
 
     def models(self, step):
         return {"models": [model.id for model in self.client.models.list()]}
@@ -252,10 +252,10 @@ class Anthropic:
 
 
 class Google:
-    def __init__(self):
+    def __init__(self, key):
         from google import genai
 
-        self.client = genai.Client()
+        self.client = genai.Client(api_key=key)
 
     def models(self, step):
         return {"models": [model.name for model in self.client.models.list(config={"query_base": True})]}
@@ -348,14 +348,18 @@ def begin(seen):
 
 
 def main():
-    client = {"openai": OpenAi, "anthropic": Anthropic, "google": Google}[sys.argv[1]]()
+    kind = {"openai": OpenAi, "anthropic": Anthropic, "google": Google}[sys.argv[1]]
     answers = []
     for step in json.load(sys.stdin):
+        # Without a key the client looks for one in its own variable.
+        client = kind(step.get("key"))
         seen = begin({})
         do = getattr(client, step["do"])
         try:
             answers.append(do(step, seen) if step["do"] in ("chat", "tools", "respond") else do(step))
         except Exception as error:  # whatever the client raises is what its user sees
+            headers = getattr(getattr(error, "response", None), "headers", None) or {}
+            seen["request_id"] = headers.get("x-request-id") or seen["request_id"]
             answers.append({**seen, "exception": type(error).__name__, **client.failed(error)})
     json.dump(answers, sys.stdout)
 

@@ -15,7 +15,7 @@ use crate::{
 use domain::Credits;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use std::{process::Stdio, time::Duration};
+use std::{fmt, process::Stdio, time::Duration};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
@@ -181,6 +181,12 @@ pub struct Official {
     pub is_node: bool,
 }
 
+impl fmt::Display for Official {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} from {}", self.speaks, if self.is_node { "npm" } else { "PyPI" })
+    }
+}
+
 impl Official {
     /// All of them.
     pub const ALL: [Self; 6] = [
@@ -217,11 +223,11 @@ impl Official {
             .unwrap();
         child.stdin.take().unwrap().write_all(steps.to_string().as_bytes()).await.unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(120), child.wait_with_output()).await;
-        let output = ended.unwrap_or_else(|_| panic!("{self:?} did not end")).unwrap();
+        let output = ended.unwrap_or_else(|_| panic!("{self} did not end")).unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{self:?} failed:\n{said}");
+        assert!(output.status.success(), "{self} failed:\n{said}");
         let answers: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(answers.len(), steps.as_array().unwrap().len(), "{self:?}:\n{said}");
+        assert_eq!(answers.len(), steps.as_array().unwrap().len(), "{self}:\n{said}");
         answers
     }
 }

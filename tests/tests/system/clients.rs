@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use system_tests::{
     Gateway, credits,
     foreign::{Aimock, Llmock, Official, Speaks},
-    people::{Operator, User, text},
+    people::{Operator, User, text, upstream_name},
 };
 
 /// Credits per million tokens: a token costs a whole number of nano-credits, so that nothing here is rounded.
@@ -88,15 +88,15 @@ impl Set {
     }
 
     /// Offers aimock in a format under a name.
-    async fn aimock_as(&self, model: &str, format: &str) {
+    async fn aimock_as(&self, model: &str, format: &str) -> Value {
         let provider = json!({"base_url": self.aimock.url(format), "api_format": format});
-        self.operator.offers_as(model, provider, INPUT, OUTPUT).await;
+        self.operator.offers_as(model, provider, INPUT, OUTPUT).await
     }
 
     /// Offers llmock in a format under a name.
-    async fn llmock_as(&self, model: &str, format: &str) {
+    async fn llmock_as(&self, model: &str, format: &str) -> Value {
         let provider = json!({"base_url": self.llmock.url_as(format), "api_format": format});
-        self.operator.offers_as(model, provider, INPUT, OUTPUT).await;
+        self.operator.offers_as(model, provider, INPUT, OUTPUT).await
     }
 
     /// Lets every client make its steps, at the same time.
@@ -132,18 +132,21 @@ fn counted(client: Official, answer: &Value) -> (u64, u64) {
         (Speaks::Google, true) => ["promptTokenCount", "candidatesTokenCount"],
     };
     let [input, output] =
-        names.map(|name| usage[name].as_u64().unwrap_or_else(|| panic!("{client:?}: no {name}: {answer}")));
+        names.map(|name| usage[name].as_u64().unwrap_or_else(|| panic!("{client}: no {name}: {answer}")));
     (input, output)
 }
 
 /// Fails unless a client saw this.
 fn saw(client: Official, model: &str, said: Said, answer: &Value) {
-    let about = || format!("{client:?} {model}: {answer}");
+    let about = || format!("{client} {model}: {answer}");
     assert_eq!(answer["text"].as_str().unwrap_or_default(), said.text, "{}", about());
     let calls: Vec<Value> =
         said.cities.iter().map(|city| json!({"name": "weather", "arguments": {"city": city}})).collect();
     assert_eq!(answer["calls"], json!(calls), "{}", about());
     assert_eq!(counted(client, answer), said.tokens, "{}", about());
+    if client.speaks == Speaks::Anthropic {
+        assert_eq!(answer["client_request_id"], answer["request_id"], "{}", about());
+    }
     let finish = text(&answer["finish_reason"]);
     let is_response = answer["usage"].get("input_tokens").is_some() && client.speaks == Speaks::OpenAi;
     let expected: &[&str] = match (client.speaks, said.cities.is_empty()) {
@@ -161,7 +164,7 @@ fn saw(client: Official, model: &str, said: Said, answer: &Value) {
 
 /// The turns of an answer; fails where there is an exception instead.
 fn turns(client: Official, step: &Value, answer: &Value) -> Vec<Value> {
-    assert!(answer.get("exception").is_none(), "{client:?} {step}: {answer}");
+    assert!(answer.get("exception").is_none(), "{client} {step}: {answer}");
     answer["turns"].as_array().cloned().unwrap_or_else(|| vec![answer.clone()])
 }
 
@@ -203,7 +206,7 @@ async fn every_official_client_walks_through_every_format() {
             let model = text(&step["model"]);
             let turns = turns(*client, step, answer);
             let said: &[Said] = if step["do"] == "chat" { &[PLAIN] } else { &[CALLING, ANSWERED] };
-            assert_eq!(turns.len(), said.len(), "{client:?} {step}: {answer}");
+            assert_eq!(turns.len(), said.len(), "{client} {step}: {answer}");
             for (said, turn) in said.iter().zip(&turns) {
                 saw(*client, &model, *said, turn);
                 charged = charged.checked_add(said.price()).unwrap();
@@ -211,8 +214,8 @@ async fn every_official_client_walks_through_every_format() {
                 let receipt = set.user.usage(&request).await;
                 requests.insert(request);
                 assert_eq!(receipt["model"], json!(model), "{receipt}");
-                assert_eq!(receipt["tokens"]["input"], said.tokens.0, "{client:?} {step}: {receipt}");
-                assert_eq!(receipt["tokens"]["output"], said.tokens.1, "{client:?} {step}: {receipt}");
+                assert_eq!(receipt["tokens"]["input"], said.tokens.0, "{client} {step}: {receipt}");
+                assert_eq!(receipt["tokens"]["output"], said.tokens.1, "{client} {step}: {receipt}");
                 assert_eq!(receipt["usage_source"], "provider", "{receipt}");
                 assert_eq!(receipt["outcome"], "completed", "{receipt}");
                 assert_eq!(receipt["stream"], step["stream"], "{receipt}");
@@ -221,4 +224,267 @@ async fn every_official_client_walks_through_every_format() {
         }
     }
     set.closes(requests, charged).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_and_results_of_tools_reach_providers_in_their_own_words() {
+    let set = Set::up(&fixtures()).await;
+    for format in FORMATS {
+        set.llmock_as(format, format).await;
+    }
+    let steps = |_: Official| {
+        let per_format = FORMATS.map(|model| {
+            [
+                json!({"do": "chat", "model": model, "prompt": PROMPT, "image": IMAGE}),
+                json!({"do": "chat", "model": model, "prompt": PROMPT, "image": IMAGE, "stream": true, "include_usage": true}),
+                json!({"do": "tools", "model": model, "prompt": WEATHER}),
+                json!({"do": "tools", "model": model, "prompt": WEATHER, "stream": true, "include_usage": true}),
+            ]
+        });
+        json!(per_format.concat())
+    };
+    let walks = set.walk(steps).await;
+    let (mut requests, mut charged) = (BTreeSet::new(), Credits::ZERO);
+    for (client, answers) in &walks {
+        for (step, answer) in steps(*client).as_array().unwrap().iter().zip(answers) {
+            let turns = turns(*client, step, answer);
+            for (at, turn) in turns.iter().enumerate() {
+                let is_call = turns.len() == 2 && at == 0;
+                assert_eq!(
+                    turn["calls"].as_array().unwrap().len(),
+                    usize::from(is_call),
+                    "{client} {step}: {answer}"
+                );
+                assert_eq!(
+                    turn["text"].as_str().unwrap_or_default().is_empty(),
+                    is_call,
+                    "{client} {step}: {answer}"
+                );
+                let tokens = counted(*client, turn);
+                let receipt = set.user.usage(&text(&turn["request_id"])).await;
+                let of = |class: &str| receipt["tokens"][class].as_u64().unwrap();
+                assert_eq!((of("input"), of("output")), tokens, "{client} {step}: {answer}: {receipt}");
+                assert_eq!(receipt["usage_source"], "provider", "{receipt}");
+                assert_eq!(credits(&receipt["charge"]), price(tokens), "{receipt}");
+                charged = charged.checked_add(price(tokens)).unwrap();
+                requests.insert(text(&turn["request_id"]));
+            }
+        }
+    }
+    // Of each client two images, and two conversations that went on after a call.
+    let upstream = |verb: &str| format!("/gemini/v1beta/models/{}:{verb}", upstream_name("gemini"));
+    let mut contents = set.llmock.seen_at(&upstream("generateContent")).await;
+    contents.extend(set.llmock.seen_at(&upstream("streamGenerateContent")).await);
+    let seen = [
+        (set.llmock.seen().await, json!({"url": format!("data:image/png;base64,{IMAGE}")}), "tool"),
+        (
+            set.llmock.seen_at("/anthropic/v1/messages").await,
+            json!({"type": "base64", "media_type": "image/png", "data": IMAGE}),
+            "tool_result",
+        ),
+        (contents, json!({"mimeType": "image/png", "data": IMAGE}), "functionResponse"),
+    ];
+    for (bodies, image, result) in seen {
+        assert_eq!(bodies.len(), Official::ALL.len() * 6, "{result}");
+        // Google's Python client writes `mime_type`, and what it writes passes through.
+        let images = bodies.iter().filter(|body| {
+            let other = json!({"mime_type": image["mimeType"], "data": image["data"]});
+            contains(body, &image) || contains(body, &other)
+        });
+        assert_eq!(images.count(), Official::ALL.len() * 2, "{image}: {bodies:#?}");
+        let results = bodies.iter().filter(|body| {
+            body.to_string().contains(": 7 degrees") && body.to_string().contains(&format!("\"{result}\""))
+        });
+        assert_eq!(results.count(), Official::ALL.len() * 2, "{result}: {bodies:#?}");
+    }
+    set.closes(requests, charged).await;
+}
+
+/// Does this value stand anywhere inside? Of objects, with whatever else they say.
+fn contains(whole: &Value, part: &Value) -> bool {
+    let is_here = match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(key, value)| whole.get(key) == Some(value))
+        }
+        _ => whole == part,
+    };
+    is_here
+        || match whole {
+            Value::Array(items) => items.iter().any(|it| contains(it, part)),
+            Value::Object(items) => items.values().any(|it| contains(it, part)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embeddings_and_counts_of_tokens_reach_their_clients() {
+    let mut answers = fixtures();
+    let vector = json!({"match": {"inputText": "books", "endpoint": "embedding"}, "response": {"embedding": [0.5, -0.25, 1.0]}});
+    answers.as_array_mut().unwrap().push(vector);
+    let set = Set::up(&answers).await;
+    for format in FORMATS {
+        set.aimock_as(&format!("aimock {format}"), format).await;
+        set.llmock_as(&format!("llmock {format}"), format).await;
+    }
+    let steps = |client: Official| {
+        let embed =
+            |model: &str| json!({"do": "embed", "model": model, "input": ["the books", "of the books"]});
+        let count = |model: &str| json!({"do": "count", "model": model, "prompt": PROMPT});
+        let embeds = [embed("aimock openai"), embed("llmock openai"), embed("aimock claude")];
+        let counts = FORMATS.map(|format| count(&format!("aimock {format}")));
+        match client.speaks {
+            Speaks::OpenAi => json!(embeds),
+            Speaks::Anthropic => json!(counts),
+            Speaks::Google => json!([&embeds[..], &counts[..]].concat()),
+        }
+    };
+    let (mut requests, mut charged) = (BTreeSet::new(), Credits::ZERO);
+    let vectors: Vec<Vec<f64>> = vec![vec![0.5, -0.25, 1.0]; 2];
+    for (client, answers) in set.walk(steps).await {
+        for (step, answer) in steps(client).as_array().unwrap().iter().zip(&answers) {
+            let about = || format!("{client} {step}: {answer}");
+            if step["do"] == "count" {
+                // Neither server counts: these are the gateway's own guesses, from above.
+                assert!((5..200).contains(&answer["tokens"].as_u64().unwrap()), "{}", about());
+                continue;
+            }
+            if step["model"] == "aimock claude" {
+                // Anthropic has no embeddings.
+                assert_eq!(answer["status"], 400, "{}", about());
+                continue;
+            }
+            let receipt = set.user.usage(&text(&answer["request_id"])).await;
+            requests.insert(text(&answer["request_id"]));
+            let input = receipt["tokens"]["input"].as_u64().unwrap();
+            if step["model"] == "aimock openai" {
+                let seen: Vec<Vec<f64>> = floats(&answer["vectors"]);
+                assert_eq!(seen, vectors, "{}", about());
+                // It counts nothing, which is not believed.
+                assert_eq!(receipt["usage_source"], "estimated", "{receipt}");
+                assert!((4..50).contains(&input), "{receipt}");
+            } else {
+                assert_eq!(answer["vectors"].as_array().unwrap().len(), 2, "{}", about());
+                assert_eq!(receipt["usage_source"], "provider", "{receipt}");
+                assert_eq!(input, 5, "{receipt}");
+            }
+            assert_eq!(credits(&receipt["charge"]), price((input, 0)), "{receipt}");
+            charged = charged.checked_add(price((input, 0))).unwrap();
+        }
+    }
+    // Google's clients ask for several vectors at once, which aimock does not know; one at a time it does.
+    let own = set.gateway.nobody().with("x-goog-api-key", &set.key);
+    let path = "/v1beta/models/aimock gemini:embedContent".replace(' ', "%20");
+    let answer = own.post(&path, &json!({"content": {"parts": [{"text": "the books"}]}})).await;
+    assert_eq!(floats(&json!([answer.ok()["embedding"]["values"]])), [[0.5, -0.25, 1.0]]);
+    let request = answer.header("x-request-id").unwrap();
+    let receipt = set.user.usage(request).await;
+    let input = receipt["tokens"]["input"].as_u64().unwrap();
+    assert!((2..50).contains(&input), "{receipt}");
+    assert_eq!(credits(&receipt["charge"]), price((input, 0)), "{receipt}");
+    charged = charged.checked_add(price((input, 0))).unwrap();
+    requests.insert(request.to_owned());
+    set.closes(requests, charged).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_official_client_raises_its_own_exceptions() {
+    let error = |status: u16, prompt: &str, kind: &str| {
+        json!({"match": {"userMessage": prompt},
+            "response": {"status": status, "error": {"message": format!("told to {prompt}"), "type": kind}, "retryAfter": 7}})
+    };
+    let set = Set::up(&json!([
+        error(400, "refuse", "invalid_request_error"),
+        error(500, "fail", "server_error"),
+        error(429, "be busy", "rate_limit_error"),
+    ]))
+    .await;
+    // Whoever meets a busy model, or fails five times in a row, shuts it to the next: such models serve one caller each.
+    let prompts = ["refuse", "fail", "be busy"];
+    let model = |client: Official, format: &str, prompt: &str, stream: bool| match prompt {
+        "refuse" => format!("{format} {prompt}"),
+        "fail" => format!("{format} {prompt} {client}"),
+        _ => format!("{format} {prompt} {client} {stream}"),
+    };
+    for format in FORMATS {
+        let provider = set.aimock_as(&format!("{format} here"), format).await;
+        let models: BTreeSet<String> = Official::ALL
+            .iter()
+            .flat_map(|client| {
+                prompts.map(|prompt| [false, true].map(|stream| model(*client, format, prompt, stream)))
+            })
+            .flatten()
+            .collect();
+        set.operator
+            .offers_more(&provider, &models.iter().map(String::as_str).collect::<Vec<_>>(), INPUT, OUTPUT)
+            .await;
+    }
+    let poor = User::with_credits(&set.gateway, &set.operator, "0.000001").await.makes_key().await;
+    let steps = |client: Official| {
+        let mut steps = vec![
+            json!({"do": "chat", "model": "no-such-model", "prompt": "unknown"}),
+            json!({"do": "chat", "model": "openai here", "prompt": "poor", "key": poor}),
+            json!({"do": "chat", "model": "openai here", "prompt": "nobody", "key": "sk-of-nobody"}),
+            json!({"do": "models", "prompt": "nobody", "key": "sk-of-nobody"}),
+        ];
+        for format in FORMATS {
+            for (prompt, stream) in prompts.iter().flat_map(|prompt| [(prompt, false), (prompt, true)]) {
+                let model = model(client, format, prompt, stream);
+                steps.push(json!({"do": "chat", "model": model, "prompt": prompt, "stream": stream}));
+            }
+        }
+        json!(steps)
+    };
+    let mut requests = BTreeSet::new();
+    for (client, answers) in set.walk(steps).await {
+        for (step, answer) in steps(client).as_array().unwrap().iter().zip(&answers) {
+            raised(client, &text(&step["prompt"]), answer);
+            if !prompts.contains(&text(&step["prompt"]).as_str()) {
+                continue;
+            }
+            let receipt = set.user.usage(&text(&answer["request_id"])).await;
+            assert_eq!(credits(&receipt["charge"]), Credits::ZERO, "{receipt}");
+            let outcome = if step["prompt"] == "refuse" { "refused" } else { "provider_error" };
+            assert_eq!(receipt["outcome"], outcome, "{receipt}");
+            requests.insert(text(&answer["request_id"]));
+        }
+    }
+
+    set.closes(requests, Credits::ZERO).await;
+}
+
+fn floats(vectors: &Value) -> Vec<Vec<f64>> {
+    let vector = |it: &Value| it.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect();
+    vectors.as_array().unwrap().iter().map(vector).collect()
+}
+
+/// Fails unless a client raised what it raises at its own provider in such a case.
+fn raised(client: Official, case: &str, answer: &Value) {
+    let (status, openai, anthropic, google, kind) = match case {
+        "unknown" => (404, "NotFoundError", "NotFoundError", "ClientError", "NOT_FOUND"),
+        "refuse" => (400, "BadRequestError", "BadRequestError", "ClientError", "INVALID_ARGUMENT"),
+        "fail" => (502, "InternalServerError", "InternalServerError", "ServerError", "UNAVAILABLE"),
+        "be busy" => (429, "RateLimitError", "RateLimitError", "ClientError", "RESOURCE_EXHAUSTED"),
+        "poor" => (402, "APIStatusError", "PaymentRequiredError", "ClientError", "FAILED_PRECONDITION"),
+        _ => (401, "AuthenticationError", "AuthenticationError", "ClientError", "UNAUTHENTICATED"),
+    };
+    let exception = match (client.speaks, client.is_node) {
+        (Speaks::OpenAi, true) if case == "poor" => "APIError",
+        (Speaks::OpenAi, _) => openai,
+        (Speaks::Anthropic, _) => anthropic,
+        (Speaks::Google, false) => google,
+        (Speaks::Google, true) => "ApiError",
+    };
+    let about = || format!("{client} {case}: {answer}");
+    assert_eq!(answer["status"], status, "{}", about());
+    assert_eq!(answer["exception"], exception, "{}", about());
+    assert!(answer["request_id"].is_string(), "{}", about());
+    match client.speaks {
+        Speaks::OpenAi | Speaks::Anthropic => {
+            assert_eq!(answer["client_request_id"], answer["request_id"], "{}", about());
+        }
+        Speaks::Google => assert_eq!(answer["kind"], kind, "{}", about()),
+    }
+    if case == "refuse" {
+        assert!(text(&answer["message"]).contains("told to refuse"), "{}", about());
+    }
 }
