@@ -23,7 +23,7 @@ build: deps ## the release binary for a deployment, target/release/nexusroute
 	$(CARGO) build --release $(LOCKED) --package api
 
 llmock: ## a pretended provider on http://127.0.0.1:9000/v1, to try the gateway without a provider's key
-	@tools/setup-test-clients.sh
+	@tools/setup-test-clients.sh python
 	@exec .deps/bin/python -m llmock.cli serve --host 127.0.0.1 --port 9000 --log-level warning
 
 check: ## format, lints with warnings denied, licences

@@ -39,6 +39,8 @@ use tokio_util::task::TaskTracker;
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where Anthropic's clients look for it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// The relay of one node. Cheap to clone; all clones are the same relay.
 #[derive(Clone)]
@@ -325,8 +327,12 @@ fn refused(request: RequestId, protocol: Protocol, error: &CallError) -> Respons
 async fn with_request_id(mut request: Request, next: Next) -> Response {
     let id = RequestId::from_uuid(uuid::Uuid::now_v7());
     request.extensions_mut().insert(id);
+    let protocol = protocol_of(request.uri(), request.headers());
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        if protocol == Protocol::Claude {
+            response.headers_mut().insert(REQUEST_ID, value.clone());
+        }
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response

@@ -6,6 +6,7 @@ use crate::{
     wait::eventually,
 };
 use domain::Credits;
+use futures_util::future::join_all;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Value, json};
 use std::{
@@ -45,14 +46,31 @@ impl Operator {
 
     /// Makes a provider that serves one model, and prices it per million tokens.
     pub async fn offers(&self, model: &str, url: &str, input: &str, output: &str) {
+        self.offers_as(model, json!({"base_url": url, "api_format": "openai"}), input, output).await;
+    }
+
+    /// The same with a provider of any kind: its `base_url`, its `api_format` and what else is to be said of it. Answers the
+    /// provider.
+    pub async fn offers_as(&self, model: &str, mut provider: Value, input: &str, output: &str) -> Value {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let name = format!("provider {}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let provider =
-            json!({"name": name, "base_url": url, "api_key": "sk-of-the-provider", "api_format": "openai"});
+        provider["name"] = json!(format!("provider {}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        provider["api_key"] = json!("sk-of-the-provider");
         let provider = self.api.post("/api/admin/providers", &provider).await.ok();
+        self.offers_more(&provider, &[model], input, output).await;
+        provider
+    }
+
+    /// Lets a provider serve more models, and prices them.
+    pub async fn offers_more(&self, provider: &Value, models: &[&str], input: &str, output: &str) {
         let path = format!("/api/admin/providers/{}/models", text(&provider["id"]));
-        self.api.post(&path, &json!({"model_name": model, "upstream_name": upstream_name(model)})).await.ok();
-        self.prices(model, input, output).await;
+        join_all(models.iter().map(async |model| {
+            self.api
+                .post(&path, &json!({"model_name": model, "upstream_name": upstream_name(model)}))
+                .await
+                .ok();
+            self.prices(model, input, output).await;
+        }))
+        .await;
     }
 
     /// Publishes a price per million tokens.

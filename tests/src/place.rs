@@ -35,12 +35,19 @@ pub fn nats_server() -> PathBuf {
     if installed.exists() { installed } else { "nats-server".into() }
 }
 
-/// A Python that has the official OpenAI client and llmock (`tools/setup-test-clients.sh`).
+/// A Python that has official clients and llmock (`tools/setup-test-clients.sh`).
 pub fn python() -> PathBuf {
     if let Some(path) = std::env::var_os("NEXUSROUTE_TEST_PYTHON") {
         return path.into();
     }
     let path = repository().join(".deps/bin/python");
+    assert!(path.exists(), "{} is missing: `make test` installs it", path.display());
+    path
+}
+
+/// A file of the packages from npm: official clients and aimock (`tools/setup-test-clients.sh`).
+pub fn npm(path: &str) -> PathBuf {
+    let path = repository().join("tests/clients/node_modules").join(path);
     assert!(path.exists(), "{} is missing: `make test` installs it", path.display());
     path
 }

@@ -96,15 +96,16 @@ pub(crate) fn whole(endpoint: Endpoint, body: &[u8], delivered: &mut Estimate) -
     Some(Seen { usage, units, has_answer, is_finished: true, ..Seen::default() })
 }
 
-/// A provider's counts in tokens, or in seconds.
+/// A provider's counts in tokens, or in seconds. Nothing but zeros is no count: there was something to read.
 fn counted(endpoint: Endpoint, raw: &RawValue) -> (Option<Tokens>, Option<u64>) {
+    let is_count = |tokens: &Tokens| *tokens != Tokens::default();
     if let Some(tokens) = usage::tokens(raw) {
-        return (Some(tokens), None);
+        return (Some(tokens).filter(is_count), None);
     }
     let Ok(wire) = serde_json::from_str::<MediaUsage>(raw.get()) else { return (None, None) };
     match wire.seconds {
         Some(seconds) => (None, whole_seconds(Some(seconds))),
-        None => (in_tokens(endpoint, wire), None),
+        None => (in_tokens(endpoint, wire).filter(is_count), None),
     }
 }
 
@@ -181,5 +182,24 @@ impl Watch for BytesWatch {
 
     fn ends_with_its_bytes(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_no_counts() {
+        let usage = |usage: &str| {
+            let body = format!(r#"{{"data":[{{"embedding":[0.5]}}],"usage":{usage}}}"#);
+            whole(Endpoint::Embeddings, body.as_bytes(), &mut Estimate::default()).unwrap().usage
+        };
+        assert_eq!(usage(r#"{"prompt_tokens":0,"total_tokens":0}"#), None);
+        assert_eq!(usage(r#"{"input_tokens":0}"#), None);
+        assert_eq!(
+            usage(r#"{"prompt_tokens":7,"total_tokens":7}"#),
+            Some(Tokens { input: 7, ..Tokens::default() })
+        );
     }
 }

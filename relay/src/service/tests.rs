@@ -816,6 +816,16 @@ async fn unknown_paths_and_methods_are_refused_in_openais_shape() {
 }
 
 #[tokio::test]
+async fn anthropics_clients_find_the_requests_id_where_they_look() {
+    let gateway = gateway(Vec::new()).await;
+    for (path, is_theirs) in [("/v1/messages", true), ("/v1/chat/completions", false)] {
+        let response = gateway.get(path).await;
+        let headers = response.headers();
+        assert_eq!(headers.get("request-id"), is_theirs.then(|| &headers["x-request-id"]), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_drain_waits_for_calls_in_flight_and_refuses_new_ones() {
     let (events, script) = by_hand();
     let provider = provider(script).await;

@@ -4,6 +4,7 @@
 mod archive;
 mod bad_input;
 mod chaos;
+mod clients;
 mod cluster;
 mod concurrency;
 mod doors;

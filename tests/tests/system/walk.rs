@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use system_tests::{
     Gateway, GatewayOptions, credits, databases, eventually,
-    foreign::{Llmock, OwnAnswer, openai_client},
+    foreign::{Llmock, Official, OwnAnswer, Speaks},
     people::{Operator, User, bought, presses, text, upstream_name},
 };
 
+const OPENAI: Official = Official { speaks: Speaks::OpenAi, is_node: false };
 const MODEL: &str = "walk-model";
 /// Credits per million tokens: a token costs a whole number of nano-credits, so that nothing here is rounded.
 const INPUT: &str = "3.25";
@@ -49,7 +50,7 @@ async fn walks(options: GatewayOptions) {
     let own = llmock.own_answer(&upstream_name(MODEL), PROMPT).await;
     let chat = |stream: bool, include_usage: bool| json!({"do": "chat", "model": MODEL, "prompt": PROMPT, "stream": stream, "include_usage": include_usage});
     let steps = json!([{"do": "models"}, chat(false, false), chat(true, false), chat(true, true)]);
-    let answers = openai_client(gateway.url(), &key, &steps).await;
+    let answers = OPENAI.walk(gateway.url(), &key, &steps).await;
     assert_eq!(answers[0]["models"], json!([MODEL]));
     let calls = &answers[1..];
     what_the_client_saw(calls, &own);
@@ -223,7 +224,7 @@ async fn the_official_client_raises_its_own_exceptions() {
         |model: &str, stream: bool| json!({"do": "chat", "model": model, "prompt": PROMPT, "stream": stream});
 
     let steps = json!([chat("no-such-model", false), chat(MODEL, false), chat(MODEL, true)]);
-    let answers = openai_client(gateway.url(), &key, &steps).await;
+    let answers = OPENAI.walk(gateway.url(), &key, &steps).await;
     assert_eq!((&answers[0]["exception"], &answers[0]["status"]), (&json!("NotFoundError"), &json!(404)));
     assert_eq!(answers[0]["code"], "model_not_found");
     for refused in &answers[1..] {
@@ -232,7 +233,7 @@ async fn the_official_client_raises_its_own_exceptions() {
         assert!(text(&refused["message"]).contains(gateway.url()), "it says where to top up: {refused}");
     }
     let answers =
-        openai_client(gateway.url(), "sk-of-nobody", &json!([{"do": "models"}, chat(MODEL, false)])).await;
+        OPENAI.walk(gateway.url(), "sk-of-nobody", &json!([{"do": "models"}, chat(MODEL, false)])).await;
     for refused in &answers {
         assert_eq!((&refused["exception"], &refused["status"]), (&json!("AuthenticationError"), &json!(401)));
     }
