@@ -26,6 +26,7 @@ pub struct GatewayOptions {
     folder: Arc<TempDir>,
     admin_password: Option<String>,
     environment: Vec<(String, String)>,
+    launcher: Vec<String>,
 }
 
 impl Default for GatewayOptions {
@@ -34,6 +35,7 @@ impl Default for GatewayOptions {
             folder: Arc::new(tempfile::tempdir().unwrap()),
             admin_password: Some(ADMIN_PASSWORD.to_owned()),
             environment: Vec::new(),
+            launcher: Vec::new(),
         }
     }
 }
@@ -56,6 +58,13 @@ impl GatewayOptions {
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it through another program, which gets the binary's path and arguments after its own.
+    #[must_use]
+    pub fn through(mut self, launcher: &[&str]) -> Self {
+        self.launcher = launcher.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -96,7 +105,14 @@ impl GatewayOptions {
     /// Starts it, and does not wait.
     pub fn launch(&self) -> Gateway {
         let listen = format!("127.0.0.1:{}", place::free_port());
-        let mut command = self.command(place::nexusroute());
+        let mut command = match self.launcher.split_first() {
+            None => self.command(place::nexusroute()),
+            Some((program, arguments)) => {
+                let mut command = self.command(program);
+                command.args(arguments).arg(place::nexusroute());
+                command
+            }
+        };
         command.arg("serve").env("NEXUSROUTE_LISTEN", &listen);
         let process = Process::start("nexusroute", &mut command);
         Gateway { options: self.clone(), process, url: format!("http://{listen}") }

@@ -2,13 +2,15 @@
 //!
 //! For: starting and stopping what a test needs ([`gateway`], [`nats`], [`cluster`], [`databases`],
 //! [`provider`], [`foreign`]), calling it as a user
-//! would ([`http`], [`people`]), and judging the log without any code of the product ([`auditor`]).
+//! would ([`http`], [`people`]), judging the log without any code of the product ([`auditor`]), and measuring the relay
+//! beside a plain proxy ([`bench`]).
 //! May not touch: the product's insides. What it knows, it knows from the outside: HTTP, the command line, the log.
 //! Claims: every process is stopped by the test that started it; ports and folders are its own, so tests run side by
 //! side; waiting is for conditions, with a limit and a message.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends where it stands")]
 
 pub mod auditor;
+pub mod bench;
 pub mod chaos;
 pub mod cluster;
 pub mod databases;
