@@ -146,7 +146,7 @@ impl Serialize for Credits {
 
 impl<'de> Deserialize<'de> for Credits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_text(deserializer, "an amount of credits")
+        from_text(deserializer, "an amount of credits", |_, error: CreditsError| error.to_string())
     }
 }
 

@@ -54,21 +54,26 @@ impl<const SIZE: usize> Short<SIZE> {
     }
 }
 
-/// Reads what is written as a JSON string, without a copy of it.
-pub(crate) fn from_text<'de, T, D>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
+/// Reads what is written as a JSON string, without a copy of it. `fault` tells what is wrong with a text.
+pub(crate) fn from_text<'de, T, D>(
+    deserializer: D,
+    expected: &'static str,
+    fault: fn(&str, T::Err) -> String,
+) -> Result<T, D::Error>
 where
-    T: FromStr<Err: fmt::Display>,
+    T: FromStr,
     D: Deserializer<'de>,
 {
-    deserializer.deserialize_str(Text { expected, of: PhantomData })
+    deserializer.deserialize_str(Text { expected, fault, of: PhantomData })
 }
 
-struct Text<T> {
+struct Text<T: FromStr> {
     expected: &'static str,
+    fault: fn(&str, T::Err) -> String,
     of: PhantomData<T>,
 }
 
-impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+impl<T: FromStr> Visitor<'_> for Text<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +81,7 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        text.parse().map_err(|error| E::custom(format_args!("{text:?} is not {}: {error}", self.expected)))
+        text.parse().map_err(|error| E::custom((self.fault)(text, error)))
     }
 }
 

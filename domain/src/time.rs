@@ -125,7 +125,9 @@ impl Serialize for Moment {
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_text(deserializer, "a moment such as 2026-11-22T10:00:00Z")
+        from_text(deserializer, "a moment such as 2026-11-22T10:00:00Z", |text, error| {
+            format!("{text:?} is not a moment such as 2026-11-22T10:00:00Z: {error}")
+        })
     }
 }
 

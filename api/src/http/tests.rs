@@ -541,7 +541,7 @@ async fn bad_keys_are_refused_by_field() {
     for (change, code, fault) in [
         (json!({"name": ""}), "invalid_value", "name:"),
         (json!({"name": "a\u{7}"}), "invalid_value", "name:"),
-        (json!({"rpm": 0}), "invalid", "rpm"),
+        (json!({"rpm": 0}), "invalid_value", "rpm:"),
         (json!({"expires_at": "2020-01-01T00:00:00Z"}), "invalid_value", "expires_at: lies in the past"),
         (json!({"expires_at": "tomorrow"}), "invalid_body", "expires_at: \"tomorrow\" is not a moment"),
         (json!({"models": []}), "invalid_value", "models:"),
@@ -649,9 +649,7 @@ async fn bad_providers_and_prices_are_refused_by_field() {
     let good =
         json!({"name": "p", "base_url": "http://127.0.0.1:1/v1", "api_key": "sk", "api_format": "openai"});
     for (change, code, fault) in [
-        (json!({"api_format": "claude"}), "not_supported", "not supported yet: openai only"),
-        (json!({"api_format": "gemini"}), "not_supported", "not supported yet: openai only"),
-        (json!({"api_format": "custom"}), "not_supported", "not supported yet: openai only"),
+        (json!({"api_format": "custom"}), "not_supported", "custom is not supported yet"),
         (json!({"api_format": "soap"}), "invalid_body", "api_format: unknown variant `soap`"),
         (json!({"base_url": "http://93.184.216.34"}), "invalid_value", "base_url:"),
         (json!({"base_url": "https://a:b@127.0.0.1"}), "invalid_value", "base_url:"),
@@ -660,7 +658,8 @@ async fn bad_providers_and_prices_are_refused_by_field() {
         (json!({"api_key": "a b"}), "invalid_value", "api_key:"),
         (json!({"weight": 0}), "invalid_value", "weight:"),
         (json!({"priority": 3_000_000_000_i64}), "invalid_body", "priority:"),
-        (json!({"config": []}), "invalid_value", "config:"),
+        (json!({"config": {"respones": "chat"}}), "invalid_body", "config: unknown field `respones`"),
+        (json!({"config": {"responses": "both"}}), "invalid_body", "config.responses:"),
         (json!({"preset": "nothing"}), "invalid_value", "preset:"),
     ] {
         let mut body = good.clone();
