@@ -7,7 +7,7 @@ reads, as for any program of a user. Reads a JSON list of steps from standard in
     {"do": "tools", "model", "prompt", "stream"?}                       answers the calls it gets, and asks again
     {"do": "respond", "model", "prompt", "stream"?, "tools"?}           (openai) the same with responses
     {"do": "count", "model", "prompt"}                                  (anthropic, google) counts tokens
-    {"do": "embed", "model", "input": [...]}                            (openai, google)
+    {"do": "embed", "model", "input": [...], "float"?}                  (openai, google); "float": not as base64
 where "image" is a PNG in base64 and any step may have a "key" of its own, and prints a JSON list with an answer for each: what the client's own types hold, or the
 exception that it raised and what it had said by then. `walk.mjs` does the same with the clients from npm.
 """
@@ -149,7 +149,10 @@ class OpenAi:
                 items.append({"type": "function_call_output", "call_id": call.call_id, "output": output})
 
     def embed(self, step):
-        raw = self.client.embeddings.with_raw_response.create(model=step["model"], input=step["input"])
+        arguments = {"model": step["model"], "input": step["input"]}
+        if step.get("float"):
+            arguments["encoding_format"] = "float"
+        raw = self.client.embeddings.with_raw_response.create(**arguments)
         answer = raw.parse()
         return {
             "request_id": raw.headers.get("x-request-id"),

@@ -4,7 +4,7 @@
 //! to hold calls back, break off, and report any token counts.
 
 use axum::{
-    Router,
+    Json, Router,
     body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, StatusCode, header},
@@ -18,6 +18,9 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
+
+/// The vector of every text.
+pub const VECTOR: [f64; 3] = [0.5, -0.25, 1.0];
 
 /// How it answers.
 #[derive(Clone, Debug)]
@@ -71,7 +74,10 @@ impl FakeProvider {
             open: watch::Sender::new(true),
             waiting: watch::Sender::new(0),
         });
-        let router = Router::new().route("/v1/chat/completions", post(complete)).with_state(state.clone());
+        let router = Router::new()
+            .route("/v1/chat/completions", post(complete))
+            .route("/v1/models/{*verb}", post(embed))
+            .with_state(state.clone());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -157,6 +163,13 @@ async fn complete(State(state): State<Arc<Shared>>, headers: HeaderMap, body: By
         json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
     });
     if body["stream"] == true { streamed(&body, &behaviour, usage) } else { whole(&body, &behaviour, usage) }
+}
+
+/// Vectors in Gemini's words, for several texts at once: neither of the servers that this project did not write has them.
+async fn embed(State(state): State<Arc<Shared>>, headers: HeaderMap, Json(body): Json<Value>) -> Json<Value> {
+    let texts = body["requests"].as_array().map_or(0, Vec::len);
+    state.seen.lock().unwrap().push(Seen { body, headers });
+    Json(json!({"embeddings": vec![json!({"values": VECTOR}); texts]}))
 }
 
 fn whole(request: &Value, behaviour: &Behaviour, usage: Option<Value>) -> Response {

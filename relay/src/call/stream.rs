@@ -2,7 +2,8 @@
 //!
 //! Claims: a caller gets whole events, as they came, in order; the last bytes wait for the settlement; the head waits
 //! for the first content (bounded in time), so that another provider can be tried while nothing was seen; a stream
-//! that breaks off ends with an error that clients notice; the usage chunk that only we asked for is not passed on.
+//! that breaks off, or holds what nobody can read, ends with an error that clients notice; the usage chunk that only we
+//! asked for is not passed on.
 
 use super::attempt::{Failure, Reached};
 use super::client::{Client, Head};
@@ -280,6 +281,10 @@ impl<H: Holding> Forward<'_, H> {
     /// One event: passed on, hidden, or the end.
     async fn event(&mut self, event: &Event) -> Result<Option<Ended>, Failure> {
         let Some(seen) = self.watch.event(event, &mut self.settlement.delivered) else {
+            if !self.is_finished && is_garbled(event) {
+                // A translator would skip it, and leave a hole in the answer that nobody sees.
+                return self.broken(Failure::failed("illegible")).await.map(Some);
+            }
             // Nothing of any known shape: the caller's library decides what to make of it.
             let bytes = self.rendered(event);
             self.pass(bytes).await;
@@ -334,11 +339,8 @@ impl<H: Holding> Forward<'_, H> {
     async fn end_of_bytes(&mut self, pieces: &mut Pieces) -> Result<Option<Ended>, Failure> {
         if let Some(event) = pieces.rest() {
             // A last event that lacks its blank line still counts, but half of one is nothing that a client can use.
-            let data = event.data();
-            let is_done = data.as_ref().is_some_and(|data| data.starts_with(b"[DONE]"));
-            let is_whole =
-                data.is_some_and(|data| serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_ok());
-            if is_done || is_whole {
+            let says_something = event.data().is_some_and(|data| !data.trim_ascii().is_empty());
+            if says_something && !is_garbled(&event) {
                 let mut raw = event.raw.to_vec();
                 raw.extend_from_slice(b"\n\n");
                 if let Some(ended) = self.event(&Event { raw: raw.into() }).await? {
@@ -476,6 +478,15 @@ impl<H: Holding> Forward<'_, H> {
         self.client.send(bytes, self.options.client_timeout).await;
         self.last_sent = Instant::now();
     }
+}
+
+/// Does an event hold what is neither JSON nor the mark of an end?
+fn is_garbled(event: &Event) -> bool {
+    event.data().is_some_and(|data| {
+        !data.starts_with(b"[DONE]")
+            && !data.trim_ascii().is_empty()
+            && serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_err()
+    })
 }
 
 fn join(parts: [&Bytes; 2]) -> Bytes {

@@ -421,7 +421,12 @@ async fn missing_and_zero_usage_is_estimated_never_free() {
 #[tokio::test]
 async fn a_stream_that_breaks_off_ends_with_an_error_and_is_charged_for_what_was_delivered() {
     const CUT: &str = "data: {\"choices\":[{\"del";
-    let scripts: [fn() -> Response; 2] = [|| sse(&[ROLE, HELLO, CUT]), || sse_broken(&[ROLE, HELLO, CUT])];
+    const GARBLED: &str = "data: {\"choices\":[{\"delta\":{\"con\n\n";
+    let scripts: [fn() -> Response; 3] = [
+        || sse(&[ROLE, HELLO, CUT]),
+        || sse_broken(&[ROLE, HELLO, CUT]),
+        || sse(&[ROLE, HELLO, GARBLED, HELLO]),
+    ];
     for script in scripts {
         let provider = provider(move |_| script()).await;
         let gateway = gateway(ranked(&[&provider.url, &provider.url])).await;

@@ -10,9 +10,10 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use system_tests::{
-    Gateway, credits,
+    Behaviour, FakeProvider, Gateway, credits,
     foreign::{Aimock, Llmock, Official, Speaks},
     people::{Operator, User, text, upstream_name},
+    provider::VECTOR,
 };
 
 /// Credits per million tokens: a token costs a whole number of nano-credits, so that nothing here is rounded.
@@ -319,18 +320,27 @@ fn contains(whole: &Value, part: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn embeddings_and_counts_of_tokens_reach_their_clients() {
     let mut answers = fixtures();
-    let vector = json!({"match": {"inputText": "books", "endpoint": "embedding"}, "response": {"embedding": [0.5, -0.25, 1.0]}});
+    let vector =
+        json!({"match": {"inputText": "books", "endpoint": "embedding"}, "response": {"embedding": VECTOR}});
     answers.as_array_mut().unwrap().push(vector);
     let set = Set::up(&answers).await;
     for format in FORMATS {
         set.aimock_as(&format!("aimock {format}"), format).await;
         set.llmock_as(&format!("llmock {format}"), format).await;
     }
+    let fake = FakeProvider::start(Behaviour::default()).await;
+    let gemini = json!({"base_url": fake.url(), "api_format": "gemini"});
+    set.operator.offers_as("vectors", gemini, INPUT, OUTPUT).await;
     let steps = |client: Official| {
-        let embed =
-            |model: &str| json!({"do": "embed", "model": model, "input": ["the books", "of the books"]});
+        // By themselves OpenAI's clients ask for base64, which the two servers do not know; conversions do.
+        let embed = |model: &str, float: bool| json!({"do": "embed", "model": model, "input": ["the books", "of the books"], "float": float});
         let count = |model: &str| json!({"do": "count", "model": model, "prompt": PROMPT});
-        let embeds = [embed("aimock openai"), embed("llmock openai"), embed("aimock claude")];
+        let embeds = [
+            embed("aimock openai", true),
+            embed("llmock openai", true),
+            embed("vectors", false),
+            embed("aimock claude", false),
+        ];
         let counts = FORMATS.map(|format| count(&format!("aimock {format}")));
         match client.speaks {
             Speaks::OpenAi => json!(embeds),
@@ -339,7 +349,7 @@ async fn embeddings_and_counts_of_tokens_reach_their_clients() {
         }
     };
     let (mut requests, mut charged) = (BTreeSet::new(), Credits::ZERO);
-    let vectors: Vec<Vec<f64>> = vec![vec![0.5, -0.25, 1.0]; 2];
+    let vectors = vec![VECTOR.to_vec(); 2];
     for (client, answers) in set.walk(steps).await {
         for (step, answer) in steps(client).as_array().unwrap().iter().zip(&answers) {
             let about = || format!("{client} {step}: {answer}");
@@ -356,10 +366,10 @@ async fn embeddings_and_counts_of_tokens_reach_their_clients() {
             let receipt = set.user.usage(&text(&answer["request_id"])).await;
             requests.insert(text(&answer["request_id"]));
             let input = receipt["tokens"]["input"].as_u64().unwrap();
-            if step["model"] == "aimock openai" {
+            if step["model"] != "llmock openai" {
                 let seen: Vec<Vec<f64>> = floats(&answer["vectors"]);
                 assert_eq!(seen, vectors, "{}", about());
-                // It counts nothing, which is not believed.
+                // Neither counts: one says nothing, the other zero, which is not believed.
                 assert_eq!(receipt["usage_source"], "estimated", "{receipt}");
                 assert!((4..50).contains(&input), "{receipt}");
             } else {
@@ -375,7 +385,7 @@ async fn embeddings_and_counts_of_tokens_reach_their_clients() {
     let own = set.gateway.nobody().with("x-goog-api-key", &set.key);
     let path = "/v1beta/models/aimock gemini:embedContent".replace(' ', "%20");
     let answer = own.post(&path, &json!({"content": {"parts": [{"text": "the books"}]}})).await;
-    assert_eq!(floats(&json!([answer.ok()["embedding"]["values"]])), [[0.5, -0.25, 1.0]]);
+    assert_eq!(floats(&json!([answer.ok()["embedding"]["values"]])), [VECTOR]);
     let request = answer.header("x-request-id").unwrap();
     let receipt = set.user.usage(request).await;
     let input = receipt["tokens"]["input"].as_u64().unwrap();
@@ -487,4 +497,145 @@ fn raised(client: Official, case: &str, answer: &Value) {
     if case == "refuse" {
         assert!(text(&answer["message"]).contains("told to refuse"), "{}", about());
     }
+}
+
+/// What goes wrong in the tests of faults, at which of the two servers.
+const AIMOCK_FAULTS: [&str; 7] = ["drop", "garble", "hang up", "crowd", "wait", "truncate", "break off"];
+const LLMOCK_FAULTS: [&str; 6] = ["disconnect", "truncate", "malformed", "stall", "overload", "dawdle"];
+/// What both say unless a fault keeps them from it.
+const LONG: &str = "The books balance to the billionth, whatever breaks on the way that leads to them.";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_aimock_breaks_a_client_notices_and_pays_for_what_it_got() {
+    let fixture = |fault: &str, how: Value| {
+        let usage = json!({"prompt_tokens": 30, "completion_tokens": 20});
+        let mut fixture =
+            json!({"match": {"userMessage": fault}, "response": {"content": LONG, "usage": usage}});
+        fixture.as_object_mut().unwrap().extend(how.as_object().unwrap().clone());
+        fixture
+    };
+    let set = Set::up(&json!([
+        fixture("drop", json!({"chaos": {"dropRate": 1}})),
+        fixture("garble", json!({"chaos": {"malformedRate": 1}})),
+        fixture("hang up", json!({"chaos": {"disconnectRate": 1}})),
+        fixture("crowd", json!({"chaos": {"rateLimitRate": 1}})),
+        fixture("wait", json!({"chaos": {"latencyMs": 300}})),
+        fixture("truncate", json!({"truncateAfterChunks": 7, "latency": 20})),
+        fixture("break off", json!({"latency": 60, "disconnectAfterMs": 500})),
+    ]))
+    .await;
+    let mut providers = Vec::new();
+    for format in FORMATS {
+        providers.push((format, set.aimock_as(format, format).await));
+    }
+    // Cut are the streams that are truncated or broken off; of whole answers these faults are none.
+    breaks(set, &providers, &AIMOCK_FAULTS, (4, 7, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_llmock_breaks_a_client_notices_and_pays_for_what_it_got() {
+    let set = Set::up(&fixtures()).await;
+    let of = |fault: &str, mut how: Value| {
+        let model = json!(format!("{}*", upstream_name(fault)));
+        if how["type"] == "stream_fault" {
+            how["match"] = json!({"model": model, "stream": true});
+        } else {
+            how["match"] = json!({"model": model});
+        }
+        how["times"] = Value::Null;
+        how
+    };
+    let broken = |kind: &str| {
+        of(kind, json!({"type": "stream_fault", "kind": kind, "after_chunks": 7, "stall_seconds": 0.5}))
+    };
+    let behaviors = json!([
+        {"type": "reply", "text": LONG, "times": null},
+        broken("disconnect"), broken("truncate"), broken("malformed"), broken("stall"),
+        of("overload", json!({"type": "fail", "status": 529, "retry_after": 1})),
+        of("dawdle", json!({"type": "delay", "seconds": 0.3})),
+    ]);
+    set.llmock.api().post("/_llmock/scenario", &json!({"behaviors": behaviors})).await.ok();
+    let mut providers = Vec::new();
+    for format in FORMATS {
+        providers.push((format, set.llmock_as(format, format).await));
+    }
+    breaks(set, &providers, &LLMOCK_FAULTS, (7, 2, 3)).await;
+}
+
+/// Every client meets every fault in every format, whole and streamed; so many answers of a client and a format must be
+/// complete, fail, and be cut.
+async fn breaks(set: Set, providers: &[(&str, Value)], faults: &[&str], expected: (usize, usize, usize)) {
+    // A model for each client and fault: who fails five times in a row would shut it to the others.
+    let model =
+        |client: Official, fault: &str, format: &str| format!("{fault} {format} {client}").replace(' ', "-");
+    for (format, provider) in providers {
+        let models: Vec<String> = faults
+            .iter()
+            .flat_map(|fault| Official::ALL.map(|client| model(client, fault, format)))
+            .collect();
+        let models: Vec<&str> = models.iter().map(String::as_str).collect();
+        set.operator.offers_more(provider, &models, INPUT, OUTPUT).await;
+    }
+    let steps = |client: Official| {
+        let mut steps = Vec::new();
+        for fault in faults {
+            for (format, _) in providers {
+                // A busy model is left alone for a while, so it is asked once.
+                let streams = if *fault == "crowd" { vec![true] } else { vec![false, true] };
+                for stream in streams {
+                    let model = model(client, fault, format);
+                    steps.push(json!({"do": "chat", "model": model, "prompt": fault, "stream": stream, "include_usage": true}));
+                }
+            }
+        }
+        json!(steps)
+    };
+    let (mut requests, mut charged) = (BTreeSet::new(), Credits::ZERO);
+    let (mut complete, mut failed, mut cut) = (0, 0, 0);
+    for (client, answers) in set.walk(steps).await {
+        for (step, answer) in steps(client).as_array().unwrap().iter().zip(&answers) {
+            let receipt = set.user.usage(&text(&answer["request_id"])).await;
+            let about = format!("{client} {step}: {answer}: {receipt}");
+            let of = |class: &str| receipt["tokens"][class].as_u64().unwrap();
+            let (tokens, heard) = ((of("input"), of("output")), answer["text"].as_str().unwrap_or_default());
+            if answer.get("exception").is_none() {
+                assert_eq!(heard, LONG, "a whole answer, or an exception: {about}");
+                assert_eq!(
+                    (&receipt["outcome"], &receipt["usage_source"]),
+                    (&json!("completed"), &json!("provider")),
+                    "{about}"
+                );
+                assert_eq!(tokens, counted(client, answer), "{about}");
+                complete += 1;
+            } else {
+                assert!(LONG.starts_with(heard) && heard != LONG, "{about}");
+                assert_eq!(receipt["outcome"], "provider_error", "{about}");
+                assert_eq!(receipt["usage_source"], "estimated", "{about}");
+                let exception = text(&answer["exception"]);
+                if heard.is_empty() {
+                    // Nothing came, nothing is paid.
+                    assert_eq!(tokens, (0, 0), "{about}");
+                    raised(client, if step["prompt"] == "crowd" { "be busy" } else { "fail" }, answer);
+                    failed += 1;
+                } else {
+                    // An estimate of what came, and of no more.
+                    assert!(tokens.0 > 0 && tokens.1 > 0 && tokens.1 < 20, "{about}");
+                    let own: &[&str] = match (client.speaks, client.is_node) {
+                        (Speaks::OpenAi, _) | (Speaks::Anthropic, true) => &["APIError"],
+                        (Speaks::Anthropic, false) => &["APIStatusError"],
+                        (Speaks::Google, false) => &["ServerError"],
+                        (Speaks::Google, true) => &["ApiError"],
+                    };
+                    assert!(own.contains(&exception.as_str()), "{about}");
+                    cut += 1;
+                }
+            }
+            assert_eq!(credits(&receipt["charge"]), price(tokens), "{about}");
+            charged = charged.checked_add(price(tokens)).unwrap();
+            requests.insert(text(&answer["request_id"]));
+        }
+    }
+    let walks = FORMATS.len() * Official::ALL.len();
+    assert_eq!((complete, failed, cut), (expected.0 * walks, expected.1 * walks, expected.2 * walks));
+    set.closes(requests, charged).await;
 }
