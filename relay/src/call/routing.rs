@@ -37,6 +37,7 @@ pub(crate) fn in_order(routes: &[Route], account: AccountId) -> Vec<Candidate<'_
 /// Weighted rendezvous hashing: each candidate draws a number from the account's id, and the lowest goes first. The
 /// draws are exponential with the weight as rate, so among many accounts each candidate is first by its share of the
 /// weights; and a candidate that comes or goes moves only the accounts that were or will be its own.
+#[expect(clippy::float_arithmetic, reason = "a draw of lots, not money")]
 fn rank(account: AccountId, route: &Route, key: &ProviderKey) -> f64 {
     if route.weight == 0 {
         // Last among equals.

@@ -6,8 +6,10 @@ use tokio::time::Instant;
 
 /// Failures in a row that open a circuit.
 const FAILURES_IN_A_ROW: u32 = 5;
-/// The share of failures among recent tries that opens it, once there are enough of them.
-const FAILURE_RATE: f64 = 0.5;
+/// The share of failures among recent tries that opens it, once there are enough of them, in millionths.
+const TOO_MANY: i64 = 500_000;
+/// All of them, in millionths.
+const ALL: i64 = 1_000_000;
 /// How many tries are enough.
 const ENOUGH: u32 = 20;
 /// For how long it opens at first, when tries fail; doubled with every trial that fails, up to the last.
@@ -18,8 +20,8 @@ const FIRST_KEY_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_KEY_PAUSE: Duration = Duration::from_secs(3600);
 /// After this long a trial that never reported counts as failed: its call's task died.
 const TRIAL_LIMIT: Duration = Duration::from_secs(600);
-/// The weight of the newest try in the smoothed figures.
-const NEWEST: f64 = 0.1;
+/// The newest try moves a smoothed figure by one part in so many.
+const SMOOTHING: i64 = 10;
 
 /// How a try went, as far as health goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +67,9 @@ pub(super) struct Circuit {
     /// Of this length was the last pause; the next one is twice as long.
     pause: Option<Duration>,
     tries: u32,
-    failure_rate: f64,
-    latency_ms: Option<f64>,
+    /// In millionths.
+    failures: i64,
+    latency_us: Option<i64>,
     last_failure: Option<&'static str>,
 }
 
@@ -77,8 +80,8 @@ impl Default for Circuit {
             in_a_row: 0,
             pause: None,
             tries: 0,
-            failure_rate: 0.0,
-            latency_ms: None,
+            failures: 0,
+            latency_us: None,
             last_failure: None,
         }
     }
@@ -109,10 +112,10 @@ impl Circuit {
     pub(super) fn report(&mut self, verdict: Verdict, now: Instant) {
         match verdict {
             Verdict::Answered { first_byte } => {
-                self.count(0.0);
+                self.count(0);
                 if let Some(latency) = first_byte {
-                    let ms = latency.as_secs_f64() * 1e3;
-                    self.latency_ms = Some(self.latency_ms.map_or(ms, |old| old + NEWEST * (ms - old)));
+                    let us = i64::try_from(latency.as_micros()).unwrap_or(i64::MAX);
+                    self.latency_us = Some(self.latency_us.map_or(us, |old| old + (us - old) / SMOOTHING));
                 }
                 self.in_a_row = 0;
                 // A call that began before the circuit opened says nothing new.
@@ -122,17 +125,17 @@ impl Circuit {
                 }
             }
             Verdict::Failed(code) => {
-                self.count(1.0);
+                self.count(ALL);
                 self.last_failure = Some(code);
                 self.in_a_row = self.in_a_row.saturating_add(1);
-                let is_bad = self.in_a_row >= FAILURES_IN_A_ROW
-                    || (self.tries >= ENOUGH && self.failure_rate >= FAILURE_RATE);
+                let is_bad =
+                    self.in_a_row >= FAILURES_IN_A_ROW || (self.tries >= ENOUGH && self.failures >= TOO_MANY);
                 if is_bad || matches!(self.phase, Phase::Trial { .. }) {
                     self.open(FIRST_PAUSE, LONGEST_PAUSE, now);
                 }
             }
             Verdict::KeyRefused => {
-                self.count(1.0);
+                self.count(ALL);
                 self.last_failure = Some("key_refused");
                 self.open(FIRST_KEY_PAUSE, LONGEST_KEY_PAUSE, now);
             }
@@ -168,11 +171,10 @@ impl Circuit {
         self.phase = Phase::Open { until: now + pause };
     }
 
-    fn count(&mut self, failure: f64) {
+    fn count(&mut self, failure: i64) {
         self.tries = self.tries.saturating_add(1);
         // The mean of all at first, then of about the last twenty.
-        let weight = NEWEST.max(1.0 / f64::from(self.tries));
-        self.failure_rate += weight * (failure - self.failure_rate);
+        self.failures += (failure - self.failures) / SMOOTHING.min(i64::from(self.tries));
     }
 
     pub(super) fn state(&self, now: Instant) -> State {
@@ -184,12 +186,12 @@ impl Circuit {
         }
     }
 
-    pub(super) fn failure_rate(&self) -> f64 {
-        self.failure_rate
+    pub(super) fn failure_percent(&self) -> u8 {
+        u8::try_from(self.failures / (ALL / 100)).unwrap_or(100)
     }
 
     pub(super) fn latency(&self) -> Option<Duration> {
-        self.latency_ms.map(|ms| Duration::from_secs_f64(ms / 1e3))
+        self.latency_us.and_then(|us| u64::try_from(us).ok()).map(Duration::from_micros)
     }
 
     pub(super) fn last_failure(&self) -> Option<&'static str> {

@@ -32,14 +32,14 @@ pub struct Watched {
 }
 
 /// The state of one circuit, for people.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// What is watched.
     pub watched: Watched,
     /// May calls try it?
     pub state: State,
-    /// The share of failures among the recent tries, 0 to 1.
-    pub failure_rate: f64,
+    /// The share of failures among the recent tries, in per cent.
+    pub failure_percent: u8,
     /// The time to the first byte of recent tries, smoothed.
     pub latency: Option<Duration>,
     /// The last failure, as the attempts of usage records name it.
@@ -133,7 +133,7 @@ impl Health {
             .map(|(watched, circuit)| Condition {
                 watched: watched.clone(),
                 state: circuit.state(now),
-                failure_rate: circuit.failure_rate(),
+                failure_percent: circuit.failure_percent(),
                 latency: circuit.latency(),
                 last_failure: circuit.last_failure(),
             })

@@ -125,9 +125,7 @@ impl Wire {
     pub(crate) fn watch(self, framing: Framing) -> Box<dyn Watch> {
         match (self, framing) {
             (_, Framing::Bytes) => Box::new(BytesWatch),
-            (Self::Chat | Self::Completions, Framing::Events) => {
-                Box::new(openai::answer::ChatWatch::default())
-            }
+            (Self::Chat | Self::Completions, Framing::Events) => Box::new(openai::answer::ChatWatch),
             (Self::Responses, Framing::Events) => Box::new(responses::answer::ResponsesWatch::default()),
             (Self::Claude, Framing::Events) => Box::new(claude::answer::StreamWatch::default()),
             (Self::Gemini | Self::GeminiEmbeddings, Framing::Events) => Box::new(gemini::answer::Watcher),

@@ -476,8 +476,8 @@ pub struct ProviderCondition {
     state: CircuitState,
     /// For how much longer it is left alone, in milliseconds.
     open_for_ms: Option<u64>,
-    /// The share of failures among the recent tries, 0 to 1.
-    failure_rate: f64,
+    /// The share of failures among the recent tries, in per cent.
+    failure_percent: u8,
     /// The time to the first byte of recent tries, smoothed, in milliseconds.
     latency_ms: Option<u64>,
     /// The last failure: a short code.
@@ -498,7 +498,7 @@ impl From<Condition> for ProviderCondition {
             model: it.watched.model.map(|model| model.to_string()),
             state,
             open_for_ms: open_for.map(millis),
-            failure_rate: it.failure_rate,
+            failure_percent: it.failure_percent,
             latency_ms: it.latency.map(millis),
             last_failure: it.last_failure,
         }
