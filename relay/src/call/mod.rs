@@ -69,7 +69,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
     // Why no provider could be called at all, should it come to that.
     let mut unsaid = None;
     let mut soonest: Option<Duration> = None;
-    let mut is_limited = false;
+    let mut are_all_busy = true;
     for candidate in routing::in_order(&call.model.routes, call.grant.account) {
         if client.is_gone() || failures.len() >= tools.options.max_attempts {
             break;
@@ -93,7 +93,6 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
             {
                 Turn::Take(turn) => turn,
                 Turn::PassOver { retry_after } => {
-                    is_limited = true;
                     soonest = Some(soonest.map_or(retry_after, |other| other.min(retry_after)));
                     settlement.passed_over(route, key, "rate_limited");
                     continue;
@@ -101,7 +100,8 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
             },
         };
         let why = match tools.health.ask(route, key, Instant::now()) {
-            Fitness::Unfit { remaining } => {
+            Fitness::Unfit { remaining, is_busy } => {
+                are_all_busy &= is_busy;
                 soonest = Some(soonest.map_or(remaining, |other| other.min(remaining)));
                 settlement.passed_over(route, key, "circuit_open");
                 continue;
@@ -178,7 +178,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
         let error = unsaid.unwrap_or_else(|| match soonest {
             Some(pause) => {
                 let retry_after = pause.as_secs().clamp(1, attempt::MAX_RETRY_AFTER);
-                if is_limited {
+                if are_all_busy {
                     CallError::ProvidersBusy { retry_after }
                 } else {
                     CallError::ProvidersUnwell { retry_after }

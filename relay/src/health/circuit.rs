@@ -23,6 +23,9 @@ const TRIAL_LIMIT: Duration = Duration::from_secs(600);
 /// The newest try moves a smoothed figure by one part in so many.
 const SMOOTHING: i64 = 10;
 
+/// What a busy provider's circuit names as its last failure.
+pub(super) const BUSY: &str = "busy";
+
 /// How a try went, as far as health goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -140,7 +143,7 @@ impl Circuit {
                 self.open(FIRST_KEY_PAUSE, LONGEST_KEY_PAUSE, now);
             }
             Verdict::Busy { pause } => {
-                self.last_failure = Some("busy");
+                self.last_failure = Some(BUSY);
                 self.phase = Phase::Open { until: now + pause };
             }
             // A trial that says nothing leaves the question to the next call.
@@ -175,6 +178,11 @@ impl Circuit {
         self.tries = self.tries.saturating_add(1);
         // The mean of all at first, then of about the last twenty.
         self.failures += (failure - self.failures) / SMOOTHING.min(i64::from(self.tries));
+    }
+
+    /// Did the provider say that it is busy, when last it did not answer?
+    pub(super) fn is_busy(&self) -> bool {
+        self.last_failure == Some(BUSY)
     }
 
     pub(super) fn state(&self, now: Instant) -> State {

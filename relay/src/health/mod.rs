@@ -77,6 +77,8 @@ pub(crate) enum Fitness {
     Unfit {
         /// For how long.
         remaining: Duration,
+        /// Because it said that it is busy, not because it failed?
+        is_busy: bool,
     },
 }
 
@@ -91,9 +93,11 @@ impl Health {
         let mut circuits = self.circuits();
         let watched = watched(route, key);
         // Both are looked at before either is entered, so that a trial is never taken in vain.
-        let waits = watched.iter().filter_map(|it| circuits.get(it)?.waits(now)).max();
-        if let Some(remaining) = waits {
-            return Fitness::Unfit { remaining };
+        let shut = |it| {
+            circuits.get(it).and_then(|circuit: &Circuit| Some((circuit.waits(now)?, circuit.is_busy())))
+        };
+        if let Some((remaining, is_busy)) = watched.iter().filter_map(shut).max() {
+            return Fitness::Unfit { remaining, is_busy };
         }
         let mut fitness = Fitness::Fit;
         for it in &watched {

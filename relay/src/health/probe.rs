@@ -4,6 +4,7 @@
 //! back), one after another, so probes never become load; a good answer ends the pause, it does not close the circuit:
 //! that takes a call.
 
+use super::circuit::BUSY;
 use super::{Condition, Health, State};
 use crate::catalogue::{Catalogue, ProviderFormat, ProviderKey, Route};
 use crate::wire::outgoing;
@@ -15,8 +16,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 const EVERY: Duration = Duration::from_secs(5);
 /// How long a provider may take to answer a probe.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What a busy provider's circuit names as its last failure.
-const BUSY: &str = "busy";
 
 /// Probes until it is dropped.
 pub(crate) async fn for_ever(health: &Health, catalogue: &ArcSwap<Catalogue>, http: &reqwest::Client) {

@@ -39,12 +39,18 @@ fn a_route_that_fails_again_and_again_is_left_alone_then_tried_by_one_call() {
         assert_eq!(health.ask(&route, key, clock.0), Fitness::Fit);
         health.report(&route, key, Verdict::Failed("status"), clock.0);
     }
-    assert_eq!(health.ask(&route, key, clock.0), Fitness::Unfit { remaining: Duration::from_secs(5) });
+    assert_eq!(
+        health.ask(&route, key, clock.0),
+        Fitness::Unfit { remaining: Duration::from_secs(5), is_busy: false }
+    );
     clock.after(5);
     assert_eq!(health.ask(&route, key, clock.0), Fitness::OnTrial);
     assert!(matches!(health.ask(&route, key, clock.0), Fitness::Unfit { .. }), "one at a time");
     health.report(&route, key, Verdict::Failed("status"), clock.0);
-    assert_eq!(health.ask(&route, key, clock.0), Fitness::Unfit { remaining: Duration::from_secs(10) });
+    assert_eq!(
+        health.ask(&route, key, clock.0),
+        Fitness::Unfit { remaining: Duration::from_secs(10), is_busy: false }
+    );
     clock.after(10);
     assert_eq!(health.ask(&route, key, clock.0), Fitness::OnTrial);
     health.report(&route, key, ANSWERED, clock.0);
@@ -66,7 +72,10 @@ fn a_busy_model_is_left_alone_for_as_long_as_it_says() {
     let (health, one, other, mut clock) =
         (Health::default(), route("m", &["k"]), route("n", &["k"]), Clock(Instant::now()));
     health.report(&one, &one.keys[0], Verdict::Busy { pause: Duration::from_secs(7) }, clock.0);
-    assert_eq!(health.ask(&one, &one.keys[0], clock.0), Fitness::Unfit { remaining: Duration::from_secs(7) });
+    assert_eq!(
+        health.ask(&one, &one.keys[0], clock.0),
+        Fitness::Unfit { remaining: Duration::from_secs(7), is_busy: true }
+    );
     assert_eq!(health.ask(&other, &other.keys[0], clock.0), Fitness::Fit, "another model");
     clock.after(7);
     assert_eq!(health.ask(&one, &one.keys[0], clock.0), Fitness::OnTrial);
