@@ -658,7 +658,7 @@ async fn bad_providers_and_prices_are_refused_by_field() {
         (json!({"api_key": "a b"}), "invalid_value", "api_key:"),
         (json!({"weight": 0}), "invalid_value", "weight:"),
         (json!({"priority": 3_000_000_000_i64}), "invalid_body", "priority:"),
-        (json!({"config": {"respones": "chat"}}), "invalid_body", "config: unknown field `respones`"),
+        (json!({"config": {"respones": "chat"}}), "invalid_body", "unknown field `respones`"),
         (json!({"config": {"responses": "both"}}), "invalid_body", "config.responses:"),
         (json!({"preset": "nothing"}), "invalid_value", "preset:"),
     ] {
