@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run llmock build check test chaos bench bench-sim golden deps clean-deps
+.PHONY: help run llmock build check test chaos bench bench-relay bench-sim golden deps clean-deps
 
 # The lock file is part of the sources: a build that would change it stops and says so.
 CARGO := cargo
@@ -50,6 +50,12 @@ bench: deps ## metering and projection beside yardsticks measured in the same ru
 	@tools/setup-databases.sh
 	$(CARGO) test --profile measure $(LOCKED) --package ledger meter::bench -- --ignored --nocapture --test-threads 1
 	$(CARGO) test --profile measure $(LOCKED) --package projections bench -- --ignored --nocapture --test-threads 1
+
+bench-relay: deps ## the relay beside nginx and direct calls, and 5,000 streams held open (about ten minutes, on a quiet machine of two cores)
+	@tools/need.sh taskset prlimit
+	@tools/setup-nginx.sh
+	$(CARGO) build --profile measure $(LOCKED) --package api --package system-tests --features system-tests/bench
+	NEXUSROUTE_BIN=$(CURDIR)/target/measure/nexusroute taskset --cpu-list 1 target/measure/bench-relay $(BENCH)
 
 bench-sim: ## a million steps of the lease protocol over a thousand seeds
 	$(CARGO) test --profile measure $(LOCKED) --package ledger bench_a_thousand_seeds -- --ignored --nocapture --test-threads 1

@@ -51,7 +51,9 @@ pub async fn main(arguments: Vec<String>) {
             let seconds = Duration::from_secs(seconds.parse().expect("seconds"));
             streams::run(count.parse().expect("a number of streams"), seconds).await;
         }
-        other => panic!("{other:?}: known are mock PORT, drive TASK, rounds [NAME=VALUE…], streams [COUNT SECONDS]"),
+        other => panic!(
+            "{other:?}: known are mock PORT, drive TASK, rounds [NAME=VALUE…], streams [COUNT SECONDS]"
+        ),
     }
 }
 
@@ -110,5 +112,9 @@ fn print_circumstances() {
         String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
     };
     println!("{}", line("uptime", &[]));
-    println!("{}, {}", line(&nginx::program(), &["-v"]), line(&place::nats_server().to_string_lossy(), &["--version"]));
+    println!(
+        "{}, {}",
+        line(&nginx::program(), &["-v"]),
+        line(&place::nats_server().to_string_lossy(), &["--version"])
+    );
 }

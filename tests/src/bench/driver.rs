@@ -81,7 +81,10 @@ pub async fn run(task: &Value) {
     let time = u64::try_from(begun.elapsed().as_micros()).unwrap();
     latencies.sort_unstable();
     let at = |percent: usize| {
-        latencies.get((latencies.len() * percent / 100).min(latencies.len().saturating_sub(1))).copied().unwrap_or(0)
+        latencies
+            .get((latencies.len() * percent / 100).min(latencies.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(0)
     };
     println!("{}", json!([calls, errors, time, at(50), at(99)]));
 }
@@ -150,7 +153,8 @@ pub async fn ask(wire: &mut Wire, request: &[u8], streams: bool, body: &mut Vec<
 
 /// A request's bytes.
 pub fn request(key: &str, prompt: &str, streams: bool) -> Vec<u8> {
-    let system = "You are an assistant who answers in short and friendly sentences, and never makes anything up.";
+    let system =
+        "You are an assistant who answers in short and friendly sentences, and never makes anything up.";
     let messages = json!([{"role": "system", "content": system}, {"role": "user", "content": prompt}]);
     let mut body = json!({"model": MODEL, "messages": messages, "max_tokens": 200, "temperature": 0.7});
     if streams {

@@ -113,7 +113,8 @@ impl Answers {
         chunks.push(b"0\r\n\r\n".to_vec());
         Self {
             whole: whole.into_bytes(),
-            head: b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(),
+            head: b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+                .to_vec(),
             chunks,
             comment: framed(": still here\n\n"),
         }

@@ -28,7 +28,9 @@ impl Nginx {
         let configuration = folder.path().join("nginx.conf");
         std::fs::write(&configuration, text(path, port, provider)).unwrap();
         let mut command = tokio::process::Command::new("taskset");
-        command.args(["--cpu-list", MEASURED, &program(), "-p", path, "-e", "stderr", "-c"]).arg(&configuration);
+        command
+            .args(["--cpu-list", MEASURED, &program(), "-p", path, "-e", "stderr", "-c"])
+            .arg(&configuration);
         let mut process = Process::start("nginx", &mut command);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         until_listening(address, &mut process).await;

@@ -39,7 +39,9 @@ impl Plan {
         for word in words {
             match word.split_once('=') {
                 Some(("rounds", number)) => plan.rounds = number.parse().expect("a number of rounds"),
-                Some(("seconds", number)) => plan.time = Duration::from_secs(number.parse().expect("seconds")),
+                Some(("seconds", number)) => {
+                    plan.time = Duration::from_secs(number.parse().expect("seconds"))
+                }
                 Some(("connections", numbers)) => {
                     plan.connections =
                         numbers.split(',').map(|one| one.parse().expect("a number of connections")).collect();

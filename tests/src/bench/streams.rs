@@ -118,7 +118,8 @@ async fn end(stage: &Stage, streams: Vec<io::Result<Open>>) -> usize {
                 let _permit = permits.acquire().await.expect("it is never closed");
                 let Open { mut wire, head, mut text } = stream;
                 let read = wire.body(head, &mut text).await;
-                let chunks = text.split(|byte| *byte == b'\n').filter(|line| find(line, b" word").is_some()).count();
+                let chunks =
+                    text.split(|byte| *byte == b'\n').filter(|line| find(line, b" word").is_some()).count();
                 read.is_ok() && chunks == mock::CHUNKS && text.ends_with(b"data: [DONE]\n\n")
             })
         })

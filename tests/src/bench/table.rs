@@ -82,7 +82,8 @@ impl Table {
         }
         let Some((load, rounds)) = self.loads.last() else { return };
         for (index, system) in SYSTEMS.iter().enumerate() {
-            let of = |what: &dyn Fn(&Row) -> Option<f64>| median(rounds.iter().map(|rows| what(&rows[index])));
+            let of =
+                |what: &dyn Fn(&Row) -> Option<f64>| median(rounds.iter().map(|rows| what(&rows[index])));
             let beside = |what: &dyn Fn(&Row) -> Option<f64>| {
                 median(rounds.iter().map(|rows| Some(what(&rows[index])? / what(&rows[1])?)))
             };

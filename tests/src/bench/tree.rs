@@ -12,7 +12,8 @@ pub struct Tree(Vec<u32>);
 impl Tree {
     /// Of a process.
     pub fn of(root: u32) -> Self {
-        let parents: Vec<(u32, u32)> = processes().filter_map(|id| Some((id, number(&stat(id)?, 1)?))).collect();
+        let parents: Vec<(u32, u32)> =
+            processes().filter_map(|id| Some((id, number(&stat(id)?, 1)?))).collect();
         let mut ids = vec![root];
         let mut at = 0;
         while let Some(&parent) = ids.get(at) {
@@ -67,7 +68,8 @@ fn number<T: std::str::FromStr>(stat: &str, index: usize) -> Option<T> {
 
 fn cpu(id: u32) -> Duration {
     // utime, stime, and the same of children that were waited for.
-    let ticks: u64 = stat(id).map_or(0, |stat| (11..=14).filter_map(|index| number::<u64>(&stat, index)).sum());
+    let ticks: u64 =
+        stat(id).map_or(0, |stat| (11..=14).filter_map(|index| number::<u64>(&stat, index)).sum());
     Duration::from_millis(ticks * 1000 / TICKS)
 }
 
