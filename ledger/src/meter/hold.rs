@@ -141,9 +141,12 @@ impl Hold {
             };
             // Written and queued under the book's lock, so that records of a lease stand in the order of their n. A record
             // that the outbox does not take still goes to the log; new calls are refused until the outbox is sound.
-            let written = self.shared.note(&Note::Settled { record: record.clone() }).ok();
+            let note = Note::Settled { record };
+            let written = self.shared.note(&note).ok();
             crash::point("settle.written");
-            self.shared.reports.push(record, Some(self.entry.clone()));
+            if let Note::Settled { record } = note {
+                self.shared.reports.push(record, Some(self.entry.clone()));
+            }
             crash::point("settle.queued");
             (Settled { paid: settlement.paid, uncovered }, written)
         };
