@@ -16,7 +16,7 @@ use crate::seen::Watch;
 use crate::sse::{Event, EventTooLong, Splitter};
 use crate::wire::Framing;
 use crate::wire::convert::Translator;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use domain::{Outcome, Tokens};
 use futures_util::FutureExt;
@@ -79,6 +79,8 @@ pub(crate) async fn forward<H: Holding>(
         },
         dropped: settlement.dropped(),
     };
+    // They lie in the connection's buffer and would keep it for as long as the stream lasts.
+    *response.headers_mut() = HeaderMap::new();
     let mut stream = Forward {
         options,
         watch: wire.watch(framing),
