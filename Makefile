@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run llmock build check test chaos bench bench-sim golden deps clean-deps
+.PHONY: help run llmock build check test chaos bench bench-relay bench-sim golden deps clean-deps
 
 # The lock file is part of the sources: a build that would change it stops and says so.
 CARGO := cargo
@@ -52,6 +52,12 @@ chaos: deps ## kill everything under load and audit what is left, ROUNDS=100 of 
 bench: deps ## metering and projection beside yardsticks measured in the same run, as ratios (some minutes, on a quiet machine)
 	@tools/setup-databases.sh
 	$(BENCH) -- meter::bench projection_bench rebuild_bench --ignored --nocapture --test-threads 1
+
+bench-relay: deps ## the relay beside nginx and direct calls, and 5,000 streams held open (about ten minutes, on a quiet machine of two cores)
+	@tools/need.sh taskset prlimit
+	@tools/setup-nginx.sh
+	$(CARGO) build --profile measure $(LOCKED) --package api --package system-tests --features system-tests/bench
+	NEXUSROUTE_BIN=$(CURDIR)/target/measure/nexusroute taskset --cpu-list 1 target/measure/bench-relay $(BENCH)
 
 bench-sim: ## a million steps of the lease protocol over a thousand seeds
 	$(BENCH) -- bench_a_thousand_seeds --ignored --nocapture --test-threads 1

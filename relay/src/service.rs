@@ -38,6 +38,8 @@ use tokio_util::task::TaskTracker;
 /// How long a stop waits for Redis to be told which calls have ended.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
+/// Up to this a body is copied, in bytes. Buffers of connections are some times larger.
+const SMALL_BODY: usize = 4096;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where Anthropic's clients look for it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -368,10 +370,15 @@ async fn read_body(headers: &HeaderMap, body: Body, options: &RelayOptions) -> R
         Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
         Ok(None) => Ok(None),
     };
-    // Most bodies come in one piece, which needs no copy.
+    // Most bodies come in one piece.
     let Some(first) = next().await? else { return Ok(Bytes::new()) };
     let Some(second) = next().await? else {
-        return if first.len() > limit { Err(too_large) } else { Ok(first) };
+        return match first.len() {
+            length if length > limit => Err(too_large),
+            // A slice of the connection's buffer would keep all of that buffer for as long as the call lasts.
+            length if length <= SMALL_BODY => Ok(Bytes::copy_from_slice(&first)),
+            _ => Ok(first),
+        };
     };
     let mut whole = BytesMut::from(first);
     let mut chunk = Some(second);

@@ -1,9 +1,9 @@
 //! An answer that is passed on event by event.
 //!
-//! Claims: a caller gets whole events, as they came, in order; the last bytes wait for the settlement; the head waits
-//! for the first content (bounded in time), so that another provider can be tried while nothing was seen; a stream
-//! that breaks off, or holds what nobody can read, ends with an error that clients notice; the usage chunk that only we
-//! asked for is not passed on.
+//! Claims: a caller gets whole events, as they came, in order, and in one piece what was there at once; the last bytes
+//! wait for the settlement; the head waits for the first content (bounded in time), so that another provider can be
+//! tried while nothing was seen; a stream that breaks off, or holds what nobody can read, ends with an error that
+//! clients notice; the usage chunk that only we asked for is not passed on.
 
 use super::attempt::{Failure, Reached};
 use super::client::{Client, Head};
@@ -16,10 +16,14 @@ use crate::seen::Watch;
 use crate::sse::{Event, EventTooLong, Splitter};
 use crate::wire::Framing;
 use crate::wire::convert::Translator;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use domain::{Outcome, Tokens};
+use futures_util::FutureExt;
 use tokio::time::Instant;
+
+/// How many packets are taken at most before their events are passed on.
+const MAX_GATHERED: usize = 32;
 
 /// How many events are held back at most. Providers send one or two before the first content, and comments.
 const MAX_HELD_BACK: usize = 64;
@@ -72,6 +76,8 @@ pub(crate) async fn forward<H: Holding>(
         },
         dropped: settlement.dropped(),
     };
+    // They lie in the connection's buffer and would keep it for as long as the stream lasts.
+    *response.headers_mut() = HeaderMap::new();
     let mut stream = Forward {
         options,
         watch: wire.watch(framing),
@@ -88,17 +94,25 @@ pub(crate) async fn forward<H: Holding>(
         has_head: false,
         is_finished: false,
         withheld: Bytes::new(),
+        due: Vec::new(),
         last_sent: now,
         gone: None,
     };
     let mut last_read = now;
+    // What was read of the answer beyond what is being passed on.
+    let mut ahead = None;
     loop {
-        let wake_at = stream.wake_at(last_read, deadline);
-        let step = tokio::select! {
-            biased;
-            chunk = response.chunk() => Step::Read(chunk),
-            () = stream.client.left() => Step::ClientLeft,
-            () = tokio::time::sleep_until(wake_at) => Step::Wake,
+        let step = match ahead.take() {
+            Some(read) => Step::Read(read),
+            None => {
+                let wake_at = stream.wake_at(last_read, deadline);
+                tokio::select! {
+                    biased;
+                    chunk = response.chunk() => Step::Read(chunk),
+                    () = stream.client.left() => Step::ClientLeft,
+                    () = tokio::time::sleep_until(wake_at) => Step::Wake,
+                }
+            }
         };
         let now = Instant::now();
         let ended = match step {
@@ -107,6 +121,13 @@ pub(crate) async fn forward<H: Holding>(
                 stream.settlement.first_byte();
                 stream.read_on(chunk.len() as u64, now);
                 pieces.push(chunk);
+                if framing == Framing::Events {
+                    ahead = gather(&mut response, |chunk| {
+                        stream.read_on(chunk.len() as u64, now);
+                        pieces.push(chunk);
+                    })
+                    .await;
+                }
                 let ended = stream.events(&mut pieces).await;
                 stream.settlement.progressed(now);
                 ended
@@ -119,12 +140,30 @@ pub(crate) async fn forward<H: Holding>(
             }
             Step::Wake => stream.woken(now, last_read, deadline).await,
         };
+        stream.flush().await;
         if let Some(mut ended) = ended.map_err(|failure| failure.with_status(status))? {
             // After the last event nothing but the end of the body can come.
             ended.rest = ended.is_complete.then_some(response);
             return Ok(ended);
         }
     }
+}
+
+/// Takes what has come already, so that it leaves in one piece: each piece by itself would cost a write to the client.
+/// Between two looks whatever is ready gets its turn, the connection to the provider among it; nothing is waited for.
+/// Answers with the end of the answer, if that was met.
+async fn gather(
+    response: &mut reqwest::Response,
+    mut take: impl FnMut(Bytes),
+) -> Option<Result<Option<Bytes>, reqwest::Error>> {
+    for _ in 1..MAX_GATHERED {
+        tokio::task::yield_now().await;
+        match response.chunk().now_or_never()? {
+            Ok(Some(chunk)) => take(chunk),
+            end => return Some(end),
+        }
+    }
+    None
 }
 
 enum Step {
@@ -199,6 +238,8 @@ struct Forward<'a, H: Holding> {
     is_finished: bool,
     /// What came with or after the finish reason, until something follows it: the last bytes wait for the settlement.
     withheld: Bytes,
+    /// What goes to the client next, in one piece.
+    due: Vec<Bytes>,
     last_sent: Instant,
     gone: Option<Gone>,
 }
@@ -238,10 +279,11 @@ impl<H: Holding> Forward<'_, H> {
             return Ok(Some(self.abandoned()));
         }
         if !self.is_committed && now >= self.hold_back_until {
-            self.commit().await;
+            self.commit();
         }
         if self.keep_alive_at().is_some_and(|at| now >= at) {
-            self.send(self.settlement.call().asked.endpoint.keep_alive()).await;
+            let alive = self.settlement.call().asked.endpoint.keep_alive();
+            self.due.push(alive);
         }
         Ok(None)
     }
@@ -287,7 +329,7 @@ impl<H: Holding> Forward<'_, H> {
             }
             // Nothing of any known shape: the caller's library decides what to make of it.
             let bytes = self.rendered(event);
-            self.pass(bytes).await;
+            self.pass(bytes);
             return Ok(None);
         };
         if seen.usage.is_some() {
@@ -309,10 +351,10 @@ impl<H: Holding> Forward<'_, H> {
         let has_content =
             !self.settlement.delivered.is_empty() || (self.framing == Framing::Bytes && seen.has_answer);
         if !self.is_committed && (self.is_finished || has_content) {
-            self.commit().await;
+            self.commit();
         }
         let bytes = self.rendered(event);
-        self.pass(bytes).await;
+        self.pass(bytes);
         Ok(None)
     }
 
@@ -329,7 +371,8 @@ impl<H: Holding> Forward<'_, H> {
         if self.is_empty() {
             return self.broken(Failure::failed("empty_stream")).await;
         }
-        self.commit().await;
+        self.commit();
+        self.flush().await;
         let last = self.rendered(event);
         let rest = self.translator.as_mut().map(Translator::end).unwrap_or_default();
         Ok(self.completed(join([&last, &rest])))
@@ -374,13 +417,15 @@ impl<H: Holding> Forward<'_, H> {
 
     async fn broken_by(&mut self, failure: Failure, error: &CallError) -> Result<Ended, Failure> {
         if self.is_finished {
-            self.commit().await;
+            self.commit();
+            self.flush().await;
             let rest = self.translator.as_mut().map(Translator::end).unwrap_or_default();
             return Ok(self.completed(rest));
         }
         if !self.is_committed {
             return Err(failure);
         }
+        self.flush().await;
         let outcome = if self.client.is_gone() { Outcome::ClientGone } else { Outcome::ProviderError };
         let event = match &mut self.translator {
             Some(translator) => translator.error(error.clone()),
@@ -431,35 +476,35 @@ impl<H: Holding> Forward<'_, H> {
     }
 
     /// From here on no other provider is tried: the head goes out, and what was held back.
-    async fn commit(&mut self) {
+    fn commit(&mut self) {
         if self.is_committed {
             return;
         }
         self.is_committed = true;
         self.has_head = self.client.begin_stream(&self.head);
         for bytes in std::mem::take(&mut self.held_back) {
-            self.send_framed(bytes).await;
+            self.send_framed(bytes);
         }
     }
 
     /// Passes bytes on, in whole events.
-    async fn pass(&mut self, bytes: Bytes) {
+    fn pass(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
         }
         if !self.is_committed && self.held_back.len() >= MAX_HELD_BACK {
-            self.commit().await;
+            self.commit();
         }
         if !self.is_committed {
             return self.held_back.push(bytes);
         }
         let due = if self.is_finished { std::mem::replace(&mut self.withheld, bytes) } else { bytes };
         if !due.is_empty() {
-            self.send_framed(due).await;
+            self.send_framed(due);
         }
     }
 
-    async fn send_framed(&mut self, bytes: Bytes) {
+    fn send_framed(&mut self, bytes: Bytes) {
         let bytes = match &mut self.array {
             None => bytes,
             Some(array) => {
@@ -470,11 +515,18 @@ impl<H: Holding> Forward<'_, H> {
             }
         };
         if !bytes.is_empty() {
-            self.send(bytes).await;
+            self.due.push(bytes);
         }
     }
 
-    async fn send(&mut self, bytes: Bytes) {
+    /// Hands what is due to the client.
+    async fn flush(&mut self) {
+        let bytes = match self.due.as_mut_slice() {
+            [] => return,
+            [only] => std::mem::take(only),
+            several => several.concat().into(),
+        };
+        self.due.clear();
         self.client.send(bytes, self.options.client_timeout).await;
         self.last_sent = Instant::now();
     }

@@ -55,7 +55,8 @@ async fn a_hundred_callers_that_leave_at_any_moment_leave_nothing_behind_but_the
     let marks = Arc::new(Marks { leave_now, left, seen });
     let callers: Vec<_> = (0..100)
         .map(|index| {
-            let (gateway, leaves, marks) = (Arc::clone(&gateway), kinds[index % kinds.len()], Arc::clone(&marks));
+            let (gateway, leaves, marks) =
+                (Arc::clone(&gateway), kinds[index % kinds.len()], Arc::clone(&marks));
             tokio::spawn(async move { leave(&gateway, leaves, &marks).await })
         })
         .collect();
@@ -147,7 +148,8 @@ async fn an_answer_beyond_all_measure_is_not_read_to_its_end() {
         sse_of(stream::iter((0..100).map(move |_| Ok(piece.clone()))))
     })
     .await;
-    for (url, fields, code) in [(&huge.url, "", "answer_too_long"), (&endless.url, STREAM, "event_too_long")] {
+    for (url, fields, code) in [(&huge.url, "", "answer_too_long"), (&endless.url, STREAM, "event_too_long")]
+    {
         let options =
             RelayOptions { max_response_bytes: 1 << 20, max_event_bytes: 1 << 20, ..RelayOptions::default() };
         let gateway = gateway_with(options, PLENTY, ranked(&[url])).await;
