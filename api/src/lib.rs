@@ -14,6 +14,7 @@ pub mod directory;
 pub mod health;
 pub mod http;
 pub mod payments;
+pub mod price_catalogue;
 pub mod problem;
 pub mod roles;
 pub mod secrets;

@@ -12,6 +12,7 @@ pub mod group;
 pub mod key;
 pub mod model;
 pub mod password;
+pub mod price_import;
 pub mod provider;
 pub mod rate_limit;
 pub mod session;

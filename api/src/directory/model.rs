@@ -102,6 +102,39 @@ pub(super) async fn ensure(
     Ok(())
 }
 
+/// Writes a version of a model's prices. Inside a change: of two prices without a time, the one published later is the
+/// newer.
+pub(super) async fn insert_price(
+    tx: &mut Tx,
+    name: &str,
+    prices: Prices,
+    effective_from: Option<Moment>,
+    author: &Actor,
+) -> Result<PriceVersion, DirectoryError> {
+    let at = now();
+    let version = PriceVersion {
+        id: PriceVersionId::from_uuid(Uuid::now_v7()),
+        model: name.to_owned(),
+        prices,
+        effective_from: effective_from.unwrap_or(at),
+        author: author.id.to_string(),
+        created_at: at,
+    };
+    let list = serde_json::to_string(&version.prices).map_err(|error| corrupt("prices", error))?;
+    let values: [Value; 6] = [
+        version.id.into(),
+        name.into(),
+        list.into(),
+        version.effective_from.into(),
+        version.author.as_str().into(),
+        at.into(),
+    ];
+    let insert = "INSERT INTO price_versions (id, model, prices, effective_from, author, created_at) \
+                  VALUES (?, ?, ?, ?, ?, ?)";
+    tx.execute(insert, &values).await?;
+    Ok(version)
+}
+
 impl Directory {
     /// All models, by name.
     pub async fn models(&self) -> Result<Vec<ModelRow>, DirectoryError> {
@@ -155,28 +188,7 @@ impl Directory {
         if change.tx.fetch_optional(select, &[name.into()]).await?.is_none() {
             return Err(DirectoryError::NotFound("model"));
         }
-        // Taken inside the change: of two prices without a time, the one published later is the newer.
-        let at = now();
-        let version = PriceVersion {
-            id: PriceVersionId::from_uuid(Uuid::now_v7()),
-            model: name.to_owned(),
-            prices,
-            effective_from: effective_from.unwrap_or(at),
-            author: author.id.to_string(),
-            created_at: at,
-        };
-        let list = serde_json::to_string(&version.prices).map_err(|error| corrupt("prices", error))?;
-        let values: [Value; 6] = [
-            version.id.into(),
-            name.into(),
-            list.into(),
-            version.effective_from.into(),
-            version.author.as_str().into(),
-            at.into(),
-        ];
-        let insert = "INSERT INTO price_versions (id, model, prices, effective_from, author, created_at) \
-                      VALUES (?, ?, ?, ?, ?, ?)";
-        change.tx.execute(insert, &values).await?;
+        let version = insert_price(&mut change.tx, name, prices, effective_from, &author).await?;
         let after = json!({"version": version.id, "prices": version.prices, "effective_from": version.effective_from});
         change.acts.push(act(author, "price.publish", name, None, Some(after)));
         self.finish(change).await?;

@@ -424,7 +424,7 @@ pub(super) fn owner_of_key(provider: &str, name: &str) -> String {
     format!("{provider}/{name}")
 }
 
-async fn add_model(
+pub(super) async fn add_model(
     tx: &mut Tx,
     id: Uuid,
     model: &NewProviderModel,

@@ -4,8 +4,9 @@ use super::{
     Directory, DirectoryError, Status,
     group::Group,
     key::{BudgetPeriod, Key, KeyStatus, KeyTerms, MAX_KEYS},
-    model::ModelChange,
+    model::{MAX_OUTPUT_TOKENS, ModelChange},
     now,
+    price_import::PriceImport,
     provider::{ApiFormat, NewProviderModel, PRESETS, Provider, ProviderTerms},
     session::{IDLE_MS, LIFE_MS},
     user::{NewUser, Role, User, UserChange, UserFilter, check_email, check_username},
@@ -484,6 +485,40 @@ async fn a_refused_change_leaves_no_act_and_no_new_revision() {
     assert!(matches!(nobody, Err(DirectoryError::NotFound("key"))));
     assert_eq!((it.acts().await.len(), it.directory.revision().await.unwrap()), (acts, revision));
     assert!(it.directory.models().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_import_is_whole_or_not_at_all_and_keeps_what_a_model_is_called() {
+    let it = fixture().await;
+    let provider = it.provider("p", 0, &["old"]).await;
+    let import = |model: &str| PriceImport {
+        entry: format!("catalogue/{model}"),
+        model: model.into(),
+        multiplier: Decimal::TWO,
+        prices: prices(6),
+        cost: prices(3),
+        upstream_name: "their-name".into(),
+        max_output_tokens: Some(77),
+    };
+    let (before, acts) = (it.directory.revision().await.unwrap(), it.acts().await.len());
+    let both = || vec![import("old"), import("new")];
+    for (costs_for, missing) in [(None, "model"), (Some(Uuid::nil()), "provider")] {
+        let refused = it.directory.import_prices(both(), None, costs_for, admin()).await;
+        assert!(matches!(refused, Err(DirectoryError::NotFound(what)) if what == missing), "{refused:?}");
+    }
+    assert_eq!((it.directory.revision().await.unwrap(), it.acts().await.len()), (before, acts));
+    assert_eq!(it.directory.price_versions(None, None, 10).await.unwrap(), []);
+
+    let done = it.directory.import_prices(both(), None, Some(provider.id), admin()).await.unwrap();
+    assert_eq!(done.iter().map(|it| it.is_new_model).collect::<Vec<_>>(), [false, true]);
+    assert_eq!((it.price_now("old"), it.price_now("new")), (Some(6.into()), Some(6.into())));
+    let served = it.directory.provider_models(provider.id).await.unwrap();
+    let served: Vec<_> = served.iter().map(|it| (it.upstream_name.as_str(), it.cost.clone())).collect();
+    assert_eq!(served, [("their-name", Some(prices(3))), ("up/old", Some(prices(3)))]);
+    let caps = it.directory.models().await.unwrap();
+    assert_eq!(caps.iter().map(|it| it.max_output_tokens).collect::<Vec<_>>(), [77, MAX_OUTPUT_TOKENS]);
+    let told: Vec<_> = it.acts().await.split_off(acts).into_iter().map(|act| act.act).collect();
+    assert_eq!(told, ["provider.put_model", "price.publish", "provider.put_model", "price.publish"]);
 }
 
 #[tokio::test]

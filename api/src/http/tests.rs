@@ -699,6 +699,197 @@ async fn bad_providers_and_prices_are_refused_by_field() {
 }
 
 #[tokio::test]
+async fn the_price_catalogue_is_searched_page_by_page() {
+    let it = gateway().await;
+    let admin = it.token("root", Role::Admin).await;
+    let page = it
+        .call("GET", "/api/admin/price-catalogue?provider=anthropic&query=SONNET&limit=2", Some(&admin), None)
+        .await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert_eq!(page.body["note"], "suggestions of 2026-10-21; the operator owns prices");
+    assert_eq!(page.body["items"].as_array().unwrap().len(), 2);
+    let first = &page.body["items"][0];
+    assert_eq!(first["entry"], "anthropic/claude-sonnet-4-5");
+    assert_eq!(
+        first["prices"],
+        json!({"input": "3", "output": "15", "cache_read": "0.3", "cache_write": "3.75", "cache_write_1h": "6"})
+    );
+    let mut seen: Vec<String> = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/api/admin/price-catalogue?limit=100{cursor}");
+        let page = it.call("GET", &path, Some(&admin), None).await.body;
+        seen.extend(page["items"].as_array().unwrap().iter().map(|it| it["entry"].as_str().unwrap().into()));
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen.len(), crate::price_catalogue::embedded().unwrap().entries.len());
+    assert!(seen.is_sorted());
+    let strange = it.call("GET", "/api/admin/price-catalogue?cursor=a/b", Some(&admin), None).await;
+    assert_eq!((strange.status.as_u16(), &strange.body["code"]), (400, &json!("invalid_query")));
+}
+
+#[tokio::test]
+async fn an_import_publishes_prices_and_sets_what_the_provider_takes() {
+    let it = gateway().await;
+    let token = it.token("root", Role::Admin).await;
+    let admin = Some(token.as_str());
+    let body =
+        json!({"name": "p", "base_url": "http://127.0.0.1:1/v1", "api_key": "sk", "api_format": "openai"});
+    let provider = it.call("POST", "/api/admin/providers", admin, Some(body)).await.body["id"].clone();
+    let models = format!("/api/admin/providers/{}/models", provider.as_str().unwrap());
+    let served = json!({"model_name": "best", "upstream_name": "their-best", "display_name": "The best"});
+    assert_eq!(it.call("POST", &models, admin, Some(served)).await.status, 201);
+
+    let path = "/api/admin/price-catalogue/import";
+    let body = json!({"costs_for": provider, "items": [
+        {"entry": "anthropic/claude-sonnet-4-5", "model": "best", "multiplier": "1.1"},
+        {"entry": "gemini/gemini-2.5-pro", "multiplier": "0.000001"},
+        {"entry": "cohere/command-r7b-12-2024", "model": "small", "multiplier": "0.000003"},
+        {"entry": "openai/whisper-1"},
+    ]});
+    let made = it.call("POST", path, admin, Some(body)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    assert_eq!(made.body["rounding"], "half to even, to 0.000000001");
+    let items = made.body["items"].as_array().unwrap();
+    let told: Vec<_> =
+        items.iter().map(|it| (&it["version"]["model"], &it["rounded"], &it["is_new_model"])).collect();
+    let (yes, no) = (json!(true), json!(false));
+    assert_eq!(
+        told,
+        [
+            (&json!("best"), &no, &no),
+            (&json!("gemini-2.5-pro"), &no, &yes),
+            (&json!("small"), &yes, &yes),
+            (&json!("whisper-1"), &no, &yes)
+        ]
+    );
+    assert_eq!(
+        items[0]["version"]["prices"],
+        json!({"input": "3.3", "output": "16.5", "cache_read": "0.33", "cache_write": "4.125", "cache_write_1h": "6.6"})
+    );
+    assert_eq!(
+        items[1]["version"]["prices"],
+        json!({"input": "0.00000125", "output": "0.00001", "cache_read": "0.000000125", "tiers": [
+            {"above_input": 200000, "input": "0.0000025", "output": "0.000015", "cache_read": "0.00000025"}]})
+    );
+    // 0.0000001125: the half goes to the even digit.
+    assert_eq!(items[2]["version"]["prices"], json!({"input": "0.000000112", "output": "0.00000045"}));
+    let offer = it.call("GET", "/api/admin/models", admin, None).await.body;
+    let caps: Vec<_> =
+        offer["items"].as_array().unwrap().iter().map(|it| (&it["name"], &it["max_output_tokens"])).collect();
+    assert_eq!(
+        caps,
+        [
+            (&json!("best"), &json!(4096)),
+            (&json!("gemini-2.5-pro"), &json!(65536)),
+            (&json!("small"), &json!(4096)),
+            (&json!("whisper-1"), &json!(4096))
+        ]
+    );
+    assert_eq!(offer["items"][0]["display_name"], "The best");
+    let served = it.call("GET", &models, admin, None).await.body;
+    assert_eq!(served["items"][0]["upstream_name"], "their-best");
+    assert_eq!(served["items"][0]["cost"]["input"], "3");
+    assert_eq!(served["items"][3]["cost"], json!({"input": "0", "output": "0", "per_audio_minute": "0.006"}));
+    let priced = it.app.catalogue.load();
+    let cost = priced.models["best"].routes[0].cost.as_ref().unwrap();
+    assert_eq!((cost.base.output, priced.models["best"].price.is_some()), (Decimal::from(15), true));
+
+    // Without a provider: costs stay as they are; a later price is not in force yet.
+    let later = json!({"effective_from": "2099-01-01T00:00:00Z",
+        "items": [{"entry": "openai/gpt-5", "model": "best", "multiplier": null}]});
+    assert_eq!(it.call("POST", path, admin, Some(later)).await.status, 201);
+    let served = it.call("GET", &models, admin, None).await.body;
+    assert_eq!(served["items"][0]["cost"]["input"], "3");
+    let offer = it.call("GET", "/api/admin/models", admin, None).await.body;
+    assert_eq!(offer["items"][0]["prices"]["input"], "3.3");
+}
+
+#[tokio::test]
+async fn an_import_with_one_bad_item_writes_nothing() {
+    let it = gateway().await;
+    let token = it.token("root", Role::Admin).await;
+    let admin = Some(token.as_str());
+    let body =
+        json!({"name": "p", "base_url": "http://127.0.0.1:1/v1", "api_key": "sk", "api_format": "openai"});
+    let provider = it.call("POST", "/api/admin/providers", admin, Some(body)).await.body["id"].clone();
+    let good = json!({"entry": "openai/gpt-5"});
+    let of = |item: Value| json!({"costs_for": provider, "items": [good.clone(), item]});
+    for (body, fault) in [
+        (of(json!({"entry": "openai/gpt-0"})), "items[1].entry: the catalogue has no \"openai/gpt-0\""),
+        (of(json!({"entry": "gpt-5"})), "items[1].entry: the catalogue has no"),
+        (of(good.clone()), "items[1].model: \"gpt-5\" is named twice"),
+        (of(json!({"entry": "openai/gpt-4.1", "model": " x"})), "items[1].model:"),
+        (of(json!({"entry": "openai/gpt-4.1", "multiplier": "0"})), "items[1].multiplier: must be above 0"),
+        (
+            of(json!({"entry": "openai/gpt-4.1", "multiplier": "1000.1"})),
+            "items[1].multiplier: a multiplier must",
+        ),
+        (
+            of(json!({"entry": "openai/gpt-4.1", "multiplier": "1.0000001"})),
+            "items[1].multiplier: a multiplier must",
+        ),
+        (
+            of(json!({"entry": "openai/gpt-4.1", "multiplier": "-1"})),
+            "items[1].multiplier: a multiplier must",
+        ),
+        (of(json!({"entry": "openai/gpt-4.1", "multiplier": 1.5})), "items[1].multiplier: invalid type"),
+        (json!({"items": [good]}), "items[0].model: there is no model \"gpt-5\""),
+        (json!({"items": []}), "items: must be 1 to 1000"),
+        (json!({"items": [good], "costs_for": Uuid::nil()}), "costs_for: there is no such provider"),
+        (
+            json!({"items": [good], "costs_for": provider, "effective_from": "2020-01-01T00:00:00Z"}),
+            "effective_from: lies in the past",
+        ),
+    ] {
+        let answer = it.call("POST", "/api/admin/price-catalogue/import", admin, Some(body.clone())).await;
+        assert_eq!(answer.status, 422, "{body}: {}", answer.body);
+        assert!(answer.body["detail"].as_str().unwrap().contains(fault), "{body}: {}", answer.body);
+    }
+    assert_eq!(it.call("GET", "/api/admin/prices", admin, None).await.body["items"], json!([]));
+    assert_eq!(it.call("GET", "/api/admin/models", admin, None).await.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn an_operator_sees_the_margin_by_model_provider_and_day() {
+    let it = gateway().await;
+    let token = it.token("root", Role::Admin).await;
+    let owner = it.account_of(&it.token("ann", Role::User).await).await;
+    let mut node = Node::new();
+    let first = LeaseId::from_uuid(Uuid::now_v7());
+    let grant = Command::GrantCredit {
+        grant: domain::GrantId::from_uuid(Uuid::now_v7()),
+        source: domain::account::event::GrantSource::Admin,
+        credits: "10".parse().unwrap(),
+        reason: None,
+    };
+    it.decides(owner, grant).await;
+    it.decides(owner, lease(first, node.epoch, "5")).await;
+    let mut other = record(owner, first, 2, "0.5", "1.5");
+    other.usage.provider = Label::try_new("another").unwrap();
+    other.usage.cost = "0.75".parse().unwrap();
+    let after = node.reports(&it, vec![record(owner, first, 1, "1", "1"), other]).await;
+    let path = |query: &str| format!("/api/admin/usage/margin?after={after}{query}");
+    let by_model = it.call("GET", &path(""), Some(&token), None).await;
+    assert_eq!(by_model.status, 200, "{}", by_model.body);
+    let total = json!({"bucket": "total", "calls": 2, "charge": "1.5", "paid": "1.5", "uncovered": "0",
+        "cost": "0.750000777", "margin": "0.749999223"});
+    assert_eq!(by_model.body["total"], total);
+    let mut model = total.clone();
+    model["bucket"] = json!("the-model");
+    assert_eq!((&by_model.body["by"], &by_model.body["items"]), (&json!("model"), &json!([model])));
+    let by_provider = it.call("GET", &path("&by=provider"), Some(&token), None).await.body;
+    let told: Vec<_> =
+        by_provider["items"].as_array().unwrap().iter().map(|it| (&it["bucket"], &it["margin"])).collect();
+    assert_eq!(told, [(&json!("the-provider"), &json!("0.999999223")), (&json!("another"), &json!("-0.25"))]);
+    let by_day = it.call("GET", &path("&by=day&to=2020-01-01"), Some(&token), None).await.body;
+    assert_eq!((&by_day["items"], &by_day["total"]["margin"]), (&json!([]), &json!("0")));
+    let strange = it.call("GET", &path("&by=key"), Some(&token), None).await;
+    assert_eq!(strange.status, 400);
+}
+
+#[tokio::test]
 async fn a_provider_is_tried_with_its_key() {
     let it = gateway().await;
     let admin = it.token("root", Role::Admin).await;

@@ -25,6 +25,7 @@ on_every_database! {
     after_a_close_n_decides_who_pays,
     a_record_that_lands_between_a_sweepers_look_and_its_close_is_taken_back,
     every_table_tells_the_same_to_the_nano,
+    margin_is_what_was_paid_less_what_providers_take,
     consumption_is_a_row_per_day_of_the_operators_zone,
     an_order_is_one_row_from_its_beginning_to_its_end,
     a_page_ends_where_the_next_begins_while_rows_come_in,
@@ -381,6 +382,50 @@ async fn a_database_from_before_units_of_media_keeps_its_rows(on: On) {
     assert_eq!(second.tokens.images, 1);
     let receipt = usage::find(&db, request(7)).await.unwrap().unwrap();
     assert_eq!(receipt.record.usage, second);
+}
+
+async fn margin_is_what_was_paid_less_what_providers_take(on: On) {
+    let (first, second) = (at("2026-11-22T10:00:00Z"), at("2026-11-23T10:00:00Z"));
+    let call = |number, model, provider, cost, when| {
+        let mut call = usage(number, model, 1_000 * number, 10, when);
+        call.provider = label(provider);
+        call.cost = credits(cost);
+        call
+    };
+    // Of the last two nothing is paid: they come after the close, and one has no known cost.
+    let calls = [
+        call(1, "m", "cheap", "0.001", first),
+        call(2, "n", "dear", "7", first),
+        call(3, "m", "cheap", "0.002", second),
+        call(4, "m", "dear", "0", second),
+    ];
+    let sum = |count: usize| Credits::checked_sum(calls[..count].iter().map(|call| call.charge)).unwrap();
+    let nth =
+        |n: usize| record(account(1), lease(2), u64::try_from(n).unwrap(), sum(n), calls[n - 1].clone());
+    let mut log = TestLog::default();
+    log.granted(account(1), 1, "10").leased(account(1), 2, "5").reported(vec![nth(1), nth(2)]);
+    log.ended(account(1), 2, sum(2), 2).reported(vec![nth(3), nth(4)]);
+    let test = TestDatabase::on(on).await;
+    apply_in(&test.db, &log.messages, 10).await;
+    let paid = |calls: u64, paid: Credits, cost: &str| (calls, paid, credits(cost));
+    let (one, two, none) = (calls[0].charge, calls[1].charge, Credits::ZERO);
+    for (by, expected) in [
+        (UsageBy::Provider, [("dear", paid(2, two, "7")), ("cheap", paid(2, one, "0.003"))]),
+        (UsageBy::Model, [("n", paid(1, two, "7")), ("m", paid(3, one, "0.003"))]),
+        (UsageBy::Day, [("2026-11-23", paid(2, none, "0.002")), ("2026-11-22", paid(2, sum(2), "7.001"))]),
+    ] {
+        let stats = usage::stats(&test.db, &StatsFilter::default(), by).await.unwrap();
+        let found: Vec<_> =
+            stats.iter().map(|it| (it.bucket.as_str(), (it.calls, it.paid, it.cost))).collect();
+        assert_eq!(found, expected, "{by:?}");
+        for (stat, (_, (_, paid, cost))) in stats.iter().zip(expected) {
+            assert_eq!(stat.margin(), paid.checked_sub(cost), "{by:?}");
+        }
+    }
+    let period = StatsFilter { from: Some(second), ..StatsFilter::default() };
+    let stats = usage::stats(&test.db, &period, UsageBy::Provider).await.unwrap();
+    let margins: Vec<_> = stats.iter().map(|it| (it.bucket.as_str(), it.margin().unwrap())).collect();
+    assert_eq!(margins, [("cheap", credits("-0.002")), ("dear", none)]);
 }
 
 async fn consumption_is_a_row_per_day_of_the_operators_zone(on: On) {

@@ -31,6 +31,8 @@ pub enum UsageBy {
     Model,
     /// A key's id.
     Key,
+    /// A provider's name; for operators.
+    Provider,
 }
 
 /// Which usage statistics count; `None` does not filter.
@@ -51,7 +53,7 @@ pub struct StatsFilter {
 /// Usage in one bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageStat {
-    /// The hour, day, model or key: see [`UsageBy`].
+    /// The hour, day, model, key or provider: see [`UsageBy`].
     pub bucket: String,
     /// Calls.
     pub calls: u64,
@@ -65,11 +67,19 @@ pub struct UsageStat {
     pub paid: Credits,
     /// What the operator bore of it.
     pub uncovered: Credits,
-    /// What providers take from the operator.
+    /// What providers take from the operator; a call whose cost is not known counts as nothing.
     pub cost: Credits,
 }
 
-/// Statistics; hours and days newest first, models and keys by what was paid, most first.
+impl UsageStat {
+    /// What is left to the operator: what was paid, less what providers take. Below zero where providers took more; `None`:
+    /// it does not fit.
+    pub fn margin(&self) -> Option<Credits> {
+        self.paid.checked_sub(self.cost)
+    }
+}
+
+/// Statistics; hours and days newest first, models, keys and providers by what was paid, most first.
 pub async fn stats(
     db: &Database,
     filter: &StatsFilter,
@@ -96,6 +106,7 @@ pub async fn stats(
         UsageBy::Day => ("day", true),
         UsageBy::Model => ("model", false),
         UsageBy::Key => ("key_id", false),
+        UsageBy::Provider => ("provider", false),
     };
     query.column(bucket).group_by_col(bucket);
     if !by_time {
@@ -143,6 +154,7 @@ fn read(row: &Row, by: UsageBy) -> Result<UsageStat, DatabaseError> {
             UsageBy::Day => row.text("day")?,
             UsageBy::Model => row.text("model")?,
             UsageBy::Key => row.text("key_id")?,
+            UsageBy::Provider => row.text("provider")?,
         },
         calls: row.count("calls_sum")?,
         errors: row.count("errors_sum")?,

@@ -3,7 +3,9 @@
 
 pub mod groups;
 pub mod ledger;
+pub mod margin;
 pub mod models;
+pub mod price_catalogue;
 pub mod prices;
 pub mod providers;
 pub mod rate_limits;
@@ -19,6 +21,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(providers::routes())
         .merge(models::routes())
         .merge(prices::routes())
+        .merge(price_catalogue::routes())
+        .merge(margin::routes())
         .merge(users::routes())
         .merge(groups::routes())
         .merge(rate_limits::routes())

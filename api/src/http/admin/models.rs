@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The most tokens that a cap may allow.
-const MAX_CAP: u64 = 10_000_000;
+pub(super) const MAX_CAP: u64 = 10_000_000;
 
 /// The routes of this room.
 pub fn routes() -> OpenApiRouter<App> {

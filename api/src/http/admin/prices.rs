@@ -103,9 +103,7 @@ async fn publish(
     Json(body): Json<PublishPrice>,
 ) -> Result<(StatusCode, Json<PriceView>), Problem> {
     let prices = body.prices.checked("prices")?;
-    if body.effective_from.is_some_and(|from| from < now().plus_ms(-PAST_MS)) {
-        return Err(Problem::invalid("effective_from", "lies in the past"));
-    }
+    not_past(body.effective_from)?;
     let published =
         app.directory.publish_price(&body.model, prices, body.effective_from, admin.actor()).await;
     match published {
@@ -115,4 +113,12 @@ async fn publish(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A price may begin now or later.
+pub(super) fn not_past(effective_from: Option<Moment>) -> Result<(), Problem> {
+    if effective_from.is_some_and(|from| from < now().plus_ms(-PAST_MS)) {
+        return Err(Problem::invalid("effective_from", "lies in the past"));
+    }
+    Ok(())
 }
