@@ -5,7 +5,7 @@ use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
 use system_tests::{
     Behaviour, FakeProvider, Gateway, GatewayOptions, Nats, auditor, credits, eventually,
-    people::{Caller, Operator, User, chat},
+    people::{Caller, Operator, User, chat, text},
     process::signal,
 };
 
@@ -149,7 +149,8 @@ async fn while_the_log_is_away_money_does_not_move_and_afterwards_all_is_there()
 async fn a_provider_that_fails_costs_nothing_and_one_that_breaks_off_costs_what_was_delivered() {
     let (gateway, provider) = tokio::join!(Gateway::start(), FakeProvider::start(Behaviour::default()));
     let operator = Operator::of(&gateway).await;
-    operator.offers(MODEL, provider.url(), "0", "1000").await;
+    let terms = json!({"base_url": provider.url(), "api_format": "openai"});
+    let offered = operator.offers_as(MODEL, terms, "0", "1000").await;
     let user = User::with_credits(&gateway, &operator, "1").await;
     let caller = Caller::new(&gateway, &user.makes_key().await);
 
@@ -162,6 +163,9 @@ async fn a_provider_that_fails_costs_nothing_and_one_that_breaks_off_costs_what_
             "where the provider is is the operator's affair: {}",
             answer.text
         );
+        // A refused key or a busy provider is left alone for a while, unless the operator says that it is mended.
+        let reset = format!("/api/admin/providers/{}/reset-health", text(&offered["id"]));
+        operator.api.post(&reset, &json!({})).await.assert_success();
     }
     // No usage from the provider: counted by what came out of it, whether it broke off or simply does not count.
     let sentence: Vec<String> =
