@@ -427,9 +427,11 @@ impl<H: Holding> Forward<'_, H> {
         }
         self.flush().await;
         let outcome = if self.client.is_gone() { Outcome::ClientGone } else { Outcome::ProviderError };
-        let event = match &mut self.translator {
-            Some(translator) => translator.error(error.clone()),
-            None => self.settlement.call().asked.endpoint.error_event(error),
+        let event = match (&mut self.translator, self.framing) {
+            (Some(translator), _) => translator.error(error.clone()),
+            (None, Framing::Events) => self.settlement.call().asked.endpoint.error_event(error),
+            // Sound has no room for an error: it is merely short.
+            (None, Framing::Bytes) => Bytes::new(),
         };
         let tail = self.tail(event);
         Ok(Ended {

@@ -223,3 +223,45 @@ async fn an_endpoint_that_no_provider_offers_is_refused_before_a_hold() {
     assert_eq!(body["error"]["code"], "endpoint_unsupported", "{body}");
     assert_eq!(gateway.wallet.0.lock().unwrap().holds, 0);
 }
+
+#[tokio::test]
+async fn sound_passes_as_it_comes_and_costs_its_characters() {
+    for (breaks, ending) in [(false, Outcome::Completed), (true, Outcome::ProviderError)] {
+        let handler = move || async move {
+            let parts: Vec<io::Result<Bytes>> =
+                vec![Ok(Bytes::from_static(b"ID3\x04data: {")), Ok(Bytes::from_static(b"\n\nsound"))];
+            let end = stream::once(async {
+                tokio::task::yield_now().await;
+                Err(io::Error::other("the provider died"))
+            });
+            let body = if breaks {
+                Body::from_stream(stream::iter(parts).chain(end))
+            } else {
+                Body::from_stream(stream::iter(parts))
+            };
+            ([("content-type", "audio/mpeg")], body).into_response()
+        };
+        let address = serve(Router::new().route("/v1/audio/speech", post(handler))).await;
+        let gateway = gateway(ranked(&[&format!("http://{address}/v1")])).await;
+        let mut catalogue = Catalogue::clone(&gateway.relay.0.catalogue.load());
+        let model = catalogue.models.get_mut("vendor/model").unwrap();
+        Arc::make_mut(model).price.as_mut().unwrap().prices.base.per_million_characters =
+            Some(Decimal::from(15));
+        gateway.relay.0.catalogue.store(Arc::new(catalogue));
+        let response = gateway
+            .http
+            .post(format!("{}/v1/audio/speech", gateway.url))
+            .bearer_auth(&gateway.key)
+            .json(&json!({"model": "vendor/model", "input": "Hello there", "voice": "alloy"}))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.headers()["content-type"], "audio/mpeg");
+        assert_eq!(response.bytes().await.unwrap(), &b"ID3\x04data: {\n\nsound"[..], "and nothing else");
+        let record = gateway.settled_one().await;
+        assert_eq!(record.outcome, ending);
+        if !breaks {
+            assert_eq!((record.tokens.characters, record.charge.to_string()), (11, "0.000165".into()));
+        }
+    }
+}
