@@ -6,8 +6,11 @@
 //! itself, which its caller must read to mend it.
 
 use crate::limits::Exceeded;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use domain::Credits;
+
+/// Tells the clients of OpenAI and Anthropic whether to repeat a request, whatever its status.
+pub(crate) const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Why a call was not answered as asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -292,6 +295,22 @@ impl CallError {
             | Self::ProviderFailed
             | Self::ProviderTimeout
             | Self::Internal => None,
+        }
+    }
+
+    /// Puts in what clients of every protocol read beside the body: whether and when to come again, what a path takes.
+    pub(crate) fn put_headers(&self, headers: &mut HeaderMap) {
+        match self.retry() {
+            Retry::AsUsual => {}
+            Retry::Never => {
+                headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+            }
+            Retry::After(seconds) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+        }
+        if let Self::MethodNotAllowed { allow } = self {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
     }
 

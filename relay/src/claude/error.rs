@@ -1,10 +1,9 @@
 //! Errors in Anthropic's shape: `{"type":"error","error":{"type","message","details":{"error_code"}}}`.
 
-use crate::error::{CallError, Retry};
+use crate::error::CallError;
 use crate::openai;
-use crate::openai::error::X_SHOULD_RETRY;
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -106,19 +105,7 @@ fn of(status: StatusCode) -> &'static str {
 /// The answer that a caller gets.
 pub fn response(error: &CallError) -> Response {
     let mut response = (error.status(), Json(envelope(error))).into_response();
-    let headers = response.headers_mut();
-    match error.retry() {
-        Retry::AsUsual => {}
-        Retry::Never => {
-            headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
-        }
-        Retry::After(seconds) => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-    }
-    if let CallError::MethodNotAllowed { allow } = error {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-    }
+    error.put_headers(response.headers_mut());
     response
 }
 

@@ -7,7 +7,7 @@
 use crate::error::{CallError, Retry};
 use crate::openai;
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -108,19 +108,7 @@ pub(crate) fn body(error: &CallError) -> Vec<u8> {
 /// The answer that a caller gets.
 pub fn response(error: &CallError) -> Response {
     let mut response = (error.status(), Json(envelope(error))).into_response();
-    let headers = response.headers_mut();
-    match error.retry() {
-        Retry::AsUsual => {}
-        Retry::Never => {
-            headers.insert(openai::error::X_SHOULD_RETRY, HeaderValue::from_static("false"));
-        }
-        Retry::After(seconds) => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-    }
-    if let CallError::MethodNotAllowed { allow } = error {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-    }
+    error.put_headers(response.headers_mut());
     response
 }
 

@@ -1,8 +1,8 @@
 //! Errors in OpenAI's shape: `{"error":{"message","type","param","code"}}`, every key present even when null.
 
-use crate::error::{CallError, Retry};
+use crate::error::CallError;
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,6 @@ use serde_json::value::RawValue;
 const MAX_MESSAGE: usize = 2000;
 /// The longest kind, field or code of a provider that is passed on, in bytes.
 const MAX_NAME: usize = 200;
-
-/// Tells OpenAI's clients whether to repeat a request, whatever its status.
-pub(crate) const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 #[derive(Serialize)]
 struct Envelope<'a> {
@@ -83,19 +80,7 @@ pub(crate) fn shape(error: &CallError) -> serde_json::Value {
 /// The answer that a caller gets.
 pub fn response(error: &CallError) -> Response {
     let mut response = (error.status(), Json(envelope(error))).into_response();
-    let headers = response.headers_mut();
-    match error.retry() {
-        Retry::AsUsual => {}
-        Retry::Never => {
-            headers.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
-        }
-        Retry::After(seconds) => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-    }
-    if let CallError::MethodNotAllowed { allow } = error {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-    }
+    error.put_headers(response.headers_mut());
     response
 }
 
