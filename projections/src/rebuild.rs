@@ -196,6 +196,9 @@ async fn exclusively(
     if let Err(error) = rebuild.schema.drop_leftovers(aside).await {
         tracing::warn!(%error, "tables of a rebuild are left over; the next one drops them");
     }
+    if let Err(error) = rebuild.lock.release(aside.dialect()).await {
+        tracing::info!(%error, "the lock of a rebuild goes with its session");
+    }
     done
 }
 

@@ -49,6 +49,22 @@ impl RebuildLock {
         Ok(taken.truth("taken")?.then_some(Self::Session(session)))
     }
 
+    /// Lets go of the lock before this returns. One that is dropped goes when the server has noticed that its session is
+    /// over, which can be after the next rebuild asks for it.
+    pub(super) async fn release(self, dialect: Dialect) -> Result<(), DatabaseError> {
+        let Self::Session(mut session) = self else { return Ok(()) };
+        let sql = match dialect {
+            Dialect::Sqlite | Dialect::Postgres => {
+                "SELECT CASE WHEN pg_advisory_unlock(?) THEN 1 ELSE 0 END AS released"
+            }
+            Dialect::MySql => {
+                "SELECT CAST(COALESCE(RELEASE_LOCK(SHA2(CONCAT('nexusroute rebuild ', DATABASE(), ?), 256)), 0) AS SIGNED) \
+                 AS released"
+            }
+        };
+        session.fetch_one(&dialect.placeholders(sql), &[NUMBER.into()]).await.map(drop)
+    }
+
     /// Errors: the session that held it has ended, so that another rebuild may have begun.
     pub(super) async fn still_held(&mut self) -> Result<(), DatabaseError> {
         match self {
