@@ -111,17 +111,17 @@ impl Asked {
 /// The end of a life by two clocks: the monotonic one stands still while a machine is suspended, the wall clock may be set.
 /// Whichever says "over" is believed.
 #[derive(Clone, Copy)]
-struct Deadline {
+pub(super) struct Deadline {
     monotonic: Instant,
     wall: SystemTime,
 }
 
 impl Deadline {
-    fn after(asked: Asked, life: Duration) -> Self {
+    pub(super) fn after(asked: Asked, life: Duration) -> Self {
         Self { monotonic: asked.monotonic + life, wall: asked.wall + life }
     }
 
-    fn passed(&self, now: Instant) -> bool {
+    pub(super) fn passed(&self, now: Instant) -> bool {
         now >= self.monotonic || ambient::wall() >= self.wall
     }
 }

@@ -197,6 +197,7 @@ impl Shared {
     }
 
     async fn grant(&self, entry: &Entry, request: &HoldRequest) -> Result<(), HoldError> {
+        self.check_epoch_after_a_pause().await.map_err(unavailable)?;
         let epoch = self.epoch();
         let (lease, noted) = entry.book().next_id();
         if !noted {

@@ -163,7 +163,7 @@ struct Shared {
     options: MeterOptions,
     outbox: Outbox,
     /// The present run: another one after other nodes have sealed it.
-    epoch: Mutex<EpochId>,
+    run: Mutex<epoch::Run>,
     entries: Mutex<Entries>,
     reports: Reports,
     stopping: AtomicBool,
@@ -191,21 +191,21 @@ impl Meter {
         let opened = opened.ok_or_else(|| LedgerError::Unfit("the outbox could not be opened".into()))?;
         let (outbox, recovered) = opened.map_err(unfit)?;
         crash::point("restart.locked");
-        let epoch = EpochId::from_uuid(ambient::new_id());
+        let run = epoch::Run::begin(options.lease_life);
         if let Ok(position) = projected.position().await {
             // What they have passed since the run before need not be there any more.
             let old = outbox.clone();
             ambient::blocking(move || old.trim(position)).await.transpose().map_err(unfit)?;
         }
         // Taken by a full outbox too: what that holds is reported by this run, and that is what makes room.
-        let _ = outbox.append(&Note::Began { epoch }).map_err(unfit)?;
+        let _ = outbox.append(&Note::Began { epoch: run.epoch }).map_err(unfit)?;
         crash::point("restart.began");
         let shared = Arc::new(Shared {
             ledger,
             projected,
             options,
             outbox,
-            epoch: Mutex::new(epoch),
+            run: Mutex::new(run),
             entries: Mutex::default(),
             reports: Reports::default(),
             stopping: AtomicBool::new(false),
@@ -347,7 +347,7 @@ impl Shared {
     }
 
     fn epoch(&self) -> EpochId {
-        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).epoch
     }
 
     /// This run as the cause of events.

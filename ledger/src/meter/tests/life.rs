@@ -279,6 +279,27 @@ async fn a_paused_node_admits_nobody_under_a_sealed_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_slept_without_a_lease_asks_for_none_under_a_sealed_epoch() {
+    let life = Duration::from_millis(400);
+    let options = MeterOptions { lease_life: life, upkeep_every: Duration::from_secs(3600), ..quiet() };
+    let node = Node::start("10", options).await;
+    let other = start_meter(&node.server, server_ledger(&node).await, quiet()).await;
+    let before = node.meter.epoch();
+    sweep::seal(&other.shared, before, SealCause::Silent).await.unwrap().unwrap();
+    tokio::time::sleep(life).await;
+    // Its first lease: no older one tells it how long it slept.
+    let fresh = node.hold("1").await.unwrap();
+    assert_ne!(node.meter.epoch(), before);
+    let account = node.ledger.account(node.account).await.unwrap();
+    let epochs: Vec<_> = account.leases.values().map(|lease| lease.epoch).collect();
+    assert_eq!(epochs, [node.meter.epoch()], "a lease of a run that can report no more");
+    fresh.settle(usage(credits("1"))).await;
+    node.meter.drain(DRAIN).await;
+    other.drain(DRAIN).await;
+    assert_even(&node, "10").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recall_does_not_wake_a_lease_of_a_sealed_epoch() {
     let life = Duration::from_millis(400);
     let options = MeterOptions { lease_life: life, upkeep_every: Duration::from_secs(3600), ..quiet() };
