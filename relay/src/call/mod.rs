@@ -20,7 +20,7 @@ pub(crate) mod whole;
 use crate::call::admission::Call;
 use crate::call::attempt::{Failure, FailureKind, Opened};
 use crate::call::client::{Client, X_DROPPED};
-use crate::call::routing::Candidate;
+use crate::call::routing::{Candidate, Place};
 use crate::call::settlement::{End, Settlement};
 use crate::catalogue::{ProviderKey, Route};
 use crate::error::CallError;
@@ -70,11 +70,12 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
     let mut unsaid = None;
     let mut soonest: Option<Duration> = None;
     let mut are_all_busy = true;
-    for candidate in routing::in_order(&call.model.routes, call.grant.account) {
+    let latency = |it: &Candidate<'_>| tools.health.latency(it.route, it.key, call.started);
+    for candidate in routing::in_order(&call.model.routes, call.grant.account, latency) {
         if client.is_gone() || failures.len() >= tools.options.max_attempts {
             break;
         }
-        let Candidate { route, key, has_equals } = candidate;
+        let Candidate { route, key, place } = candidate;
         let outgoing = match outgoing::write(&call.asked, route, key.secret.expose(), call.default_cap) {
             Ok(outgoing) => outgoing,
             Err(NotSent::Unsupported) => continue,
@@ -108,8 +109,11 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
             }
             Fitness::OnTrial => "half_open",
             Fitness::Fit if !failures.is_empty() => "failover",
-            Fitness::Fit if has_equals => "sticky",
-            Fitness::Fit => "priority",
+            Fitness::Fit => match place {
+                Place::Alone => "priority",
+                Place::Drawn => "sticky",
+                Place::Quicker => "latency",
+            },
         };
         let mut trial = Trial { health: &tools.health, route, key, verdict: Verdict::Abandoned };
         if let Err(error) = settlement.begin(route, key, why, turn, &outgoing.dropped).await {
@@ -215,7 +219,7 @@ impl Drop for Trial<'_> {
 /// What a try says about its provider's health.
 fn verdict_on(answer: &Result<Answer, Failure>, first_byte: Option<Duration>) -> Verdict {
     match answer {
-        Ok(Answer::Refused(_) | Answer::Whole(_)) => Verdict::Answered { first_byte },
+        Ok(Answer::Refused(_) | Answer::Whole(_)) => Verdict::Answered { first_byte: None },
         Ok(Answer::Streamed(ended)) => match ended.failure {
             Some(code) if ended.outcome == Outcome::ProviderError => Verdict::Failed(code),
             Some(_) | None => Verdict::Answered { first_byte },

@@ -20,6 +20,8 @@ const FIRST_KEY_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_KEY_PAUSE: Duration = Duration::from_secs(3600);
 /// After this long a trial that never reported counts as failed: its call's task died.
 const TRIAL_LIMIT: Duration = Duration::from_secs(600);
+/// What was measured longer ago than this says nothing about now.
+const LATENCY_HOLDS: Duration = Duration::from_secs(60);
 /// The newest try moves a smoothed figure by one part in so many.
 const SMOOTHING: i64 = 10;
 
@@ -29,7 +31,8 @@ pub(super) const BUSY: &str = "busy";
 /// How a try went, as far as health goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It answered, if only to refuse the request. With the time to its first byte.
+    /// It answered, if only to refuse the request. With the time to its first byte, if that tells how quick it is: a whole
+    /// answer takes as long as its text is long.
     Answered { first_byte: Option<Duration> },
     /// It did not accept our key.
     KeyRefused,
@@ -73,6 +76,7 @@ pub(super) struct Circuit {
     /// In millionths.
     failures: i64,
     latency_us: Option<i64>,
+    measured: Option<Instant>,
     last_failure: Option<&'static str>,
 }
 
@@ -85,6 +89,7 @@ impl Default for Circuit {
             tries: 0,
             failures: 0,
             latency_us: None,
+            measured: None,
             last_failure: None,
         }
     }
@@ -119,6 +124,7 @@ impl Circuit {
                 if let Some(latency) = first_byte {
                     let us = i64::try_from(latency.as_micros()).unwrap_or(i64::MAX);
                     self.latency_us = Some(self.latency_us.map_or(us, |old| old + (us - old) / SMOOTHING));
+                    self.measured = Some(now);
                 }
                 self.in_a_row = 0;
                 // A call that began before the circuit opened says nothing new.
@@ -200,6 +206,11 @@ impl Circuit {
 
     pub(super) fn latency(&self) -> Option<Duration> {
         self.latency_us.and_then(|us| u64::try_from(us).ok()).map(Duration::from_micros)
+    }
+
+    /// The same, if it was measured of late.
+    pub(super) fn latency_now(&self, now: Instant) -> Option<Duration> {
+        self.measured.filter(|measured| now < *measured + LATENCY_HOLDS).and(self.latency())
     }
 
     pub(super) fn last_failure(&self) -> Option<&'static str> {

@@ -40,7 +40,7 @@ pub struct Condition {
     pub state: State,
     /// The share of failures among the recent tries, in per cent.
     pub failure_percent: u8,
-    /// The time to the first byte of recent tries, smoothed.
+    /// The time to the first byte of recent streams, smoothed.
     pub latency: Option<Duration>,
     /// The last failure, as the attempts of usage records name it.
     pub last_failure: Option<&'static str>,
@@ -106,6 +106,12 @@ impl Health {
             }
         }
         fitness
+    }
+
+    /// The time to the first byte of its streams of late; `None`: not known.
+    pub(crate) fn latency(&self, route: &Route, key: &ProviderKey, now: Instant) -> Option<Duration> {
+        let [_, by_model] = watched(route, key);
+        self.circuits().get(&by_model)?.latency_now(now)
     }
 
     /// How a try went.

@@ -127,3 +127,17 @@ fn what_left_the_catalogue_is_forgotten_and_conditions_are_told() {
     health.forgive(&one.provider);
     assert!(health.conditions(now).is_empty());
 }
+
+#[test]
+fn how_quick_a_provider_is_is_known_for_a_minute() {
+    let (health, route, mut clock) = (Health::default(), route("m", &["k"]), Clock(Instant::now()));
+    let key = &route.keys[0];
+    assert_eq!(health.latency(&route, key, clock.0), None);
+    health.report(&route, key, ANSWERED, clock.0);
+    health.report(&route, key, Verdict::Answered { first_byte: None }, clock.after(59));
+    assert_eq!(health.latency(&route, key, clock.0), Some(Duration::from_millis(100)));
+    assert_eq!(health.latency(&route, key, clock.after(1)), None);
+    // Whoever was slow is tried again then, and by one stream found as slow as before.
+    health.report(&route, key, Verdict::Answered { first_byte: Some(Duration::from_millis(1100)) }, clock.0);
+    assert_eq!(health.latency(&route, key, clock.0), Some(Duration::from_millis(200)));
+}
