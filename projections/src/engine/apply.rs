@@ -5,7 +5,7 @@ use crate::journal::JournalRows;
 use crate::leases::LeaseRows;
 use crate::top_ups::TopUpRows;
 use crate::usage::UsageRows;
-use crate::{Checkpoint, Database, Halt, ProjectionError, Tx};
+use crate::{Checkpoint, Database, Dialect, Halt, ProjectionError, Tx};
 use chrono::FixedOffset;
 use ledger::{Logged, StreamIdentity};
 
@@ -39,7 +39,7 @@ pub(crate) async fn apply(
     // The checkpoint's lock is what every other projector waits for.
     let mut tx = db.begin_watched().await?;
     // An explicit roll back also after an error: MySQL may have undone only a part.
-    match in_transaction(&mut tx, zone, from, &to, batch).await {
+    match in_transaction(db, &mut tx, zone, from, &to, batch).await {
         Ok(true) => {
             ledger::crash::point("project.written");
             tx.commit().await?;
@@ -62,6 +62,7 @@ pub(crate) async fn apply(
 /// `false`: the checkpoint has moved. First the compare-and-set, so that another projector waits here or finds it moved;
 /// then what the fold needs to know, the folds, and the rows.
 pub(super) async fn in_transaction(
+    db: &Database,
     tx: &mut Tx,
     zone: FixedOffset,
     from: &Checkpoint,
@@ -72,18 +73,34 @@ pub(super) async fn in_transaction(
         return Ok(false);
     }
     ledger::crash::point("project.moved");
-    fold_and_write(tx, zone, batch).await?;
+    fold_and_write(db, tx, zone, batch).await?;
     Ok(true)
 }
 
 /// What the rooms make of a batch, without the checkpoint: whoever calls this knows that the tables contain everything
 /// before it and nothing of it.
-async fn fold_and_write(tx: &mut Tx, zone: FixedOffset, batch: &[Logged]) -> Result<(), ProjectionError> {
-    let mut leases = LeaseRows::default();
-    leases.learn(tx, batch).await?;
+///
+/// PostgreSQL is asked over another connection, which sees the same: nobody else changes these tables while the checkpoint is
+/// held. A server that has more to say than a connection's buffers take waits for a client that has fallen asleep for
+/// ever, and no time limit of its own ends that; over this connection it would keep the checkpoint meanwhile. (MySQL's gives
+/// up after `net_write_timeout`, and a swap of tables may come between two connections there.)
+async fn fold_and_write(
+    db: &Database,
+    tx: &mut Tx,
+    zone: FixedOffset,
+    batch: &[Logged],
+) -> Result<(), ProjectionError> {
+    let mut beside = match db.dialect() {
+        Dialect::Postgres => Some(db.snapshot().await?),
+        Dialect::Sqlite | Dialect::MySql => None,
+    };
+    let (mut leases, mut states) = (LeaseRows::default(), StateRows::default());
+    leases.learn(beside.as_mut().unwrap_or(tx), batch).await?;
     let facts = leases.fold(batch, zone)?;
-    let mut states = StateRows::default();
-    states.learn(tx, &facts).await?;
+    states.learn(beside.as_mut().unwrap_or(tx), &facts).await?;
+    if let Some(beside) = beside {
+        beside.rollback().await?;
+    }
     states.fold(&facts)?;
     let rows = Rows::fold(&facts)?;
 

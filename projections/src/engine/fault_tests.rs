@@ -135,7 +135,7 @@ async fn a_projector_that_falls_asleep_in_its_batch_does_not_hold_up_the_others(
     let batch = &log.messages[..10];
     let to = Checkpoint::after(&batch[9], &identity);
     let mut sleeper = test.db.begin_watched().await.unwrap();
-    assert!(in_transaction(&mut sleeper, zone(8), &from, &to, batch).await.unwrap());
+    assert!(in_transaction(&test.db, &mut sleeper, zone(8), &from, &to, batch).await.unwrap());
     let other = apply(&test.db, zone(8), &identity, &from, batch);
     let applied = tokio::time::timeout(FOREVER, other).await.expect("it waits for the sleeper").unwrap();
     assert_eq!(applied, Applied::Here(to.clone()));
@@ -152,4 +152,31 @@ async fn a_sleeping_projector_does_not_hold_up_the_others_on_postgres() {
 #[tokio::test]
 async fn a_sleeping_projector_does_not_hold_up_the_others_on_mariadb() {
     a_projector_that_falls_asleep_in_its_batch_does_not_hold_up_the_others(Program::MariaDb).await;
+}
+
+/// Asleep while the server tells it more than the connection's buffers take: the server waits for it then, without a limit.
+#[tokio::test]
+async fn a_projector_that_falls_asleep_in_a_long_answer_does_not_hold_up_the_others() {
+    let log = TestLog::busy_week(24);
+    let proxy = Proxy::to(Program::Postgres.shared());
+    let test = TestDatabase::on_server(Program::Postgres.shared(), proxy.socket()).await;
+    let (first, second) = log.messages.split_at(log.messages.len() / 2);
+    let from = apply_in(&test.db, first, 1_000).await;
+    let long = "UPDATE account_states SET shape = 0, snapshot = repeat('x', 2000000)";
+    assert!(test.db.execute(long, &[]).await.unwrap() > 0);
+    let (identity, other) = (identity(), test.another().await);
+    proxy.cut_next(Cut::InALongAnswer);
+    let sleeper = apply(&test.db, zone(8), &identity, &from, second);
+    let woken = async {
+        while !proxy.is_cut() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let applied = tokio::time::timeout(FOREVER, apply(&other, zone(8), &identity, &from, second)).await;
+        applied.expect("it waits for the sleeper").unwrap()
+    };
+    let applied = tokio::select! {
+        applied = sleeper => panic!("it was to sleep: {applied:?}"),
+        applied = woken => applied,
+    };
+    assert_eq!(applied, Applied::Here(Checkpoint::after(second.last().unwrap(), &identity)));
 }

@@ -98,7 +98,7 @@ async fn a_crash_before_the_commit_leaves_nothing(on: On) {
     let start = Checkpoint::default();
     let to = Checkpoint::after(log.messages.last().unwrap(), &identity());
     let mut tx = test.db.begin().await.unwrap();
-    assert!(in_transaction(&mut tx, zone(8), &start, &to, &log.messages).await.unwrap());
+    assert!(in_transaction(&test.db, &mut tx, zone(8), &start, &to, &log.messages).await.unwrap());
     drop(tx);
     assert_eq!(Checkpoint::read(&test.db).await.unwrap(), start);
     assert_eq!(dump(&test.db).await, empty);

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Where the next COMMIT's connection breaks.
+/// Where a connection breaks: that of the next COMMIT, or of the next long answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Cut {
@@ -21,7 +21,12 @@ pub(crate) enum Cut {
     StallBeforeTheServer,
     /// As before, but the server has done it.
     StallBeforeTheClient,
+    /// Nothing more is carried after the first part of an answer that fills the connection's buffers.
+    InALongAnswer,
 }
+
+/// An answer longer than this has more to come than buffers take, where a test uses [`Cut::InALongAnswer`].
+const LONG: usize = 200_000;
 
 /// Listens while it lives, in the runtime of the test that made it.
 pub(crate) struct Proxy {
@@ -52,7 +57,7 @@ impl Proxy {
         &self.socket
     }
 
-    /// The next COMMIT breaks its connection there; those after it pass.
+    /// The next COMMIT, or the next long answer, breaks its connection there; those after it pass.
     pub(crate) fn cut_next(&self, cut: Cut) {
         self.cut.store(cut as u8, Ordering::SeqCst);
     }
@@ -67,6 +72,7 @@ impl Proxy {
 async fn carry(mut client: UnixStream, behind: PathBuf, cut: Arc<AtomicU8>) -> std::io::Result<()> {
     let mut server = UnixStream::connect(behind).await?;
     let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
+    let mut length = 0;
     loop {
         tokio::select! {
             read = client.read(&mut asked) => {
@@ -74,6 +80,7 @@ async fn carry(mut client: UnixStream, behind: PathBuf, cut: Arc<AtomicU8>) -> s
                 if asked.is_empty() {
                     return Ok(());
                 }
+                length = 0;
                 // As PostgreSQL's text ends, and as MySQL's begins: "READ COMMITTED" is another thing.
                 let commits = asked.windows(7).any(|word| word == b"COMMIT\0" || word == b"\x03COMMIT");
                 let here = if commits { cut.swap(Cut::Nowhere as u8, Ordering::SeqCst) } else { Cut::Nowhere as u8 };
@@ -97,6 +104,11 @@ async fn carry(mut client: UnixStream, behind: PathBuf, cut: Arc<AtomicU8>) -> s
                 let answered = &answered[..read?];
                 if answered.is_empty() {
                     return Ok(());
+                }
+                length += answered.len();
+                let here = Cut::InALongAnswer as u8;
+                if length > LONG && cut.compare_exchange(here, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                    return std::future::pending().await;
                 }
                 client.write_all(answered).await?;
             }
