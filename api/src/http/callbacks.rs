@@ -11,7 +11,7 @@ use crate::payments::callback::{self, Ending, Trouble};
 use crate::payments::sandbox::page;
 use crate::payments::sandbox::{Delivered, NAME, Press};
 use crate::payments::{ChannelError, Sandbox};
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemBody};
 use crate::session::ClientIp;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -62,7 +62,8 @@ pub fn routes() -> OpenApiRouter<App> {
         (status = 200, description = "The channel's success word: it is on the log", content_type = "text/plain", body = String),
         (status = 400, description = "The channel's failure word: signed, and not what the channel sends", content_type = "text/plain", body = String),
         (status = 403, description = "The channel's failure word: bad signature or another merchant's", content_type = "text/plain", body = String),
-        (status = 404, description = "The channel's failure word: no such order; a problem where there is no such channel", content_type = "text/plain", body = String),
+        (status = 404, description = "The channel's failure word: no such order; a problem where there is no such channel",
+         content((String = "text/plain"), (ProblemBody = "application/problem+json"))),
         (status = 409, description = "The channel's failure word: the payment differs from the order", content_type = "text/plain", body = String),
         (status = 503, description = "The channel's failure word: try again", content_type = "text/plain", body = String),
     )
@@ -93,7 +94,8 @@ async fn get_payment_callback(
         (status = 200, description = "The channel's success word: it is on the log", content_type = "text/plain", body = String),
         (status = 400, description = "The channel's failure word: signed, and not what the channel sends", content_type = "text/plain", body = String),
         (status = 403, description = "The channel's failure word: bad signature or another merchant's", content_type = "text/plain", body = String),
-        (status = 404, description = "The channel's failure word: no such order; a problem where there is no such channel", content_type = "text/plain", body = String),
+        (status = 404, description = "The channel's failure word: no such order; a problem where there is no such channel",
+         content((String = "text/plain"), (ProblemBody = "application/problem+json"))),
         (status = 409, description = "The channel's failure word: the payment differs from the order", content_type = "text/plain", body = String),
         (status = 503, description = "The channel's failure word: try again", content_type = "text/plain", body = String),
     )

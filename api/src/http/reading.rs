@@ -12,6 +12,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponseParts, ResponseParts};
 use chrono::{Days, FixedOffset, NaiveDate, NaiveTime, Utc};
 use domain::{Moment, Money};
+use ledger::StreamIdentity;
 use projections::{Page, Paging};
 use serde::Serialize;
 use std::convert::Infallible;
@@ -36,9 +37,18 @@ impl IntoResponseParts for Position {
     }
 }
 
-/// Waits until the tables hold everything up to a position; at once where none is wanted.
+/// Waits until the tables hold everything up to a position; at once where none is wanted. One that the log has not reached
+/// itself was never given to anybody, and is refused.
 pub async fn reached(app: &App, after: Option<u64>) -> Result<(), Problem> {
     let Some(position) = after else { return Ok(()) };
+    // A log that is away says nothing; the wait does.
+    if app.follower.applied() < position
+        && let Ok(StreamIdentity { last_sequence, .. }) = app.ledger.log().identity().await
+        && last_sequence < position
+    {
+        let detail = format!("after: the log ends at {last_sequence}, before position {position}");
+        return Err(Problem::bad_request("position_unknown", detail));
+    }
     if app.follower.wait_for(position, PATIENCE).await {
         return Ok(());
     }
