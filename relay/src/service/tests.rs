@@ -153,6 +153,7 @@ fn route(url: &str) -> Route {
     Route {
         provider: label("fake"),
         format: ProviderFormat::OpenAi,
+        custom: None,
         base_url: url.into(),
         speaks_responses: false,
         keys: vec![ProviderKey { name: label("main"), secret: Secret::new("provider-key") }],
