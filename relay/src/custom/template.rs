@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// The longest path, header, query value or mark, in bytes.
 const MAX_TEXT: usize = 1000;
+/// The longest template, in bytes: it lies in a row beside others.
+const MAX_BYTES: usize = 32 << 10;
 /// The most entries of a map or a list.
 const MAX_ENTRIES: usize = 64;
 
@@ -603,6 +605,9 @@ impl Said {
         ];
         if let Some((name, _)) = sizes.into_iter().find(|(_, size)| *size > MAX_ENTRIES) {
             return Err(format!("{name}: has more than {MAX_ENTRIES} entries"));
+        }
+        if serde_json::to_string(self).is_ok_and(|json| json.len() > MAX_BYTES) {
+            return Err(format!("it is longer than {MAX_BYTES} bytes"));
         }
         let is_name = |name: &String| {
             !name.is_empty() && name.len() <= MAX_TEXT && name.bytes().all(|byte| byte.is_ascii_graphic())

@@ -95,6 +95,8 @@ fn a_template_that_cannot_be_used_is_refused_and_its_fault_named() {
         (json!({"speaks": "openai", "headers": {"x": "{key"}}), "a brace without its other half"),
         (json!({"speaks": "openai", "headers": {"x": "{key}"}, "auth": "none"}), "auth: `none` contradicts"),
         (json!({"speaks": "openai", "query": {"a b": "x"}}), "query: \"a b\" is no name"),
+        (json!({"speaks": "openai", "body": {"set": {"/a": "x".repeat(40_000)}}}), "it is longer than 32768 bytes"),
+        (json!({"speaks": "openai", "body": {"remove": vec!["/a"; 65]}}), "body.remove: has more than 64 entries"),
         (json!({"speaks": "openai", "body": {"remove": ["model"]}}), "must begin with a slash"),
         (json!({"speaks": "openai", "body": {"remove": [""]}}), "must begin with a slash"),
         (json!({"speaks": "openai", "body": {"remove": ["/a//b"]}}), "a step is empty"),
