@@ -233,7 +233,7 @@ pub(super) enum Streaming {
     /// Not at all: it is asked for a whole answer.
     None,
     /// So.
-    Rules(StreamRules),
+    Rules(Box<StreamRules>),
 }
 
 /// Where things stand in each event of a stream.
@@ -476,7 +476,8 @@ impl<'de> Deserialize<'de> for Streaming {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Streaming, A::Error> {
-                StreamRules::deserialize(de::value::MapAccessDeserializer::new(map)).map(Streaming::Rules)
+                StreamRules::deserialize(de::value::MapAccessDeserializer::new(map))
+                    .map(|rules| Streaming::Rules(Box::new(rules)))
             }
         }
 

@@ -95,8 +95,14 @@ fn a_template_that_cannot_be_used_is_refused_and_its_fault_named() {
         (json!({"speaks": "openai", "headers": {"x": "{key"}}), "a brace without its other half"),
         (json!({"speaks": "openai", "headers": {"x": "{key}"}, "auth": "none"}), "auth: `none` contradicts"),
         (json!({"speaks": "openai", "query": {"a b": "x"}}), "query: \"a b\" is no name"),
-        (json!({"speaks": "openai", "body": {"set": {"/a": "x".repeat(40_000)}}}), "it is longer than 32768 bytes"),
-        (json!({"speaks": "openai", "body": {"remove": vec!["/a"; 65]}}), "body.remove: has more than 64 entries"),
+        (
+            json!({"speaks": "openai", "body": {"set": {"/a": "x".repeat(40_000)}}}),
+            "it is longer than 32768 bytes",
+        ),
+        (
+            json!({"speaks": "openai", "body": {"remove": vec!["/a"; 65]}}),
+            "body.remove: has more than 64 entries",
+        ),
         (json!({"speaks": "openai", "body": {"remove": ["model"]}}), "must begin with a slash"),
         (json!({"speaks": "openai", "body": {"remove": [""]}}), "must begin with a slash"),
         (json!({"speaks": "openai", "body": {"remove": ["/a//b"]}}), "a step is empty"),
@@ -765,4 +771,20 @@ fn a_template_names_its_protocol() {
     let responses = template(json!({"speaks": "openai", "paths": {"responses": "/r"}}));
     assert!(responses.speaks_responses() && !responses.names_models());
     assert!(!template(json!({"speaks": "openai"})).speaks_responses());
+}
+
+#[test]
+fn the_examples_in_the_documents_are_templates() {
+    let document = include_str!("../../../docs/providers.md");
+    let mut found = 0;
+    for block in document.split("```json\n").skip(1) {
+        let provider: Value = serde_json::from_str(block.split("```").next().unwrap()).unwrap();
+        assert_eq!(provider["api_format"], "custom");
+        template(provider["config"]["custom"].clone());
+        found += 1;
+    }
+    assert_eq!(found, 2);
+    for key in ["speaks", "paths", "headers", "query", "auth", "body", "answer", "usage", "stream"] {
+        assert!(document.contains(&format!("\n| `{key}` |")), "{key} is not told");
+    }
 }
