@@ -30,8 +30,8 @@ impl<'a> Node<'a> {
         self.take_steps(pointer.steps())
     }
 
-    /// Puts a value at a place, with objects on the way where there are none. A place in an array must be there, or be
-    /// the next one.
+    /// Puts a value at a place, with objects on the way where there are none: a caller that sends something else there
+    /// cannot keep it out. An index of an array must be there, or be the next one.
     pub(super) fn put(&mut self, pointer: &Pointer, value: Node<'a>) {
         self.put_steps(pointer.steps(), value);
     }
@@ -101,28 +101,30 @@ impl<'a> Node<'a> {
             return;
         };
         self.open();
-        if let Self::Array(elements) = self {
-            match index(step) {
-                Some(at) if at < elements.len() => elements[at].put_steps(rest, value),
-                Some(at) if at == elements.len() => {
-                    elements.push(Node::Object(Vec::new()));
-                    elements[at].put_steps(rest, value);
-                }
-                Some(_) | None => {}
+        if let (Self::Array(elements), Some(at)) = (&mut *self, index(step)) {
+            if at == elements.len() {
+                elements.push(Node::Object(Vec::new()));
+            }
+            if let Some(element) = elements.get_mut(at) {
+                element.put_steps(rest, value);
             }
             return;
         }
-        if matches!(self, Self::Raw(_) | Self::Owned(_)) {
+        if !matches!(self, Self::Object(_)) {
             *self = Self::Object(Vec::new());
         }
         let Self::Object(members) = self else { return };
-        match members.iter_mut().rev().find(|(key, _)| key == step) {
-            Some((_, member)) => member.put_steps(rest, value),
-            None => {
-                let mut member = Node::Object(Vec::new());
-                member.put_steps(rest, value);
-                members.push((Cow::Owned(step.clone()), member));
-            }
+        if !members.iter().any(|(key, _)| key == step) {
+            members.push((Cow::Owned(step.clone()), Node::Object(Vec::new())));
+        }
+        // Of a key that a caller gave twice some readers take the first: what a rule puts is to be the only one.
+        let mut later = members.iter().filter(|(key, _)| key == step).count();
+        members.retain(|(key, _)| {
+            later -= usize::from(key == step);
+            key != step || later == 0
+        });
+        if let Some((_, member)) = members.iter_mut().find(|(key, _)| key == step) {
+            member.put_steps(rest, value);
         }
     }
 

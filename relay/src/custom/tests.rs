@@ -311,6 +311,16 @@ fn a_body_is_changed_where_rules_say_and_nowhere_else() {
         false,
     );
     assert_eq!(twice, r#"{"z":{"b":2}}"#);
+    let caps = json!({"rename": {"/max_tokens": "/o/limit", "/max_completion_tokens": "/o/limit"}});
+    for (body, expected) in [
+        (r#"{"max_tokens":5}"#, r#"{"o":{"limit":5}}"#),
+        (r#"{"max_completion_tokens":5}"#, r#"{"o":{"limit":5}}"#),
+        (r#"{"o":{"limit":900,"a":1,"limit":800},"max_tokens":5}"#, r#"{"o":{"a":1,"limit":5}}"#),
+        (r#"{"o":[],"max_tokens":5}"#, r#"{"o":{"limit":5}}"#),
+        (r#"{"o":"much","max_tokens":5}"#, r#"{"o":{"limit":5}}"#),
+    ] {
+        assert_eq!(shaped(json!({"speaks": "openai", "body": caps}), body, false), expected);
+    }
 }
 
 /// Any JSON.

@@ -113,7 +113,7 @@ fn wrapped() -> Value {
         "paths": {"chat": "/v3/{model}/invoke?version=7", "models": "/v3/status"},
         "headers": {"api-key": "{key}", "x-tenant": "blue"},
         "body": {
-            "rename": {"/max_tokens": "/options/limit"},
+            "rename": {"/max_tokens": "/options/limit", "/max_completion_tokens": "/options/limit"},
             "remove": ["/model", "/stream_options"],
             "set": {"/options/engine": "{model}"},
         },
@@ -365,7 +365,8 @@ async fn missing_counts_are_estimated_and_never_free() {
     assert_eq!(gateway.call("").await.status(), 200);
     let record = gateway.settled_one().await;
     assert_eq!(record.usage_source, UsageSource::Estimated);
-    assert!(record.tokens.input > 0 && record.tokens.output > 0 && record.charge.is_positive());
+    assert!(record.tokens.output > 0 && record.charge.is_positive());
+    assert!((1..1000).contains(&record.tokens.input), "half of the counts are no counts");
 }
 
 #[tokio::test]
