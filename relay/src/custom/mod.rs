@@ -10,6 +10,7 @@
 
 pub(crate) mod answer;
 mod edit;
+mod fill;
 mod pointer;
 mod sending;
 pub(crate) mod stream;

@@ -4,9 +4,9 @@
 //! nowhere but in the headers and the query that the template names for it, and there it is marked as secret.
 
 use super::edit::Node;
-use super::template::{PathTemplate, Service, Streaming, Template};
+use super::fill::{Filled, PathTemplate};
+use super::template::{Service, Speaks, Streaming, Template};
 use crate::catalogue::ProviderFormat;
-use crate::custom::template::Speaks;
 use crate::endpoint::Endpoint;
 use crate::wire::Wire;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -154,7 +154,7 @@ impl Template {
     /// Does the protocol's own header bring the key?
     pub(crate) fn keeps_auth(&self) -> bool {
         let own = self.0.headers.values().chain(self.0.query.values());
-        self.0.auth.is_none() && !own.into_iter().any(super::template::Filled::has_key)
+        self.0.auth.is_none() && !own.into_iter().any(Filled::has_key)
     }
 
     /// Puts its headers in.

@@ -414,3 +414,22 @@ async fn a_provider_is_probed_at_the_address_that_its_template_names() {
         ("https://h/v1beta/models", &"k".parse().unwrap())
     );
 }
+
+#[tokio::test]
+async fn a_vendor_near_anthropic_is_asked_to_count_where_its_template_says() {
+    let vendor = vendor(|_, _| json_answer(r#"{"result":{"input_tokens":4321}}"#)).await;
+    let template = |paths: Value| json!({"speaks": "claude", "paths": paths, "headers": {"key": "{key}"}, "answer": {"root": "/result"}, "stream": {}});
+    for (paths, is_asked) in
+        [(json!({"chat": "/c", "count_tokens": "/n/{model}"}), true), (json!({"chat": "/c"}), false)]
+    {
+        let gateway = gateway(vec![custom(&vendor.url, template(paths))]).await;
+        let body = json!({"model": "vendor/model", "messages": [{"role": "user", "content": "say hello"}]});
+        let request = gateway.http.post(format!("{}/v1/messages/count_tokens", gateway.url));
+        let answer = request.bearer_auth(&gateway.key).json(&body).send().await.unwrap();
+        let counted = answer.json::<Value>().await.unwrap()["input_tokens"].as_u64().unwrap();
+        assert_eq!(counted == 4321, is_asked, "else it is our own guess: {counted}");
+    }
+    let calls = vendor.calls.lock().unwrap();
+    assert_eq!((calls.len(), calls[0].0.path()), (1, "/base/n/upstream-model"));
+    assert_eq!(calls[0].1["key"], "provider-key");
+}
