@@ -224,6 +224,7 @@ impl From<DirectoryError> for Problem {
             DirectoryError::Taken(what) => Self::conflict("taken", format!("{what} is taken")),
             DirectoryError::LastAdmin => Self::conflict("last_admin", error.to_string()),
             DirectoryError::TooMany { .. } => Self::conflict("too_many", error.to_string()),
+            DirectoryError::Mismatch { field, fault } => Self::invalid(field, fault),
             DirectoryError::Busy => Self::unavailable(error.to_string()),
             DirectoryError::Database(error) => error.into(),
             DirectoryError::Corrupt { .. } | DirectoryError::Seal(_) | DirectoryError::Password(_) => {

@@ -3,6 +3,7 @@
 //! May not touch: where it comes from (`api::directory` loads it).
 //! Claims: a call sees one catalogue from start to end, so its price version and its route belong together.
 
+use crate::custom::Template;
 use crate::limits::{Limit, Subject};
 use domain::{AccountId, Credits, KeyId, Label, Moment, PriceVersionId, Prices};
 use rust_decimal::Decimal;
@@ -110,8 +111,10 @@ pub struct Priced {
 pub struct Route {
     /// The provider's name.
     pub provider: Label,
-    /// How it speaks.
+    /// How it speaks, or what is nearest to that.
     pub format: ProviderFormat,
+    /// What differs from the format, as an operator told.
+    pub custom: Option<Template>,
     /// Its base URL, without a trailing slash: `https://antinomy.ai/api/v1`.
     pub base_url: String,
     /// Its keys; never empty. Which one a call takes is decided as between providers.

@@ -12,7 +12,7 @@ use super::{
 use domain::{KeyId, Label, Moment, Prices};
 use projections::Row;
 use relay::{
-    Catalogue, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, ProviderKey, Route,
+    Catalogue, KeyGrant, KeyStatus, Model, Priced, ProviderKey, Route,
     catalogue::{BudgetPeriod as RelayPeriod, KeyBudget},
     limits::{Limit, Subject, SubjectKind},
 };
@@ -94,8 +94,7 @@ impl Directory {
         let mut routes: HashMap<String, Vec<Route>> = HashMap::new();
         for row in self.0.db.fetch_all(sql, &[]).await? {
             match self.route(&row, &further, limits) {
-                Ok(Some(route)) => routes.entry(row.text("model_name")?).or_default().push(route),
-                Ok(None) => {}
+                Ok(route) => routes.entry(row.text("model_name")?).or_default().push(route),
                 Err(error) => {
                     tracing::error!(provider = row.text("name")?, %error, "a provider cannot be used");
                 }
@@ -125,29 +124,25 @@ impl Directory {
         row: &Row,
         further: &HashMap<String, Vec<ProviderKey>>,
         limits: &Limits,
-    ) -> Result<Option<Route>, DirectoryError> {
-        let format = match row.parsed::<ApiFormat>("api_format")? {
-            ApiFormat::OpenAi => ProviderFormat::OpenAi,
-            ApiFormat::Claude => ProviderFormat::Claude,
-            ApiFormat::Gemini => ProviderFormat::Gemini,
-            // Refused at the door; a row of a newer version may hold one.
-            ApiFormat::Custom => return Ok(None),
-        };
+    ) -> Result<Route, DirectoryError> {
         let id: Uuid = row.parsed("id")?;
         let config: ProviderConfig = row.json("config")?;
+        let (format, custom) = row.parsed::<ApiFormat>("api_format")?.spoken(config.custom)?;
         let base_url = row.text("base_url")?;
         let name = Label::try_new(MAIN_KEY).map_err(|error| super::corrupt("key", error))?;
         let secret = self.0.sealer.open(&row.text("api_key_sealed")?, &id.to_string())?;
         let mut keys = vec![ProviderKey { name, secret }];
         keys.extend(further.get(&id.to_string()).into_iter().flatten().cloned());
-        Ok(Some(Route {
+        Ok(Route {
             provider: row.parsed("name")?,
             format,
-            speaks_responses: match config.responses {
-                Some(Responses::Native) => true,
-                Some(Responses::Chat) => false,
-                None => relay::is_openai(&base_url),
+            speaks_responses: match (&custom, config.responses) {
+                (Some(custom), _) => custom.speaks_responses(),
+                (None, Some(Responses::Native)) => true,
+                (None, Some(Responses::Chat)) => false,
+                (None, None) => relay::is_openai(&base_url),
             },
+            custom,
             base_url,
             keys,
             limit: limited(limits, SubjectKind::Provider, &id.to_string()),
@@ -158,7 +153,7 @@ impl Directory {
                 .try_into()
                 .map_err(|_| super::corrupt("priority", "out of range"))?,
             weight: row.int("weight")?.try_into().map_err(|_| super::corrupt("weight", "out of range"))?,
-        }))
+        })
     }
 }
 

@@ -56,6 +56,14 @@ pub enum DirectoryError {
         /// How many.
         max: i64,
     },
+    /// Two things that are told of a provider do not go together.
+    #[error("{field}: {fault}")]
+    Mismatch {
+        /// The field at fault.
+        field: &'static str,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
     /// Too many passwords wait to be checked.
     #[error("too many people are logging in at this moment")]
     Busy,

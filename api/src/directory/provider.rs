@@ -5,7 +5,9 @@
 use super::{Directory, DirectoryError, Status, act, corrupt, now, taken, words};
 use domain::{Actor, Moment, Prices};
 use projections::{Row, Tx, Value};
+use relay::ProviderFormat;
 use relay::Secret;
+use relay::custom::Template;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -21,6 +23,23 @@ words! {
         Gemini = "gemini",
         /// By a mapping that the operator writes.
         Custom = "custom",
+    }
+}
+
+impl ApiFormat {
+    /// The protocol that a provider of this format speaks, or that is nearest, and what differs from it.
+    pub fn spoken(
+        self,
+        custom: Option<Template>,
+    ) -> Result<(ProviderFormat, Option<Template>), DirectoryError> {
+        Ok(match (self, custom) {
+            (Self::OpenAi, _) => (ProviderFormat::OpenAi, None),
+            (Self::Claude, _) => (ProviderFormat::Claude, None),
+            (Self::Gemini, _) => (ProviderFormat::Gemini, None),
+            (Self::Custom, Some(custom)) => (custom.format(), Some(custom)),
+            // Refused at the door.
+            (Self::Custom, None) => return Err(corrupt("config", "there is no template in it")),
+        })
     }
 }
 
@@ -64,6 +83,30 @@ pub struct ProviderConfig {
     /// completions (`chat`)? Absent: `native` for OpenAI's own hosts, else `chat`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub responses: Option<Responses>,
+    /// How a provider of the format `custom` differs from the protocol that is nearest to its own. Needed with that
+    /// format, refused with any other. `docs/providers.md` tells its keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub custom: Option<Template>,
+}
+
+impl ProviderTerms {
+    /// Do format and options go together?
+    fn check(&self) -> Result<(), DirectoryError> {
+        let mismatch = |field, fault| Err(DirectoryError::Mismatch { field, fault });
+        match (self.api_format, &self.config.custom) {
+            (ApiFormat::Custom, None) => mismatch("config.custom", "is needed with the format `custom`"),
+            (ApiFormat::Custom, Some(_)) if self.config.responses.is_some() => mismatch(
+                "config.responses",
+                "says nothing of the format `custom`: there `config.custom.paths.responses` does",
+            ),
+            (ApiFormat::OpenAi | ApiFormat::Claude | ApiFormat::Gemini, Some(_)) => {
+                mismatch("config.custom", "goes with the format `custom` only")
+            }
+            (ApiFormat::Custom, Some(_))
+            | (ApiFormat::OpenAi | ApiFormat::Claude | ApiFormat::Gemini, None) => Ok(()),
+        }
+    }
 }
 
 words! {
@@ -211,6 +254,7 @@ impl Directory {
         models: Vec<NewProviderModel>,
         actor: Actor,
     ) -> Result<Provider, DirectoryError> {
+        terms.check()?;
         let at = now();
         let made = Provider { id: Uuid::now_v7(), created_at: at, updated_at: at, terms };
         let mut values: Vec<Value> = columns(&made.terms).into();
@@ -275,6 +319,7 @@ impl Directory {
         let before = provider(&row)?;
         let mut after = Provider { updated_at: now(), ..before.clone() };
         edit(&mut after.terms);
+        after.terms.check()?;
         let sealed = match api_key {
             Some(secret) => self.0.sealer.seal(secret, &id.to_string())?,
             None => row.text("api_key_sealed")?,

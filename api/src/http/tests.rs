@@ -649,7 +649,41 @@ async fn bad_providers_and_prices_are_refused_by_field() {
     let good =
         json!({"name": "p", "base_url": "http://127.0.0.1:1/v1", "api_key": "sk", "api_format": "openai"});
     for (change, code, fault) in [
-        (json!({"api_format": "custom"}), "not_supported", "custom is not supported yet"),
+        (
+            json!({"api_format": "custom"}),
+            "invalid_value",
+            "config.custom: is needed with the format `custom`",
+        ),
+        (
+            json!({"config": {"custom": {"speaks": "openai"}}}),
+            "invalid_value",
+            "config.custom: goes with the format",
+        ),
+        (
+            json!({"api_format": "custom", "config": {"custom": {"speaks": "openai"}, "responses": "chat"}}),
+            "invalid_value",
+            "config.responses: says nothing of the format `custom`",
+        ),
+        (
+            json!({"api_format": "custom", "config": {"custom": {"speaks": "openai", "headrs": {"a": "b"}}}}),
+            "invalid_body",
+            "config.custom.headrs: unknown field `headrs`",
+        ),
+        (
+            json!({"api_format": "custom", "config": {"custom": {"speaks": "openai", "usage": {"prompt": "/a"}, "auth": "none"}}}),
+            "invalid_body",
+            "config.custom.usage.prompt: unknown field `prompt`",
+        ),
+        (
+            json!({"api_format": "custom", "config": {"custom": {"speaks": "openai", "paths": {"chat": "//evil.example/x"}}}}),
+            "invalid_body",
+            "config.custom.paths.chat: the path \"//evil.example/x\" must begin with one slash",
+        ),
+        (
+            json!({"api_format": "custom", "config": {"custom": {"speaks": "openai", "answer": {"root": "/data"}}}}),
+            "invalid_body",
+            "stream: is needed beside `answer.root`",
+        ),
         (json!({"api_format": "soap"}), "invalid_body", "api_format: unknown variant `soap`"),
         (json!({"base_url": "http://93.184.216.34"}), "invalid_value", "base_url:"),
         (json!({"base_url": "https://a:b@127.0.0.1"}), "invalid_value", "base_url:"),
@@ -918,6 +952,74 @@ async fn a_provider_is_tried_with_its_key() {
         );
         assert_eq!(tried.body["error"].is_null(), ok, "{}", tried.body);
     }
+}
+
+#[tokio::test]
+async fn a_provider_with_a_template_is_kept_tried_and_changed() {
+    let it = gateway().await;
+    let admin = it.token("root", Role::Admin).await;
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    let simulator = Router::new().fallback(move |uri: axum::http::Uri, headers: HeaderMap| async move {
+        seen.lock().unwrap().push((uri.to_string(), headers.clone()));
+        match (uri.path(), headers.get("api-key").map(|key| key.as_bytes())) {
+            ("/openai/status", Some(b"sk-good")) => StatusCode::OK,
+            ("/openai/status", _) => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::NOT_FOUND,
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/openai", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, simulator).await });
+    let custom = json!({
+        "speaks": "openai",
+        "paths": {"chat": "/deployments/{model}/chat/completions?api-version=1", "models": "/status"},
+        "headers": {"api-key": "{key}"}, "query": {"secret": "{key}"},
+    });
+    let body = json!({"name": "odd", "base_url": base_url, "api_key": "sk-good", "api_format": "custom",
+                      "config": {"custom": custom}});
+    let made = it.call("POST", "/api/admin/providers", Some(&admin), Some(body)).await;
+    assert_eq!((made.status.as_u16(), &made.body["config"]["custom"]), (201, &custom), "{}", made.body);
+    let path = format!("/api/admin/providers/{}", made.body["id"].as_str().unwrap());
+    assert_eq!(it.call("GET", &path, Some(&admin), None).await.body["config"]["custom"], custom);
+    let model = json!({"model_name": "m", "upstream_name": "up"});
+    assert_eq!(it.call("POST", &format!("{path}/models"), Some(&admin), Some(model)).await.status, 201);
+    let route = it.app.directory.catalogue_handle().load().models["m"].routes[0].clone();
+    assert_eq!(serde_json::to_value(route.custom.unwrap()).unwrap(), custom);
+    assert_eq!((route.format, route.speaks_responses), (relay::ProviderFormat::OpenAi, false));
+
+    let tried = it.call("POST", &format!("{path}/test"), Some(&admin), None).await.body;
+    assert_eq!((&tried["ok"], &tried["status"]), (&json!(true), &json!(200)), "{tried}");
+    let (uri, headers) = asked.lock().unwrap().pop().unwrap();
+    assert_eq!(uri, "/openai/status?secret=sk-good");
+    assert!(!headers.contains_key("authorization"), "the key goes where the template says, and nowhere else");
+
+    // Without an address to ask, and with one where nothing is: neither says more than it knows, nor the key.
+    for (paths, says) in [
+        (json!({"chat": "/chat"}), "config.custom.paths.models"),
+        (json!({"chat": "/chat", "models": "/nothing"}), "there is nothing at"),
+    ] {
+        let mut other = custom.clone();
+        other["paths"] = paths;
+        let changed = it.call("PATCH", &path, Some(&admin), Some(json!({"config": {"custom": other}}))).await;
+        assert_eq!(changed.status, 200, "{}", changed.body);
+        let tried = it.call("POST", &format!("{path}/test"), Some(&admin), None).await.body;
+        assert_eq!((&tried["ok"], &tried["status"]), (&json!(false), &json!(404)), "{tried}");
+        let error = tried["error"].as_str().unwrap();
+        assert!(error.contains(says) && !error.contains("sk-good"), "{error}");
+    }
+    for (change, fault) in [
+        (json!({"api_format": "openai"}), "config.custom: goes with the format `custom` only"),
+        (json!({"config": {}}), "config.custom: is needed with the format `custom`"),
+    ] {
+        let refused = it.call("PATCH", &path, Some(&admin), Some(change)).await;
+        assert_eq!((refused.status.as_u16(), &refused.body["detail"]), (422, &json!(fault)));
+    }
+    let back = json!({"api_format": "claude", "config": {}});
+    let changed = it.call("PATCH", &path, Some(&admin), Some(back)).await;
+    assert_eq!((changed.status.as_u16(), &changed.body["config"]), (200, &json!({})));
+    let route = it.app.directory.catalogue_handle().load().models["m"].routes[0].clone();
+    assert!(route.custom.is_none() && route.format == relay::ProviderFormat::Claude);
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! Claims: a provider's key goes to that provider's address and nowhere else; none of its headers reach a caller.
 
 use super::Tools;
+use crate::asked::Asked;
+use crate::custom::Template;
 use crate::error::CallError;
 use crate::gemini;
 use crate::wire::Wire;
@@ -34,6 +36,26 @@ pub(crate) struct Reached {
     pub(crate) response: reqwest::Response,
     /// The wire in which it comes.
     pub(crate) wire: Wire,
+    /// What of it differs from the wire.
+    pub(crate) custom: Option<Template>,
+}
+
+impl Reached {
+    /// Does it come as a stream? Some providers answer in one piece even where a stream was asked for.
+    pub(crate) fn is_stream(&self, asked: &Asked) -> bool {
+        match &self.custom {
+            _ if !asked.is_streamed() => false,
+            Some(_) if self.makes_stream(asked) => false,
+            Some(custom) if custom.streams_lines(self.wire) => true,
+            Some(_) | None => !is_json(&self.response),
+        }
+    }
+
+    /// Is it a whole answer that is to become a stream?
+    pub(crate) fn makes_stream(&self, asked: &Asked) -> bool {
+        let is_whole_only = self.custom.as_ref().is_some_and(Template::is_whole_only);
+        is_whole_only && asked.stream && self.wire.is_conversation()
+    }
 }
 
 /// Why a try came to nothing. Another provider may do better.
@@ -93,7 +115,7 @@ impl Failure {
 
 /// Sends the request and waits for the head of the answer.
 pub(crate) async fn open(tools: &Tools, outgoing: Outgoing, deadline: Instant) -> Result<Opened, Failure> {
-    let Outgoing { url, headers, body, wire, .. } = outgoing;
+    let Outgoing { url, headers, body, wire, custom, dropped: _ } = outgoing;
     let request = tools.http.post(url).headers(headers).body(body);
     let first_byte = deadline.min(Instant::now() + tools.options.first_byte_timeout);
     let response = match timeout_at(first_byte, request.send()).await {
@@ -106,7 +128,7 @@ pub(crate) async fn open(tools: &Tools, outgoing: Outgoing, deadline: Instant) -
     let status = response.status();
     let meaning = meaning(status);
     if meaning == Meaning::Answer {
-        return Ok(Opened::Answer(Reached { response, wire }));
+        return Ok(Opened::Answer(Reached { response, wire, custom }));
     }
     let told = retry_after(response.headers());
     let body = refusal(response).await;
@@ -122,7 +144,12 @@ pub(crate) async fn open(tools: &Tools, outgoing: Outgoing, deadline: Instant) -
         Meaning::Failure(kind) => kind,
         // Google answers so to a key that it does not know.
         Meaning::Refusal if gemini::error::is_key_error(&body) => FailureKind::Unauthorized,
-        Meaning::Refusal | Meaning::Answer => return Ok(Opened::Refused(wire.refused(status, &body))),
+        Meaning::Refusal | Meaning::Answer => {
+            return Ok(Opened::Refused(match &custom {
+                None => wire.refused(status, &body),
+                Some(custom) => custom.refused(wire, status, &body),
+            }));
+        }
     };
     Err(Failure { kind, code: "status", status: Some(status), detail: None })
 }
@@ -176,7 +203,7 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Is the answer JSON by its content type? Some providers answer so even where a stream was asked for.
-pub(crate) fn is_json(response: &reqwest::Response) -> bool {
+fn is_json(response: &reqwest::Response) -> bool {
     let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|it| it.trim_start().to_ascii_lowercase().starts_with("application/json"))
 }

@@ -84,6 +84,10 @@ async fn ask(tools: &Tools, counted: &Counted, forwarded: &HeaderMap, route: &Ro
             return None;
         }
     }
+    let answer = match &reached.custom {
+        None => answer,
+        Some(custom) => custom.unwrapped(answer),
+    };
     match counted {
         Counted::Contents(_) => counting::read(&answer),
         Counted::Messages(_) => serde_json::from_slice::<Told>(&answer).ok().map(|told| told.input_tokens),

@@ -144,7 +144,10 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
                 let dropped = settlement.dropped();
                 let charge = settlement.settle(end).await;
                 if call.asked.wants_cost {
-                    answer.body = cost::in_answer(answer.body, charge);
+                    answer.body = match answer.is_events {
+                        true => cost::in_events(answer.body, charge),
+                        false => cost::in_answer(answer.body, charge),
+                    };
                 }
                 let charge = (call.asked.wants_cost || tools.options.cost_headers).then_some(charge);
                 return client.answer(whole_response(answer, charge, dropped));
@@ -244,8 +247,7 @@ async fn attempt<H: Holding>(
         Opened::Refused(error) => return Ok(Answer::Refused(error)),
         Opened::Answer(reached) => reached,
     };
-    // Some providers answer in one piece even where a stream was asked for.
-    if settlement.call().asked.is_streamed() && !attempt::is_json(&reached.response) {
+    if reached.is_stream(&settlement.call().asked) {
         return stream::forward(&tools.options, reached, settlement, client, deadline)
             .await
             .map(Answer::Streamed);

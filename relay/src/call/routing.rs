@@ -119,6 +119,7 @@ mod tests {
         Route {
             provider: Label::try_new(name).unwrap(),
             format: ProviderFormat::OpenAi,
+            custom: None,
             speaks_responses: false,
             base_url: String::new(),
             keys: (0..keys).map(key).collect(),

@@ -8,6 +8,7 @@
 use super::attempt::{Failure, Reached};
 use super::client::{Client, Head};
 use super::settlement::Settlement;
+use crate::custom::stream::{Lines, Shaper};
 use crate::error::CallError;
 use crate::gemini::framing::ArrayFraming;
 use crate::metering::Holding;
@@ -20,6 +21,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use domain::{Outcome, Tokens};
 use futures_util::FutureExt;
+use std::collections::VecDeque;
 use tokio::time::Instant;
 
 /// How many packets are taken at most before their events are passed on.
@@ -53,13 +55,18 @@ pub(crate) async fn forward<H: Holding>(
     deadline: Instant,
 ) -> Result<Ended, Failure> {
     let now = Instant::now();
-    let Reached { mut response, wire } = reached;
+    let Reached { mut response, wire, custom } = reached;
     let status = response.status();
     let call = settlement.call();
     let asked = &call.asked;
     let content_type = response.headers().get(header::CONTENT_TYPE);
-    let framing = Framing::of(content_type);
-    let mut pieces = Pieces::new(framing, options.max_event_bytes);
+    let limit = options.max_event_bytes;
+    let shaper = custom.as_ref().and_then(|custom| Shaper::new(custom, wire, call.voice(), limit));
+    let cuts_lines = custom.is_some_and(|custom| custom.streams_lines(wire));
+    let is_conversation = cuts_lines || shaper.is_some();
+    let framing = if is_conversation { Framing::Events } else { Framing::of(content_type) };
+    let cutter = if cuts_lines { Cutter::Lines(Lines::new(limit)) } else { Cutter::new(framing, limit) };
+    let mut pieces = Pieces { cutter, shaper: shaper.map(Box::new), ready: VecDeque::new() };
     let is_through = wire == asked.endpoint.wire();
     let translator =
         if is_through { None } else { Translator::new(wire, asked.endpoint.wire(), call.voice()) };
@@ -173,12 +180,52 @@ enum Step {
 }
 
 /// What comes, cut into pieces.
-enum Pieces {
-    Events(Splitter),
-    Bytes(Option<Bytes>),
+struct Pieces {
+    cutter: Cutter,
+    /// Makes a vendor's events into those of its wire.
+    shaper: Option<Box<Shaper>>,
+    /// What it made, in order.
+    ready: VecDeque<Event>,
 }
 
 impl Pieces {
+    fn push(&mut self, chunk: Bytes) {
+        self.cutter.push(chunk);
+    }
+
+    fn next(&mut self) -> Result<Option<Event>, EventTooLong> {
+        let Some(shaper) = &mut self.shaper else { return self.cutter.next() };
+        while self.ready.is_empty() {
+            let Some(event) = self.cutter.next()? else { return Ok(None) };
+            shaper.event(&event, &mut self.ready);
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    /// What is left at the end of the bytes: asked until there is nothing.
+    fn rest(&mut self) -> Option<Event> {
+        let rest = self.cutter.rest();
+        let Some(shaper) = &mut self.shaper else { return rest };
+        if let Some(event) = rest.filter(|event| !is_garbled(event)) {
+            shaper.event(&event, &mut self.ready);
+        }
+        shaper.end(&mut self.ready);
+        self.ready.pop_front()
+    }
+
+    /// The counts so far, where a template names them.
+    fn tokens(&self) -> Option<Tokens> {
+        self.shaper.as_ref()?.tokens()
+    }
+}
+
+enum Cutter {
+    Events(Splitter),
+    Lines(Lines),
+    Bytes(Option<Bytes>),
+}
+
+impl Cutter {
     fn new(framing: Framing, limit: usize) -> Self {
         match framing {
             Framing::Events => Self::Events(Splitter::new(limit)),
@@ -189,6 +236,7 @@ impl Pieces {
     fn push(&mut self, chunk: Bytes) {
         match self {
             Self::Events(splitter) => splitter.push(&chunk),
+            Self::Lines(lines) => lines.push(&chunk),
             Self::Bytes(piece) => *piece = Some(chunk),
         }
     }
@@ -196,14 +244,15 @@ impl Pieces {
     fn next(&mut self) -> Result<Option<Event>, EventTooLong> {
         match self {
             Self::Events(splitter) => splitter.next_event(),
+            Self::Lines(lines) => lines.next_event(),
             Self::Bytes(piece) => Ok(piece.take().map(|raw| Event { raw })),
         }
     }
 
-    /// What is left at the end of the bytes.
     fn rest(&mut self) -> Option<Event> {
         match self {
             Self::Events(splitter) => splitter.rest(),
+            Self::Lines(lines) => lines.rest(),
             Self::Bytes(_) => None,
         }
     }
@@ -309,8 +358,10 @@ impl<H: Holding> Forward<'_, H> {
         loop {
             match pieces.next() {
                 Ok(Some(event)) => {
-                    if let Some(ended) = self.event(&event).await? {
-                        return Ok(Some(ended));
+                    let ended = self.event(&event).await?;
+                    self.counted(pieces);
+                    if ended.is_some() {
+                        return Ok(ended);
                     }
                 }
                 Ok(None) if self.is_read_on_over(Instant::now()) => return Ok(Some(self.abandoned())),
@@ -358,6 +409,13 @@ impl<H: Holding> Forward<'_, H> {
         Ok(None)
     }
 
+    /// Counts that a template names go before those that the format's own reader found.
+    fn counted(&mut self, pieces: &Pieces) {
+        if let Some(tokens) = pieces.tokens() {
+            self.settlement.reported = Some(tokens);
+        }
+    }
+
     /// An event in the caller's words; no bytes, if it says nothing there.
     fn rendered(&mut self, event: &Event) -> Bytes {
         match &mut self.translator {
@@ -380,17 +438,22 @@ impl<H: Holding> Forward<'_, H> {
 
     /// The provider's bytes have ended, with or without an end of its stream.
     async fn end_of_bytes(&mut self, pieces: &mut Pieces) -> Result<Option<Ended>, Failure> {
-        if let Some(event) = pieces.rest() {
+        while let Some(event) = pieces.rest() {
             // A last event that lacks its blank line still counts, but half of one is nothing that a client can use.
             let says_something = event.data().is_some_and(|data| !data.trim_ascii().is_empty());
             if says_something && !is_garbled(&event) {
                 let mut raw = event.raw.to_vec();
-                raw.extend_from_slice(b"\n\n");
-                if let Some(ended) = self.event(&Event { raw: raw.into() }).await? {
-                    return Ok(Some(ended));
+                if !event.is_ended() {
+                    raw.extend_from_slice(b"\n\n");
+                }
+                let ended = self.event(&Event { raw: raw.into() }).await?;
+                self.counted(pieces);
+                if ended.is_some() {
+                    return Ok(ended);
                 }
             }
         }
+        self.counted(pieces);
         // Sound has no other end than that of its bytes.
         self.is_finished |= self.framing == Framing::Bytes && self.is_committed;
         let code = if self.is_empty() { "empty_stream" } else { "cut_off" };

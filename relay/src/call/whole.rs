@@ -2,6 +2,8 @@
 
 use super::attempt::{Failure, Reached};
 use super::settlement::Settlement;
+use crate::custom::answer::Shaped;
+use crate::gemini::framing::ArrayFraming;
 use crate::metering::Holding;
 use crate::options::RelayOptions;
 use crate::wire::{Wire, convert};
@@ -15,6 +17,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) content_type: HeaderValue,
     pub(crate) body: Bytes,
+    /// Is it a stream that came whole?
+    pub(crate) is_events: bool,
 }
 
 /// Reads the answer and tells the settlement what it came to. Nothing has reached the client yet, so a broken answer
@@ -25,28 +29,39 @@ pub(crate) async fn read<H: Holding>(
     settlement: &mut Settlement<H>,
     deadline: Instant,
 ) -> Result<Answer, Failure> {
-    let Reached { response, wire } = reached;
+    let makes_stream = reached.makes_stream(&settlement.call().asked);
+    let Reached { response, wire, custom } = reached;
     let status = response.status();
     let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
     let body = collect(options, response, deadline).await.map_err(|failure| failure.with_status(status))?;
     let unusable = |code| Err(Failure::failed(code).with_status(status));
     let call = settlement.call();
+    let Shaped { body, tokens } = match &custom {
+        None => Shaped { body, tokens: None },
+        Some(custom) => custom.whole(wire, body, &call.voice()),
+    };
     match wire.whole(&body, &mut settlement.delivered) {
         None => return unusable("illegible"),
         Some(seen) if seen.error.is_some() && !seen.has_answer => return unusable("error_in_answer"),
-        Some(seen) if !seen.has_answer && seen.usage.is_none() => return unusable("empty_answer"),
+        Some(seen) if !seen.has_answer && tokens.or(seen.usage).is_none() => return unusable("empty_answer"),
         Some(seen) => {
-            settlement.reported = seen.usage;
+            settlement.reported = tokens.or(seen.usage);
             settlement.made = seen.units;
         }
     }
     let asked = call.asked.endpoint.wire();
+    if makes_stream {
+        let Some(events) = convert::answer_as_stream(wire, asked, &body, call.voice()) else {
+            return unusable("unconvertible");
+        };
+        return Ok(as_stream(status, events, call.asked.frames_as_array));
+    }
     if asked == wire {
         let json = HeaderValue::from_static("application/json");
         // What is not JSON by its endpoint (sound, subtitles) says itself what it is.
         let content_type =
             if call.asked.endpoint.answers_json() { json } else { content_type.unwrap_or(json) };
-        return Ok(Answer { status, content_type, body });
+        return Ok(Answer { status, content_type, body, is_events: false });
     }
     let converted = match wire {
         Wire::Embeddings | Wire::GeminiEmbeddings => {
@@ -57,9 +72,27 @@ pub(crate) async fn read<H: Holding>(
         _ => convert::answer(wire, asked, &body, &call.voice()),
     };
     match converted {
-        Some(body) => Ok(Answer { status, content_type: HeaderValue::from_static("application/json"), body }),
+        Some(body) => {
+            let content_type = HeaderValue::from_static("application/json");
+            Ok(Answer { status, content_type, body, is_events: false })
+        }
         None => unusable("unconvertible"),
     }
+}
+
+/// The events of a whole answer, as a caller of a stream gets them.
+fn as_stream(status: StatusCode, events: Bytes, frames_as_array: bool) -> Answer {
+    if !frames_as_array {
+        let content_type = HeaderValue::from_static("text/event-stream; charset=utf-8");
+        return Answer { status, content_type, body: events, is_events: true };
+    }
+    let mut array = ArrayFraming::new(events.len());
+    let mut body = BytesMut::new();
+    // No event is longer than all of them.
+    let _ = array.push(&events, &mut body);
+    array.end(&mut body);
+    let content_type = HeaderValue::from_static("application/json");
+    Answer { status, content_type, body: body.freeze(), is_events: true }
 }
 
 async fn collect(

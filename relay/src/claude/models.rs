@@ -65,6 +65,7 @@ mod tests {
             routes: vec![Route {
                 provider: label("p"),
                 format: ProviderFormat::OpenAi,
+                custom: None,
                 base_url: "https://x".into(),
                 speaks_responses: false,
                 keys: vec![ProviderKey { name: Label::try_new("main").unwrap(), secret: Secret::new("k") }],

@@ -121,7 +121,7 @@ pub fn tokens(usage: &RawValue) -> Option<Tokens> {
 
 /// Counts as callers of this format read them.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct View {
+pub(crate) struct View {
     input_tokens: u64,
     cache_creation_input_tokens: u64,
     cache_read_input_tokens: u64,
@@ -146,7 +146,7 @@ struct OutputDetailsView {
 
 impl View {
     /// This format has one class for what others count as text, images and sound.
-    pub(super) fn new(tokens: &Tokens) -> Self {
+    pub(crate) fn new(tokens: &Tokens) -> Self {
         let input = [tokens.input, tokens.image_input, tokens.audio_input];
         let output = [tokens.output, tokens.reasoning, tokens.image_output, tokens.audio_output];
         let sum = |counts: &[u64]| counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));

@@ -59,12 +59,18 @@ fn candidate<'a>(catalogue: &'a Catalogue, condition: &Condition) -> Option<(&'a
 }
 
 async fn is_well(http: &reqwest::Client, route: &Route, key: &ProviderKey) -> bool {
-    let Some((url, headers)) = outgoing::probe(route, key.secret.expose()) else { return false };
+    let (custom, secret) = (route.custom.as_ref(), key.secret.expose());
+    let asked = outgoing::models_request(route.format, &route.base_url, custom, secret);
+    let Some((url, headers)) = asked else { return false };
     let asked = http.get(url).headers(headers).timeout(PATIENCE).send().await;
     match asked {
         // A provider without a list of models answers at least.
         Ok(answer) => {
-            answer.status().is_success() || answer.status() == 404 && route.format == ProviderFormat::OpenAi
+            let has_no_list = match &route.custom {
+                None => answer.status() == 404 && route.format == ProviderFormat::OpenAi,
+                Some(custom) => matches!(answer.status().as_u16(), 404 | 405) && !custom.names_models(),
+            };
+            answer.status().is_success() || has_no_list
         }
         Err(_) => false,
     }

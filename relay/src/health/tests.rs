@@ -5,6 +5,7 @@ fn route(model: &str, keys: &[&str]) -> Route {
     Route {
         provider: Label::try_new("p").unwrap(),
         format: ProviderFormat::OpenAi,
+        custom: None,
         speaks_responses: false,
         base_url: String::new(),
         keys: keys

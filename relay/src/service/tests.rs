@@ -153,6 +153,7 @@ fn route(url: &str) -> Route {
     Route {
         provider: label("fake"),
         format: ProviderFormat::OpenAi,
+        custom: None,
         base_url: url.into(),
         speaks_responses: false,
         keys: vec![ProviderKey { name: label("main"), secret: Secret::new("provider-key") }],
@@ -923,5 +924,6 @@ async fn a_crash_would_find_the_call_before_its_provider_and_then_how_far_it_cam
     assert_eq!(drafts[0].request, drafts[1].request);
 }
 
+mod custom;
 mod leaving;
 mod ways;

@@ -5,7 +5,7 @@
 
 use super::Wire;
 use crate::asked::{Asked, Form};
-use crate::dialogue::{Piece, Prompt, Target, Voice, Written};
+use crate::dialogue::{Part, Piece, Prompt, Reply, Target, Voice, Written};
 use crate::endpoint::Endpoint;
 use crate::error::CallError;
 use crate::gemini::embeddings::{Texts, Vectors};
@@ -68,15 +68,19 @@ pub(crate) fn vectors(asked: &Asked, from: Wire, body: &[u8], tokens: u64) -> Op
     }
 }
 
-/// A whole answer in the caller's words; `None`: it cannot be read.
-pub(crate) fn answer(from: Wire, to: Wire, body: &[u8], voice: &Voice) -> Option<Bytes> {
-    let reply = match from {
+fn reply(from: Wire, body: &[u8]) -> Option<Reply> {
+    match from {
         Wire::Chat => openai::reply::read(body),
         Wire::Responses => responses::reply::read(body),
         Wire::Claude => claude::reply::read(body),
         Wire::Gemini => gemini::reply::read(body),
         Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => None,
-    }?;
+    }
+}
+
+/// A whole answer in the caller's words; `None`: it cannot be read.
+pub(crate) fn answer(from: Wire, to: Wire, body: &[u8], voice: &Voice) -> Option<Bytes> {
+    let reply = reply(from, body)?;
     match to {
         Wire::Chat => Some(openai::reply::write(&reply, voice)),
         Wire::Responses => Some(responses::reply::write(&reply, voice)),
@@ -84,6 +88,49 @@ pub(crate) fn answer(from: Wire, to: Wire, body: &[u8], voice: &Voice) -> Option
         Wire::Gemini => Some(gemini::reply::write(&reply, voice)),
         Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => None,
     }
+}
+
+/// A whole answer as a stream in the caller's words, for a caller that asked for one; `None`: it cannot be read.
+pub(crate) fn answer_as_stream(from: Wire, to: Wire, body: &[u8], voice: Voice) -> Option<Bytes> {
+    let reply = reply(from, body)?;
+    let mut writer = Writer::new(to, voice)?;
+    let mut out = BytesMut::new();
+    for piece in pieces(reply) {
+        writer.piece(piece, &mut out);
+    }
+    Some(out.freeze())
+}
+
+/// A whole answer, as if it had come piece by piece.
+fn pieces(reply: Reply) -> Vec<Piece> {
+    let mut pieces = vec![Piece::Begin { id: reply.id }];
+    for (choice, answered) in (0..).zip(reply.choices) {
+        let mut calls = 0;
+        for part in answered.parts {
+            match part {
+                Part::Text { text, .. } => pieces.push(Piece::Text { choice, text }),
+                Part::Refusal { text } => pieces.push(Piece::Refusal { choice, text }),
+                Part::Thinking { text, signature } => {
+                    pieces.push(Piece::Thinking { choice, text });
+                    pieces.extend(signature.map(|signature| Piece::Signature { choice, signature }));
+                }
+                Part::HiddenThinking { data } => pieces.push(Piece::HiddenThinking { choice, data }),
+                Part::Call { id, name, arguments, signature } => {
+                    let (index, fragment) = (calls, arguments.get().to_owned());
+                    calls += 1;
+                    pieces.push(Piece::CallBegin { choice, index, id, name, signature });
+                    pieces.push(Piece::CallArguments { choice, index, fragment });
+                    pieces.push(Piece::CallEnd { choice, index });
+                }
+                // No model answers with these.
+                Part::Media { .. } | Part::Result { .. } => {}
+            }
+        }
+        pieces.push(Piece::Finish { choice, finish: answered.finish });
+    }
+    pieces.extend(reply.usage.map(Piece::Usage));
+    pieces.push(Piece::End);
+    pieces
 }
 
 /// A stream in the caller's words, event by event.
@@ -100,7 +147,8 @@ enum Reader {
     Gemini(gemini::stream::Reader),
 }
 
-enum Writer {
+/// Writes a stream of conversation.
+pub(crate) enum Writer {
     Chat(openai::stream::Writer),
     Responses(responses::stream::Writer),
     Claude(claude::stream::Writer),
@@ -117,13 +165,7 @@ impl Translator {
             Wire::Gemini => Reader::Gemini(gemini::stream::Reader::default()),
             Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => return None,
         };
-        let writer = match to {
-            Wire::Chat => Writer::Chat(openai::stream::Writer::new(voice)),
-            Wire::Responses => Writer::Responses(responses::stream::Writer::new(voice)),
-            Wire::Claude => Writer::Claude(claude::stream::Writer::new(voice)),
-            Wire::Gemini => Writer::Gemini(gemini::stream::Writer::new(voice)),
-            Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => return None,
-        };
+        let writer = Writer::new(to, voice)?;
         Some(Self { reader, writer, pieces: Vec::new() })
     }
 
@@ -158,13 +200,31 @@ impl Translator {
     fn written(&mut self) -> Bytes {
         let mut out = BytesMut::new();
         for piece in self.pieces.drain(..) {
-            match &mut self.writer {
-                Writer::Chat(writer) => writer.piece(piece, &mut out),
-                Writer::Responses(writer) => writer.piece(piece, &mut out),
-                Writer::Claude(writer) => writer.piece(piece, &mut out),
-                Writer::Gemini(writer) => writer.piece(piece, &mut out),
-            }
+            self.writer.piece(piece, &mut out);
         }
         out.freeze()
+    }
+}
+
+impl Writer {
+    /// In a wire of conversations; `None`: it is another kind.
+    pub(crate) fn new(to: Wire, voice: Voice) -> Option<Self> {
+        Some(match to {
+            Wire::Chat => Self::Chat(openai::stream::Writer::new(voice)),
+            Wire::Responses => Self::Responses(responses::stream::Writer::new(voice)),
+            Wire::Claude => Self::Claude(claude::stream::Writer::new(voice)),
+            Wire::Gemini => Self::Gemini(gemini::stream::Writer::new(voice)),
+            Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => return None,
+        })
+    }
+
+    /// Writes a piece.
+    pub(crate) fn piece(&mut self, piece: Piece, out: &mut BytesMut) {
+        match self {
+            Self::Chat(writer) => writer.piece(piece, out),
+            Self::Responses(writer) => writer.piece(piece, out),
+            Self::Claude(writer) => writer.piece(piece, out),
+            Self::Gemini(writer) => writer.piece(piece, out),
+        }
     }
 }

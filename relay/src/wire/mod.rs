@@ -83,7 +83,19 @@ impl Endpoint {
 impl Wire {
     /// The wire in which a provider is asked for an endpoint; `None`: it offers nothing that stands for it.
     pub(crate) fn at(route: &Route, endpoint: Endpoint) -> Option<Self> {
-        let asked = endpoint.wire();
+        let wire = Self::by_format(route, endpoint.wire())?;
+        route.custom.as_ref().is_none_or(|custom| custom.serves(wire, endpoint)).then_some(wire)
+    }
+
+    /// Is it one of conversations, which are converted into each other?
+    pub(crate) fn is_conversation(self) -> bool {
+        match self {
+            Self::Chat | Self::Responses | Self::Claude | Self::Gemini => true,
+            Self::Completions | Self::Embeddings | Self::GeminiEmbeddings | Self::Media(_) => false,
+        }
+    }
+
+    fn by_format(route: &Route, asked: Self) -> Option<Self> {
         match (route.format, asked) {
             (ProviderFormat::OpenAi, Self::Responses) if route.speaks_responses => Some(Self::Responses),
             (ProviderFormat::OpenAi, Self::Chat | Self::Responses | Self::Claude | Self::Gemini) => {

@@ -4,6 +4,7 @@ use super::{Wire, convert};
 use crate::asked::{Asked, Form};
 use crate::catalogue::{ProviderFormat, Route};
 use crate::claude::request::MessagesRequest;
+use crate::custom::Template;
 use crate::dialogue::{Target, Written};
 use crate::endpoint::Endpoint;
 use crate::error::CallError;
@@ -27,6 +28,8 @@ pub(crate) struct Outgoing {
     pub(crate) body: Bytes,
     /// The wire in which the answer will come.
     pub(crate) wire: Wire,
+    /// What of the answer differs from the wire.
+    pub(crate) custom: Option<Template>,
     /// The caller's fields that the provider's protocol cannot say.
     pub(crate) dropped: Vec<String>,
 }
@@ -45,13 +48,40 @@ pub(crate) enum NotSent {
 /// Writes a request for a provider. `default_cap` is set where the caller capped nothing.
 pub(crate) fn write(asked: &Asked, route: &Route, key: &str, default_cap: u64) -> Result<Outgoing, NotSent> {
     let wire = Wire::at(route, asked.endpoint).ok_or(NotSent::Unsupported)?;
-    let written = body(asked, route, wire, default_cap).map_err(NotSent::Refused)?;
+    let stream = streams(asked, route, wire)?;
+    let mut written = body(asked, route, wire, default_cap).map_err(NotSent::Refused)?;
+    let mut url = url(route, wire, asked.endpoint, stream);
+    if let Some(custom) = &route.custom {
+        let (base, model) = (route.base_url.as_str(), route.upstream_model.as_str());
+        let asked_for = (wire, asked.endpoint, stream);
+        url = custom.url((base, url), asked_for, model, key).map_err(NotSent::Misconfigured)?;
+        // A form is no JSON.
+        if asked.content_type.is_none() {
+            written.body = custom.body(written.body, model, wire.is_conversation() && asked.stream);
+        }
+    }
     let json = HeaderValue::from_static("application/json");
     let content_type = asked.content_type.as_ref().unwrap_or(&json);
     let none = HeaderMap::new();
     let forwarded = if asked.endpoint.wire() == wire { &asked.forwarded } else { &none };
-    let headers = headers(route, wire, key, content_type, asked.stream, forwarded)?;
-    Ok(Outgoing { url: url(route, wire, asked), headers, body: written.body, wire, dropped: written.dropped })
+    let headers = headers(route, wire, key, content_type, stream, forwarded)?;
+    let custom = route.custom.clone();
+    Ok(Outgoing { url, headers, body: written.body, wire, custom, dropped: written.dropped })
+}
+
+/// Is a stream asked for? Not of a provider that has none: its whole answer becomes one, where that can be.
+fn streams(asked: &Asked, route: &Route, wire: Wire) -> Result<bool, NotSent> {
+    let has_streams = !route.custom.as_ref().is_some_and(Template::is_whole_only);
+    match wire {
+        _ if !asked.stream || has_streams => Ok(asked.stream),
+        Wire::Completions => {
+            let why = "no provider of this model streams completions: ask without `stream`";
+            Err(NotSent::Refused(CallError::bad("stream", why)))
+        }
+        Wire::Chat | Wire::Responses | Wire::Claude | Wire::Gemini => Ok(false),
+        // Not conversations: what is said of those does not concern them.
+        Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => Ok(true),
+    }
 }
 
 /// The headers for a provider; `forwarded` are those of a caller who speaks its protocol.
@@ -63,10 +93,8 @@ fn headers(
     stream: bool,
     forwarded: &HeaderMap,
 ) -> Result<HeaderMap, NotSent> {
-    let (name, value) = key_header(route, key)?;
     let accept = if stream { "text/event-stream" } else { "*/*" };
     let mut headers = HeaderMap::from_iter([
-        (name, value),
         (header::CONTENT_TYPE, content_type.clone()),
         (header::ACCEPT, HeaderValue::from_static(accept)),
         // Compressed bytes could be passed through, but not metered.
@@ -76,11 +104,18 @@ fn headers(
         headers.insert(ANTHROPIC_VERSION, VERSION);
         headers.extend(forwarded.clone());
     }
+    if route.custom.as_ref().is_none_or(Template::keeps_auth) {
+        let (name, value) = key_header(route.format, key)?;
+        headers.insert(name, value);
+    }
+    if let Some(custom) = &route.custom {
+        custom.put_headers(&mut headers, key).map_err(NotSent::Misconfigured)?;
+    }
     Ok(headers)
 }
 
-fn key_header(route: &Route, key: &str) -> Result<(HeaderName, HeaderValue), NotSent> {
-    let (name, value) = match route.format {
+fn key_header(format: ProviderFormat, key: &str) -> Result<(HeaderName, HeaderValue), NotSent> {
+    let (name, value) = match format {
         ProviderFormat::OpenAi => (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {key}"))),
         ProviderFormat::Claude => (X_API_KEY, HeaderValue::from_str(key)),
         ProviderFormat::Gemini => (X_GOOG_API_KEY, HeaderValue::from_str(key)),
@@ -91,7 +126,7 @@ fn key_header(route: &Route, key: &str) -> Result<(HeaderName, HeaderValue), Not
 }
 
 /// The address. Operators write base URLs with or without the version; only OpenAI's kind has none of its own.
-fn url(route: &Route, wire: Wire, asked: &Asked) -> String {
+fn url(route: &Route, wire: Wire, asked: Endpoint, stream: bool) -> String {
     let base = &route.base_url;
     match wire {
         Wire::Chat => format!("{base}/chat/completions"),
@@ -103,9 +138,9 @@ fn url(route: &Route, wire: Wire, asked: &Asked) -> String {
         Wire::Claude => claude_url(route),
         Wire::Gemini | Wire::GeminiEmbeddings => {
             let verb = match wire {
-                Wire::GeminiEmbeddings if asked.endpoint == Endpoint::EmbedContent => Verb::Embed,
+                Wire::GeminiEmbeddings if asked == Endpoint::EmbedContent => Verb::Embed,
                 Wire::GeminiEmbeddings => Verb::BatchEmbed,
-                _ if asked.stream => Verb::Stream,
+                _ if stream => Verb::Stream,
                 _ => Verb::Generate,
             };
             gemini_url(route, verb)
@@ -119,26 +154,43 @@ fn claude_url(route: &Route) -> String {
 }
 
 fn gemini_url(route: &Route, verb: Verb) -> String {
-    format!("{}{}", gemini_base(route), gemini::path::of_provider(route.upstream_model.as_str(), verb))
+    format!(
+        "{}{}",
+        gemini_base(&route.base_url),
+        gemini::path::of_provider(route.upstream_model.as_str(), verb)
+    )
 }
 
-fn gemini_base(route: &Route) -> String {
-    let base = &route.base_url;
-    if base.ends_with("/v1") || base.ends_with("/v1beta") { base.clone() } else { format!("{base}/v1beta") }
+fn gemini_base(base: &str) -> String {
+    let has_version = base.ends_with("/v1") || base.ends_with("/v1beta");
+    if has_version { base.to_owned() } else { format!("{base}/v1beta") }
 }
 
-/// Where a provider lists its models, and the headers to ask with; `None`: its key cannot be sent.
-pub(crate) fn probe(route: &Route, key: &str) -> Option<(String, HeaderMap)> {
-    let base = &route.base_url;
-    let (wire, url) = match route.format {
-        ProviderFormat::OpenAi => (Wire::Chat, format!("{base}/models")),
-        ProviderFormat::Claude if base.ends_with("/v1") => (Wire::Claude, format!("{base}/models")),
-        ProviderFormat::Claude => (Wire::Claude, format!("{base}/v1/models")),
-        ProviderFormat::Gemini => (Wire::Gemini, format!("{}/models", gemini_base(route))),
+/// Where a provider lists its models, and the headers to ask with; `None`: its key cannot be sent. Of a provider with a
+/// template it is whatever address that names for this.
+pub fn models_request(
+    format: ProviderFormat,
+    base_url: &str,
+    custom: Option<&Template>,
+    key: &str,
+) -> Option<(String, HeaderMap)> {
+    let own = match format {
+        ProviderFormat::OpenAi => format!("{base_url}/models"),
+        ProviderFormat::Claude if base_url.ends_with("/v1") => format!("{base_url}/models"),
+        ProviderFormat::Claude => format!("{base_url}/v1/models"),
+        ProviderFormat::Gemini => format!("{}/models", gemini_base(base_url)),
     };
-    let json = HeaderValue::from_static("application/json");
-    let headers = headers(route, wire, key, &json, false, &HeaderMap::new()).ok()?;
-    Some((url, headers))
+    let mut headers = HeaderMap::new();
+    if custom.is_none_or(Template::keeps_auth) {
+        let (name, value) = key_header(format, key).ok()?;
+        headers.insert(name, value);
+    }
+    if format == ProviderFormat::Claude {
+        headers.insert(ANTHROPIC_VERSION, VERSION);
+    }
+    let Some(custom) = custom else { return Some((own, headers)) };
+    custom.put_headers(&mut headers, key).ok()?;
+    Some((custom.models_url(base_url, own, key).ok()?, headers))
 }
 
 /// A prompt whose tokens are to be counted.
@@ -151,7 +203,10 @@ pub(crate) enum Counted {
 /// A request to count a prompt's tokens, for a provider that speaks the caller's own protocol; `None`: it speaks another.
 pub(crate) fn count(counted: &Counted, forwarded: &HeaderMap, route: &Route, key: &str) -> Option<Outgoing> {
     let model = route.upstream_model.as_str();
-    let (wire, url, body) = match (counted, route.format) {
+    if route.custom.as_ref().is_some_and(|custom| !custom.counts()) {
+        return None;
+    }
+    let (wire, mut url, mut body) = match (counted, route.format) {
         (Counted::Messages(messages), ProviderFormat::Claude) => {
             (Wire::Claude, format!("{}/count_tokens", claude_url(route)), messages.count_body_for(model))
         }
@@ -160,9 +215,13 @@ pub(crate) fn count(counted: &Counted, forwarded: &HeaderMap, route: &Route, key
         }
         (Counted::Messages(_) | Counted::Contents(_), _) => return None,
     };
+    if let Some(custom) = &route.custom {
+        url = custom.counting_url(&route.base_url, url, model, key).ok()?;
+        body = custom.body(body, model, false);
+    }
     let headers =
         headers(route, wire, key, &HeaderValue::from_static("application/json"), false, forwarded).ok()?;
-    Some(Outgoing { url, headers, body, wire, dropped: Vec::new() })
+    Some(Outgoing { url, headers, body, wire, custom: route.custom.clone(), dropped: Vec::new() })
 }
 
 fn body(asked: &Asked, route: &Route, wire: Wire, default_cap: u64) -> Result<Written, CallError> {

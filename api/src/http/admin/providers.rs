@@ -184,7 +184,7 @@ async fn create(
     let terms = ProviderTerms {
         name: checked_label("name", name)?,
         base_url: checked_url(&app, &base_url).await?,
-        api_format: checked_format(api_format)?,
+        api_format,
         status: body.status.unwrap_or(Status::Active),
         priority: body.priority.unwrap_or(0),
         weight: checked_weight(body.weight.unwrap_or(1))?,
@@ -245,7 +245,6 @@ async fn change(
         Some(url) => Some(checked_url(&app, url).await?),
         None => None,
     };
-    let api_format = body.api_format.map(checked_format).transpose()?;
     let weight = body.weight.map(checked_weight).transpose()?;
     let api_key = body.api_key.map(checked_key).transpose()?;
     let edit = |terms: &mut ProviderTerms| {
@@ -253,7 +252,7 @@ async fn change(
         *terms = ProviderTerms {
             name: name.unwrap_or(was.name),
             base_url: base_url.unwrap_or(was.base_url),
-            api_format: api_format.unwrap_or(was.api_format),
+            api_format: body.api_format.unwrap_or(was.api_format),
             status: body.status.unwrap_or(was.status),
             priority: body.priority.unwrap_or(was.priority),
             weight: weight.unwrap_or(was.weight),
@@ -562,14 +561,11 @@ async fn test(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<
         .build()
         .map_err(|error| Problem::internal(&error))?;
     let started = Instant::now();
-    let (url, name, value) = match provider.terms.api_format {
-        ApiFormat::OpenAi | ApiFormat::Custom => {
-            (format!("{base_url}/models"), "authorization", format!("Bearer {}", api_key.expose()))
-        }
-        ApiFormat::Claude => (versioned(&base_url, "/v1"), "x-api-key", api_key.expose().to_owned()),
-        ApiFormat::Gemini => (versioned(&base_url, "/v1beta"), "x-goog-api-key", api_key.expose().to_owned()),
-    };
-    let request = client.get(&url).header(name, value).header("anthropic-version", "2023-06-01");
+    let ProviderTerms { api_format, config, .. } = provider.terms;
+    let (format, custom) = api_format.spoken(config.custom)?;
+    let (url, headers) = relay::models_request(format, &base_url, custom.as_ref(), api_key.expose())
+        .ok_or_else(|| Problem::invalid("api_key", "cannot be sent in a header"))?;
+    let request = client.get(&url).headers(headers);
     let answer = request.send().await;
     let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Json(match answer {
@@ -577,19 +573,21 @@ async fn test(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<
             let status = answer.status();
             let error = (!status.is_success()).then(|| match status.as_u16() {
                 401 | 403 => format!("the provider refuses the key: {status}"),
-                404 => format!("there is nothing at {url}: {status}"),
+                404 | 405 if custom.as_ref().is_some_and(|custom| !custom.names_models()) => format!(
+                    "the provider answers, but {status}: it has no list of models where its protocol has it. Name any \
+                     address that answers a GET with the key in config.custom.paths.models"
+                ),
+                // A template may put the key into the query.
+                404 => format!(
+                    "there is nothing at {}: {status}",
+                    url.split('?').next().unwrap_or_default()
+                ),
                 _ => format!("the provider answered {status}"),
             });
             TestResult { ok: status.is_success(), status: Some(status.as_u16()), latency_ms, error }
         }
         Err(error) => TestResult { ok: false, status: None, latency_ms, error: Some(fault(&error)) },
     }))
-}
-
-/// The model list below a base URL that may or may not end in the API's version.
-fn versioned(base_url: &str, version: &str) -> String {
-    let has_version = ["/v1", "/v1beta"].iter().any(|version| base_url.ends_with(version));
-    if has_version { format!("{base_url}/models") } else { format!("{base_url}{version}/models") }
 }
 
 /// Why a call failed, down to the first cause: "connection refused" says more than "error sending request".
@@ -607,13 +605,6 @@ fn fault(error: &reqwest::Error) -> String {
 async fn checked_url(app: &App, url: &str) -> Result<String, Problem> {
     let checked = check_base_url(url, app.config.allow_private_providers).await;
     checked.map_err(|fault| Problem::invalid("base_url", fault))
-}
-
-fn checked_format(format: ApiFormat) -> Result<ApiFormat, Problem> {
-    match format {
-        ApiFormat::OpenAi | ApiFormat::Claude | ApiFormat::Gemini => Ok(format),
-        ApiFormat::Custom => Err(Problem::unsupported("api_format: custom is not supported yet")),
-    }
 }
 
 fn checked_weight(weight: u32) -> Result<u32, Problem> {
