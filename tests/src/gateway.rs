@@ -122,7 +122,8 @@ impl GatewayOptions {
     pub async fn run(&self, arguments: &[&str]) -> Output {
         let command = &mut self.command(place::nexusroute());
         let run = command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true).output();
-        let limit = Duration::from_secs(60);
+        // A guard against one that hangs: the log of a long run takes a busy machine minutes to verify.
+        let limit = Duration::from_secs(300);
         tokio::time::timeout(limit, run)
             .await
             .unwrap_or_else(|_| panic!("{arguments:?} did not end"))
