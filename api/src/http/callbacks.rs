@@ -212,8 +212,10 @@ struct Pressed {
     ),
     security(()),
     responses(
-        (status = 200, description = "The callback was accepted", body = Pressed),
-        (status = 502, description = "The callback was not accepted; the body says what was answered", body = Pressed),
+        (status = 200, description = "The callback was accepted",
+         content((Pressed = "application/json"), (String = "text/html"))),
+        (status = 502, description = "The callback was not accepted; the body says what was answered",
+         content((Pressed = "application/json"), (String = "text/html"))),
     )
 )]
 async fn press_sandbox_button(
