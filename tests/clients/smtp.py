@@ -89,7 +89,7 @@ class Handler:
             "auto_submitted": message["Auto-Submitted"],
             "text": message.get_body(("plain",)).get_content(),
             "html": message.get_body(("html",)).get_content(),
-            "tls": session.ssl is not None,
+            "tls": server.transport.get_extra_info("ssl_object") is not None,
             "authenticated": bool(session.authenticated),
         }
         with (FOLDER / "mails.jsonl").open("a", encoding="utf-8") as mails:

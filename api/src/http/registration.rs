@@ -23,7 +23,7 @@ use crate::{
 };
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -144,9 +144,14 @@ pub struct VerifyQuery {
 async fn verify(
     State(app): State<App>,
     ClientIp(ip): ClientIp,
+    method: Method,
     headers: HeaderMap,
     Query(query): Query<VerifyQuery>,
 ) -> Result<Response, Problem> {
+    // Programs that look at mails before people do ask with HEAD; that proves nothing and uses nothing up.
+    if method == Method::HEAD {
+        return Ok(StatusCode::OK.into_response());
+    }
     let ip = ip.to_string();
     app.limits.admit(TOKEN, &ip).await?;
     let proven = app.directory.prove_email(&query.token, app.config.registration.fold_aliases).await;
@@ -163,11 +168,15 @@ async fn verify(
         }
         (Ok(_), Language::Chinese) => (StatusCode::OK, "邮箱地址已验证", "现在可以登录了。".to_owned()),
         (Err(DirectoryError::BadToken), Language::Chinese) => {
-            let text = "此链接无效：可能已被使用、已过期，或从未发出。请重新申请验证邮件。";
+            let text = "此链接无效：可能已被使用、已过期，或从未发出。如果您之前点击过它，邮箱地址已经验证，可以直接登录；否则请重新申请验证邮件。";
             (StatusCode::BAD_REQUEST, "链接无效", text.to_owned())
         }
-        (Err(error @ (DirectoryError::BadToken | DirectoryError::Taken(_))), _) => {
-            (StatusCode::BAD_REQUEST, "This link does not work", error.to_string())
+        (Err(error @ DirectoryError::BadToken), Language::English) => {
+            let text = format!("{error}. If you have followed it before, your address is confirmed: log in.");
+            (StatusCode::BAD_REQUEST, "This link does not work", text)
+        }
+        (Err(error @ DirectoryError::Taken(_)), _) => {
+            (StatusCode::CONFLICT, "This link does not work", error.to_string())
         }
         (Err(_), _) => return Err(proven.map_or_else(Into::into, |_| Problem::not_found("nothing"))),
     };

@@ -7,6 +7,7 @@ use crate::{
     body::{Json, Page, Path},
     directory::{
         Status,
+        mail::MailKind,
         password::{Checked, check_password},
         session::{LIFE_MS, SessionView},
         user::{Role, User, check_email, check_username},
@@ -125,6 +126,17 @@ fn not_verified() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "email_not_verified", detail)
 }
 
+/// Refuses who has a session from before addresses had to be proven, and has not proven theirs.
+pub(super) async fn check_proof(app: &App, caller: &Caller) -> Result<(), Problem> {
+    if !app.config.registration.needs_proof || caller.role == Role::Admin {
+        return Ok(());
+    }
+    match app.directory.user(caller.user).await? {
+        Some(user) if user.email_verified => Ok(()),
+        Some(_) | None => Err(not_verified()),
+    }
+}
+
 /// Ends the session.
 #[utoipa::path(post, path = "/api/user/logout", tag = "user",
     responses((status = 204, description = "Logged out; the cookie is cleared")))]
@@ -213,10 +225,15 @@ async fn change(
         true => (None, body.email),
         false => (body.email, None),
     };
-    if let Some(email) = &later {
+    if let Some(email) = now.as_ref().or(later.as_ref()) {
         app.limits.admit(MAIL_TO, email).await?;
     }
+    let is_new = now.is_some();
     let user = app.directory.rename_user(caller.user, body.username, now, caller.actor()).await?;
+    if is_new && !user.email_verified && app.post.delivers() {
+        app.directory.ask_for_mail(MailKind::Resend, &user.email, language(&headers)).await?;
+        app.post.wake();
+    }
     if let Some(email) = later {
         app.directory.want_email(caller.user, &email, language(&headers), caller.actor()).await?;
         app.post.wake();

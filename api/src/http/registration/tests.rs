@@ -260,8 +260,9 @@ async fn who_need_not_prove_an_address_may_do_so_later_until_the_operator_asks_f
     let changed = it.call("PATCH", "/api/user/self", Some(&token), Some(body)).await;
     assert_eq!(changed.body["email"], "ann@example.com");
     is(&it.follows(&old).await, 400, "invalid_token");
-    it.post("/api/user/resend-verification", json!({"email": "ann@example.com"})).await;
     let new = it.token_to("ann@example.com").await;
+    let looked_at = it.call("HEAD", &format!("/api/user/verify-email?token={new}"), None, None).await;
+    assert_eq!(looked_at.status, 200, "and nothing is proven by it");
     assert_eq!(it.follows(&new).await.body["email_verified"], true);
     it.post("/api/user/resend-verification", json!({"email": "ann@example.com"})).await;
     assert_eq!(it.mails_to("ann@example.com").await.len(), 1, "there is nothing left to prove");
@@ -289,8 +290,11 @@ async fn where_addresses_must_be_proven_a_new_one_counts_from_its_proof_on() {
     // An operator whose address is not proven is let in all the same.
     it.token("root", Role::Admin).await;
     assert_eq!(it.logs_in("root", "correct horse").await.status, 200);
-    it.token("bob", Role::User).await;
+    let bob = it.token("bob", Role::User).await;
     is(&it.logs_in("bob", "correct horse").await, 403, "email_not_verified");
+    let key = it.call("POST", "/api/user/keys", Some(&bob), Some(json!({"name": "k"}))).await;
+    is(&key, 403, "email_not_verified");
+    assert_eq!(it.call("POST", "/api/user/keys", Some(&token), Some(json!({"name": "k"}))).await.status, 201);
 }
 
 #[tokio::test]
