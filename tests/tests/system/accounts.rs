@@ -112,6 +112,22 @@ async fn walks(options: GatewayOptions, security: &'static str) {
     assert_eq!(try_log_in(&gateway, "ann", PASSWORD).await.problem(401), "wrong_credentials");
     log_in(&gateway, "ann@example.org", "a new long password").await;
 
+    // Many at once, as after an announcement: nobody is turned away, everybody has one mail.
+    let crowd = join_all((0..20).map(|n| {
+        let (name, email) = (format!("crowd{n}"), format!("crowd{n}@example.org"));
+        let gateway = &gateway;
+        async move { registers(gateway, &name, &email).await }
+    }))
+    .await;
+    assert!(crowd.iter().all(|answer| answer.status == 202), "{crowd:?}");
+    let proofs = join_all((0..20).map(|n| {
+        let (smtp, email) = (&smtp, format!("crowd{n}@example.org"));
+        async move { token(&smtp.mail_to(&email, 1).await) }
+    }))
+    .await;
+    let joined = join_all(proofs.iter().map(|proof| follows(&gateway, proof))).await;
+    assert!(joined.iter().all(|answer| answer.status == 200), "{joined:?}");
+
     // With another's address: the answer of a stranger's, and a mail to its owner.
     let again = registers(&gateway, "ann2", "ann@example.org").await;
     assert_eq!((again.status, &again.text), (asked.status, &asked.text));
