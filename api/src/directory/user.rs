@@ -315,6 +315,11 @@ impl Directory {
         let update = "UPDATE users SET username = ?, username_folded = ?, email = ?, email_folded = ?, email_alias = ?, \
                       email_verified = ? WHERE id = ?";
         change.tx.execute(update, &values).await.map_err(taken("that username or e-mail address"))?;
+        if email_changed {
+            // What was wanted before is not wanted any more.
+            let forget = "UPDATE users SET email_wanted = NULL WHERE id = ?";
+            change.tx.execute(forget, &[id.into()]).await?;
+        }
         // Which of the two, not what: a person's data is erased in one place only.
         let told = json!({"username_changed": username_changed, "email_changed": email_changed});
         change.acts.push(act(actor, "user.rename", id.to_string(), None, Some(told)));
@@ -344,6 +349,10 @@ impl Directory {
         }
         let end = "DELETE FROM sessions WHERE user_id = ? AND id <> ?";
         change.tx.execute(end, &[id.into(), keep_session.unwrap_or_default().into()]).await?;
+        // A link that waits in a mailbox must not undo this.
+        let links =
+            "UPDATE email_tokens SET used_at = ? WHERE subject = ? AND purpose = 'reset' AND used_at IS NULL";
+        change.tx.execute(links, &[now().into(), id.into()]).await?;
         change.acts.push(act(actor, "user.set_password", id.to_string(), None, None));
         self.finish(change).await
     }

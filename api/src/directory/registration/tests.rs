@@ -146,10 +146,20 @@ async fn a_reset_ends_sessions_proves_the_address_and_uses_up_older_tokens() {
         })
         .collect();
     assert_eq!(tokens.len(), 2);
+    let early = it.directory.make_email_token(Purpose::Reset, &ann.id.to_string(), &ann.email).await.unwrap();
+    let bob = it.user("bob").await;
+    let bobs = it.directory.make_email_token(Purpose::Reset, &bob.id.to_string(), &bob.email).await.unwrap();
     it.directory.reset_password(&tokens[0], "new".into()).await.unwrap();
     assert!(it.directory.session(&session).await.unwrap().is_none());
     assert!(it.directory.user(ann.id).await.unwrap().unwrap().email_verified);
-    assert!(is_bad(it.directory.reset_password(&tokens[1], "newer".into()).await));
+    for used in [tokens[1].as_str(), early.expose()] {
+        assert!(is_bad(it.directory.reset_password(used, "newer".into()).await));
+    }
+    // So does a password that was changed by who knew the old one; others' links stay.
+    let late = it.directory.make_email_token(Purpose::Reset, &ann.id.to_string(), &ann.email).await.unwrap();
+    it.directory.set_password(ann.id, "changed".into(), None, operator()).await.unwrap();
+    assert!(is_bad(it.directory.reset_password(late.expose(), "newer".into()).await));
+    it.directory.reset_password(bobs.expose(), "new".into()).await.unwrap();
 }
 
 #[tokio::test]
