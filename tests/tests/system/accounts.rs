@@ -237,3 +237,23 @@ async fn of_several_processes_on_one_database_one_sends_each_mail() {
         gateway.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_server_that_nobody_vouches_for_gets_nothing() {
+    let (stranger, plain) = tokio::join!(Smtp::start("starttls"), Smtp::start("none"));
+    // Its certificate is of no authority that this gateway knows; the other offers no TLS at all, as if somebody in between had
+    // taken the offer out.
+    let unknown = stranger.for_gateway(GatewayOptions::default()).environment("NEXUSROUTE_SMTP_CA_FILE", "");
+    let stripped =
+        plain.for_gateway(GatewayOptions::default()).environment("NEXUSROUTE_SMTP_SECURITY", "starttls");
+    for (options, smtp, fault) in [(unknown, stranger, "certificate"), (stripped, plain, "STARTTLS")] {
+        let gateway = options.start().await;
+        registers(&gateway, "ann", "ann@example.org").await.assert_success();
+        let operator = Operator::of(&gateway).await;
+        let mail = until_mail(&operator, "ann@example.org", |it| it["attempts"].as_i64() >= Some(2)).await;
+        let error = mail["last_error"].as_str().unwrap();
+        assert!(error.to_lowercase().contains(&fault.to_lowercase()), "{mail}");
+        assert!(mail["state"] != "sent" && smtp.mails().is_empty(), "{mail}");
+        gateway.stop().await;
+    }
+}
