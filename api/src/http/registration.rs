@@ -162,23 +162,20 @@ async fn verify(
         return Ok(Json(proven?).into_response());
     }
     let language = language(&headers);
-    let (status, title, text) = match (&proven, language) {
+    let (status, title, text) = match (proven, language) {
         (Ok(_), Language::English) => {
             (StatusCode::OK, "Your address is confirmed", "You can log in now.".to_owned())
         }
         (Ok(_), Language::Chinese) => (StatusCode::OK, "邮箱地址已验证", "现在可以登录了。".to_owned()),
-        (Err(DirectoryError::BadToken), Language::Chinese) => {
-            let text = "此链接无效：可能已被使用、已过期，或从未发出。如果您之前点击过它，邮箱地址已经验证，可以直接登录；否则请重新申请验证邮件。";
-            (StatusCode::BAD_REQUEST, "链接无效", text.to_owned())
-        }
         (Err(error @ DirectoryError::BadToken), Language::English) => {
             let text = format!("{error}. If you have followed it before, your address is confirmed: log in.");
             (StatusCode::BAD_REQUEST, "This link does not work", text)
         }
-        (Err(error @ DirectoryError::Taken(_)), _) => {
-            (StatusCode::CONFLICT, "This link does not work", error.to_string())
+        (Err(DirectoryError::BadToken), Language::Chinese) => {
+            let text = "此链接无效：可能已被使用、已过期，或从未发出。如果您之前点击过它，邮箱地址已经验证，可以直接登录；否则请重新申请验证邮件。";
+            (StatusCode::BAD_REQUEST, "链接无效", text.to_owned())
         }
-        (Err(_), _) => return Err(proven.map_or_else(Into::into, |_| Problem::not_found("nothing"))),
+        (Err(error), Language::English | Language::Chinese) => return Err(error.into()),
     };
     Ok(page(status, language, title, &format!("<p>{}</p>", escape(&text)), ""))
 }

@@ -98,9 +98,13 @@ async fn login(
         return Err(wrong());
     }
     app.limits.forgive(ADDRESS, &ip).await;
-    app.limits.clear(LOGIN_FROM_ADDRESS, &here).await;
     app.limits.forgive(LOGIN, &body.login).await;
-    let Some(user) = user else { return Err(not_verified()) };
+    let Some(user) = user else {
+        // Not cleared: whoever asked to join with another's address would clear the tries at guessing the other's password.
+        app.limits.forgive(LOGIN_FROM_ADDRESS, &here).await;
+        return Err(not_verified());
+    };
+    app.limits.clear(LOGIN_FROM_ADDRESS, &here).await;
     if user.status == Status::Disabled {
         return Err(Problem::new(StatusCode::FORBIDDEN, "account_disabled", "this account is switched off"));
     }

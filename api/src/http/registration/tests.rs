@@ -170,6 +170,19 @@ async fn nobody_learns_which_addresses_are_known() {
 }
 
 #[tokio::test]
+async fn a_registration_with_anothers_address_is_no_way_around_the_limit_on_guessing() {
+    let it = gateway_with(required).await;
+    it.token("ann", Role::User).await;
+    let body = json!({"username": "eve", "email": "ann@example.org", "password": "battery staple"});
+    assert_eq!(it.post("/api/user/register", body).await.status, 202);
+    for _ in 0..10 {
+        is(&it.logs_in("ann@example.org", "battery staple").await, 403, "email_not_verified");
+        is(&it.logs_in("ann@example.org", "a guess").await, 401, "wrong_credentials");
+    }
+    is(&it.logs_in("ann@example.org", "correct horse").await, 429, "too_many_requests");
+}
+
+#[tokio::test]
 async fn mails_to_one_address_are_limited_whether_it_is_known_or_not() {
     let it = gateway().await;
     it.token("ann", Role::User).await;
