@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     directory::{Directory, password::Passwords},
     http::limit::Limits,
+    mail::Post,
     payments::Channels,
 };
 use arc_swap::ArcSwap;
@@ -40,8 +41,10 @@ pub struct Parts {
     pub provider_health: Option<Arc<relay::health::Health>>,
     /// Hashes and checks passwords, a few at a time.
     pub passwords: Passwords,
-    /// Failed logins and registrations, by login and by address.
+    /// Failed logins, registrations and requests for mail, by login and by address.
     pub limits: Limits,
+    /// Sends what stands in the queue of mails.
+    pub post: Post,
 }
 
 impl App {

@@ -4,6 +4,7 @@
 //! key or variable is refused, for a typo in the name of a safety option must not go unnoticed.
 
 use crate::roles::Roles;
+use relay::Secret;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -64,6 +65,18 @@ options! {
     "allow_private_providers" Bool "false" "Lets providers live on loopback and private addresses, and speak plain http there."
     "trusted_proxies" List "" "Networks (CIDR) of reverse proxies whose `X-Forwarded-For` is believed."
     "sandbox" Bool "true" "The development payment channel. Never there in production mode."
+    "registration.mode" Text "" "Who may register: `required` (whoever proves their e-mail address), `optional` (anybody; the address may be proven later), `invite` (only with an invitation), `closed` (nobody). Empty: `required` where `smtp.host` is set, else `optional`."
+    "registration.email_domains" List "" "Domains whose addresses may register (`example.org`, not those below it). Empty: all."
+    "registration.fold_aliases" Bool "false" "Takes `ann+shop@x` for `ann@x`, and addresses at Gmail that differ by dots for one, so that nobody registers twice by them."
+    "password.memory_kib" Integer "19456" "Memory that hashing a password takes (Argon2id), in KiB. A login makes a weaker hash anew."
+    "password.passes" Integer "2" "Passes over that memory."
+    "smtp.host" Text "" "The server that takes our mails. Empty: mails go to the log and to `/api/dev/mailbox`; in production mode they are not sent."
+    "smtp.port" Integer "0" "Its port. 0: 587 with `starttls`, 465 with `tls`, 25 with `none`."
+    "smtp.security" Text "starttls" "`starttls`, `tls` (from the first byte), or `none`."
+    "smtp.username" Text "" "Whom to log in as. Empty: without a login."
+    "smtp.password" Text "" "The password of `smtp.username`."
+    "smtp.from" Text "" "The sender: `NexusRoute <no-reply@example.org>`. Needed with `smtp.host`."
+    "smtp.ca_file" Text "" "A file of certificates (PEM) that are trusted besides the machine's own."
     "topup.presets" List "50,100,150,200,300,500,1000" "Amounts offered."
     "topup.min" Text "1" "The least amount of a top-up."
     "topup.max" Text "100000" "The greatest amount of a top-up."
@@ -128,6 +141,12 @@ pub struct Config {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// The development channel.
     pub sandbox_enabled: bool,
+    /// Who may register.
+    pub registration: RegistrationConfig,
+    /// What hashing a password costs.
+    pub password: PasswordConfig,
+    /// The server that takes our mails; absent: there is none.
+    pub smtp: Option<SmtpConfig>,
     /// Top-ups.
     pub topup: TopUpConfig,
     /// Model calls.
@@ -136,6 +155,71 @@ pub struct Config {
     pub lease: LeaseConfig,
     /// The node's own store of calls and usage.
     pub outbox: OutboxConfig,
+}
+
+/// Who may register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegistrationMode {
+    /// Whoever proves their address.
+    Required,
+    /// Anybody.
+    Optional,
+    /// Whoever has an invitation. The address is to be proven where mails can be sent.
+    Invite,
+    /// Nobody.
+    Closed,
+}
+
+/// Options of registering.
+#[derive(Clone, Debug)]
+pub struct RegistrationConfig {
+    /// Who may.
+    pub mode: RegistrationMode,
+    /// An account needs a proven address: nobody is a user, or logs in, without one.
+    pub needs_proof: bool,
+    /// Domains that are let in, in lower case; empty: all.
+    pub email_domains: Vec<String>,
+    /// Aliases of an address are that address.
+    pub fold_aliases: bool,
+}
+
+/// What hashing a password costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordConfig {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+}
+
+/// How a connection to the mail server is kept private.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpSecurity {
+    /// By STARTTLS, which must succeed.
+    StartTls,
+    /// By TLS from the first byte.
+    Tls,
+    /// Not at all.
+    None,
+}
+
+/// The server that takes our mails.
+#[derive(Clone, Debug)]
+pub struct SmtpConfig {
+    /// Its name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is kept private.
+    pub security: SmtpSecurity,
+    /// Name and password, where it asks for them.
+    pub login: Option<(String, Secret)>,
+    /// The sender.
+    pub from: lettre::message::Mailbox,
+    /// Certificates that are trusted besides the machine's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Options of top-ups.
@@ -247,6 +331,9 @@ struct Raw {
     allow_private_providers: bool,
     trusted_proxies: Vec<ipnet::IpNet>,
     sandbox: bool,
+    registration: RawRegistration,
+    password: RawPassword,
+    smtp: RawSmtp,
     topup: RawTopUp,
     relay: RawRelay,
     lease: RawLease,
@@ -258,6 +345,33 @@ struct Raw {
 enum LogFormat {
     Text,
     Json,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRegistration {
+    mode: String,
+    email_domains: Vec<String>,
+    fold_aliases: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPassword {
+    memory_kib: u32,
+    passes: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSmtp {
+    host: String,
+    port: u16,
+    security: SmtpSecurity,
+    username: String,
+    password: String,
+    from: String,
+    ca_file: String,
 }
 
 #[derive(Deserialize)]
@@ -313,6 +427,83 @@ impl Number {
     fn decimal(&self, key: &str) -> Result<Decimal, ConfigError> {
         let text = self.text();
         text.parse().map_err(|_| ConfigError::Wrong(format!("{key}: {text:?} is not a decimal number")))
+    }
+}
+
+impl RawRegistration {
+    fn check(self, has_mail: bool, production: bool) -> Result<RegistrationConfig, ConfigError> {
+        let mode = match self.mode.as_str() {
+            "" if has_mail => RegistrationMode::Required,
+            "" | "optional" => RegistrationMode::Optional,
+            "required" => RegistrationMode::Required,
+            "invite" => RegistrationMode::Invite,
+            "closed" => RegistrationMode::Closed,
+            other => {
+                let fault =
+                    format!("registration.mode: {other:?} is none of required, optional, invite and closed");
+                return Err(ConfigError::Wrong(fault));
+            }
+        };
+        if mode == RegistrationMode::Required && production && !has_mail {
+            let fault =
+                "registration.mode is required, and without smtp.host nobody gets the mail that it needs";
+            return Err(ConfigError::Wrong(fault.into()));
+        }
+        let email_domains: Vec<String> =
+            self.email_domains.iter().map(|it| it.trim().to_lowercase()).collect();
+        if let Some(odd) = email_domains.iter().find(|it| it.is_empty() || it.contains(['@', '*', ' '])) {
+            let fault = format!("registration.email_domains: {odd:?} is not a domain such as example.org");
+            return Err(ConfigError::Wrong(fault));
+        }
+        let needs_proof = match mode {
+            RegistrationMode::Required => true,
+            RegistrationMode::Invite | RegistrationMode::Closed => has_mail,
+            RegistrationMode::Optional => false,
+        };
+        Ok(RegistrationConfig { mode, needs_proof, email_domains, fold_aliases: self.fold_aliases })
+    }
+}
+
+impl RawPassword {
+    fn check(&self) -> Result<PasswordConfig, ConfigError> {
+        let wrong = |text: &str| Err(ConfigError::Wrong(text.into()));
+        if !(8_192..=1_048_576).contains(&self.memory_kib) {
+            return wrong("password.memory_kib must be between 8192 and 1048576");
+        }
+        if !(1..=100).contains(&self.passes) {
+            return wrong("password.passes must be between 1 and 100");
+        }
+        Ok(PasswordConfig { memory_kib: self.memory_kib, passes: self.passes })
+    }
+}
+
+impl RawSmtp {
+    fn check(self, production: bool) -> Result<Option<SmtpConfig>, ConfigError> {
+        let wrong = |text: String| Err(ConfigError::Wrong(text));
+        if self.host.is_empty() {
+            return Ok(None);
+        }
+        let from = self.from.parse().map_err(|error| {
+            ConfigError::Wrong(format!(
+                "smtp.from: {:?} is not a sender such as \"NexusRoute <no-reply@example.org>\" ({error})",
+                self.from
+            ))
+        })?;
+        if self.username.is_empty() != self.password.is_empty() {
+            return wrong("smtp.username and smtp.password go together".into());
+        }
+        if production && self.security == SmtpSecurity::None && !self.password.is_empty() {
+            return wrong("smtp.security none would send smtp.password for all to read".into());
+        }
+        let port = match (self.port, self.security) {
+            (0, SmtpSecurity::StartTls) => 587,
+            (0, SmtpSecurity::Tls) => 465,
+            (0, SmtpSecurity::None) => 25,
+            (port, _) => port,
+        };
+        let login = (!self.username.is_empty()).then(|| (self.username, Secret::new(self.password)));
+        let ca_file = (!self.ca_file.is_empty()).then(|| PathBuf::from(self.ca_file));
+        Ok(Some(SmtpConfig { host: self.host, port, security: self.security, login, from, ca_file }))
     }
 }
 
@@ -389,6 +580,8 @@ impl Config {
         if !matches!(raw.nats_replicas, 1 | 3 | 5) {
             return wrong(format!("nats_replicas is {}; it must be 1, 3 or 5", raw.nats_replicas));
         }
+        let smtp = raw.smtp.check(raw.production)?;
+        let registration = raw.registration.check(smtp.is_some(), raw.production)?;
         let mut rates = BTreeMap::new();
         for (currency, rate) in &raw.topup.rates {
             let rate = rate.decimal("topup.rates")?;
@@ -457,6 +650,9 @@ impl Config {
             allow_private_providers: raw.allow_private_providers,
             trusted_proxies: raw.trusted_proxies,
             sandbox_enabled: raw.sandbox && !raw.production,
+            registration,
+            password: raw.password.check()?,
+            smtp,
             topup: TopUpConfig {
                 presets: raw.topup.presets.iter().map(preset).collect::<Result<_, _>>()?,
                 min: min.to_string(),
@@ -612,6 +808,27 @@ mod tests {
     }
 
     #[test]
+    fn whoever_can_be_written_to_proves_their_address_unless_told_otherwise() {
+        let mode = |text: &str| read(text, &[]).unwrap().registration;
+        assert_eq!((mode("").mode, mode("").needs_proof), (RegistrationMode::Optional, false));
+        let smtp = "[smtp]\nhost = \"mail\"\nfrom = \"Gateway <gw@example.org>\"\n";
+        assert_eq!((mode(smtp).mode, mode(smtp).needs_proof), (RegistrationMode::Required, true));
+        let invite = "[registration]\nmode = \"invite\"\nemail_domains = [\"Example.org\"]\n";
+        assert_eq!((mode(invite).mode, mode(invite).needs_proof), (RegistrationMode::Invite, false));
+        assert_eq!(mode(invite).email_domains, ["example.org"]);
+        assert!(mode(&format!("{invite}{smtp}")).needs_proof);
+        for (security, port) in [("starttls", 587), ("tls", 465), ("none", 25)] {
+            let found = read(&format!("{smtp}security = \"{security}\""), &[]).unwrap().smtp.unwrap();
+            assert_eq!(found.port, port);
+            assert!(found.login.is_none() && found.ca_file.is_none());
+        }
+        let login = [("NEXUSROUTE_SMTP_USERNAME", "gw"), ("NEXUSROUTE_SMTP_PASSWORD", "secret word")];
+        let config = read(&format!("{smtp}port = 2525"), &login).unwrap();
+        assert_eq!(config.smtp.as_ref().unwrap().port, 2525);
+        assert!(!format!("{config:?}").contains("secret word"));
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (file, variables, named) in [
             ("listn = 1", &[][..], "listn"),
@@ -632,6 +849,23 @@ mod tests {
             ("[relay]\ncall_seconds = 600", &[], "lease.quarantine_seconds"),
             ("", &[("NEXUSROUTE_LEASE_LIFE_SECONDS", "0")], "lease.life_seconds"),
             ("[outbox]\nmax_bytes = 1", &[], "outbox.max_bytes"),
+            ("[registration]\nmode = \"open\"", &[], "registration.mode"),
+            ("[registration]\nemail_domains = [\"*.org\"]", &[], "registration.email_domains"),
+            (
+                "production = true\npublic_url = \"https://g\"\n[registration]\nmode = \"required\"",
+                &[],
+                "smtp.host",
+            ),
+            ("[password]\nmemory_kib = 1", &[], "password.memory_kib"),
+            ("[password]\npasses = 0", &[], "password.passes"),
+            ("[smtp]\nhost = \"m\"", &[], "smtp.from"),
+            ("[smtp]\nhost = \"m\"\nfrom = \"a@b.c\"\nusername = \"u\"", &[], "smtp.password"),
+            ("[smtp]\nsecurity = \"ssl\"", &[], "security"),
+            (
+                "production = true\npublic_url = \"https://g\"\n[smtp]\nhost = \"m\"\nfrom = \"a@b.c\"\nsecurity = \"none\"\nusername = \"u\"\npassword = \"p\"",
+                &[],
+                "smtp.security",
+            ),
         ] {
             let error = read(file, variables).unwrap_err().to_string();
             assert!(error.contains(named), "{file:?} {variables:?}: {error}");

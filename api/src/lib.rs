@@ -13,6 +13,7 @@ pub mod config;
 pub mod directory;
 pub mod health;
 pub mod http;
+pub mod mail;
 pub mod payments;
 pub mod price_catalogue;
 pub mod problem;

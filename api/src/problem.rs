@@ -225,6 +225,11 @@ impl From<DirectoryError> for Problem {
             DirectoryError::LastAdmin => Self::conflict("last_admin", error.to_string()),
             DirectoryError::TooMany { .. } => Self::conflict("too_many", error.to_string()),
             DirectoryError::Mismatch { field, fault } => Self::invalid(field, fault),
+            DirectoryError::BadToken => Self::bad_request("invalid_token", error.to_string()),
+            DirectoryError::BadInvitation => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_invitation", format!("invite: {error}"))
+            }
+            DirectoryError::MailNotWaiting(_) => Self::conflict("mail_not_waiting", error.to_string()),
             DirectoryError::Busy => Self::unavailable(error.to_string()),
             DirectoryError::Database(error) => error.into(),
             DirectoryError::Corrupt { .. } | DirectoryError::Seal(_) | DirectoryError::Password(_) => {

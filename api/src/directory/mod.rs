@@ -9,22 +9,30 @@
 pub mod address;
 pub mod catalogue;
 pub mod group;
+pub mod invitation;
 pub mod key;
+pub mod mail;
 pub mod model;
 pub mod password;
 pub mod price_import;
 pub mod provider;
 pub mod rate_limit;
+pub mod registration;
 pub mod session;
+pub mod settings;
+pub mod token;
+pub mod tries;
 pub mod user;
 
 use crate::secrets::{SealError, Sealer};
 use arc_swap::ArcSwap;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::Utc;
 use domain::{Actor, Moment};
 use ledger::{Act, Audit};
 use projections::{Database, DatabaseError, Tx, Value};
 use relay::Catalogue;
+use sha2::{Digest, Sha256};
 use std::{
     sync::{
         Arc,
@@ -84,6 +92,17 @@ pub enum DirectoryError {
     /// Hashing a password failed.
     #[error("a password could not be hashed: {0}")]
     Password(String),
+    /// A mail's token is none, of another purpose, of another address, used, or over; which, nobody is told.
+    #[error(
+        "this link is not valid: it has been used, it is too old, or it was never given out; ask for a new mail"
+    )]
+    BadToken,
+    /// An invitation's code is none, used up, or over.
+    #[error("this invitation is not valid: it is used up, too old, or was never given out")]
+    BadInvitation,
+    /// A mail that is to be tried again is under way, or has arrived.
+    #[error("this mail is {0}")]
+    MailNotWaiting(mail::MailState),
 }
 
 /// The directory. Cloning it clones one pointer.
@@ -190,12 +209,20 @@ impl Directory {
             self.publish_acts(&audit).await;
             if tokio::time::Instant::now() >= next_purge {
                 next_purge += Duration::from_secs(3600);
-                if let Err(error) = self.purge_sessions().await {
-                    tracing::warn!(%error, "ended sessions could not be deleted; they stay unusable");
+                if let Err(error) = self.purge().await {
+                    tracing::warn!(%error, "what has ended could not be deleted; it stays unusable");
                 }
             }
         }
         self.publish_acts(&audit).await;
+    }
+
+    /// Deletes what has ended by itself.
+    async fn purge(&self) -> Result<(), DirectoryError> {
+        self.purge_sessions().await?;
+        self.purge_registrations().await?;
+        self.purge_mails().await?;
+        self.purge_tries().await
     }
 
     /// Reloads if someone changed something, or a price begins.
@@ -285,6 +312,16 @@ impl Directory {
         change.tx.execute("INSERT INTO settings (name, value) VALUES (?, ?)", &values).await?;
         self.finish(change).await
     }
+}
+
+/// SHA-256 of a token, in hexadecimal: what a table keeps of it.
+pub(crate) fn digest(token: &str) -> String {
+    hex::encode(Sha256::digest(token.as_bytes()))
+}
+
+/// 256 random bits, as they stand in a cookie or a link.
+fn random_token() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
 /// Names the row and column that does not hold what it must.

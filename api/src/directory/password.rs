@@ -4,8 +4,9 @@
 //! waits or is turned away, and never takes all memory (19 MiB each) or all threads.
 
 use super::DirectoryError;
+use crate::config::PasswordConfig;
 use argon2::{
-    Argon2,
+    Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use std::{
@@ -33,12 +34,24 @@ pub fn check_password(password: &str) -> Result<(), &'static str> {
 pub struct Passwords {
     at_once: Arc<Semaphore>,
     nobody: Arc<OnceLock<String>>,
+    cost: PasswordConfig,
 }
 
+/// What came of checking a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// It is not theirs.
+    Wrong,
+    /// It is.
+    Right,
+    /// It is, and its hash costs less than it should by now.
+    RightButWeak,
+}
+
+/// Argon2id, version 19, 19 MiB, 2 passes: OWASP's first choice.
 impl Default for Passwords {
     fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { at_once: Arc::new(Semaphore::new(threads)), nobody: Arc::default() }
+        Self::new(PasswordConfig { memory_kib: 19_456, passes: 2 })
     }
 }
 
@@ -46,14 +59,26 @@ impl Passwords {
     /// How long one waits for a turn before being sent away.
     const PATIENCE: Duration = Duration::from_secs(5);
 
+    /// With hashes of this cost.
+    pub fn new(cost: PasswordConfig) -> Self {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        Self { at_once: Arc::new(Semaphore::new(threads)), nobody: Arc::default(), cost }
+    }
+
     /// The PHC string of a new password, with a random salt.
     pub async fn hash(&self, password: String) -> Result<String, DirectoryError> {
-        self.run(move || hash(&password)).await?
+        let cost = self.cost;
+        self.run(move || hash(&password, cost)).await?
     }
 
     /// Is this the password? `None`: there is no such user, which takes as long to find out.
     pub async fn verify(&self, hash_of: Option<String>, password: String) -> Result<bool, DirectoryError> {
-        let nobody = Arc::clone(&self.nobody);
+        Ok(self.check(hash_of, password).await? != Checked::Wrong)
+    }
+
+    /// The same, and whether the hash should be made anew.
+    pub async fn check(&self, hash_of: Option<String>, password: String) -> Result<Checked, DirectoryError> {
+        let (nobody, cost) = (Arc::clone(&self.nobody), self.cost);
         self.run(move || {
             let exists = hash_of.is_some();
             let stored = match hash_of {
@@ -61,14 +86,20 @@ impl Passwords {
                 None => match nobody.get() {
                     Some(stored) => stored.clone(),
                     None => {
-                        let made = hash("nobody's password")?;
+                        let made = hash("nobody's password", cost)?;
                         nobody.get_or_init(|| made).clone()
                     }
                 },
             };
             let parsed =
                 PasswordHash::new(&stored).map_err(|error| DirectoryError::Password(error.to_string()))?;
-            Ok(Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok() && exists)
+            // The cost is that of the stored hash, not that of new ones.
+            let fits = Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok() && exists;
+            Ok(match fits {
+                false => Checked::Wrong,
+                true if is_weaker(&parsed, cost) => Checked::RightButWeak,
+                true => Checked::Right,
+            })
         })
         .await?
     }
@@ -88,12 +119,24 @@ impl Passwords {
     }
 }
 
-/// Argon2id, version 19, 19 MiB, 2 passes: OWASP's first choice.
-fn hash(password: &str) -> Result<String, DirectoryError> {
-    Argon2::default()
+fn hash(password: &str, cost: PasswordConfig) -> Result<String, DirectoryError> {
+    let failed = |error: String| DirectoryError::Password(error);
+    let params =
+        Params::new(cost.memory_kib, cost.passes, 1, None).map_err(|error| failed(error.to_string()))?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password(password.as_bytes())
         .map(|hash| hash.to_string())
-        .map_err(|error| DirectoryError::Password(error.to_string()))
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// Would a thief of this hash have less work than with a new one?
+fn is_weaker(hash: &PasswordHash, cost: PasswordConfig) -> bool {
+    let Ok(params) = Params::try_from(hash) else { return true };
+    let passes_and_memory = |memory: u32, passes: u32| u64::from(memory) * u64::from(passes);
+    hash.algorithm.as_str() != Algorithm::Argon2id.as_str()
+        || params.m_cost() < cost.memory_kib
+        || passes_and_memory(params.m_cost(), params.t_cost())
+            < passes_and_memory(cost.memory_kib, cost.passes)
 }
 
 #[cfg(test)]
@@ -109,6 +152,23 @@ mod tests {
         assert_ne!(first, second);
         assert!(passwords.verify(Some(first.clone()), "correct horse".into()).await.unwrap());
         assert!(!passwords.verify(Some(first), "correct horsf".into()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_costs_less_than_it_should_is_found_when_its_password_comes() {
+        let weak = Passwords::new(PasswordConfig { memory_kib: 8_192, passes: 1 });
+        let old = weak.hash("correct horse".into()).await.unwrap();
+        assert!(old.contains("m=8192,t=1"), "{old}");
+        let check = async |by: &Passwords, hash: &str, word: &str| {
+            by.check(Some(hash.to_owned()), word.to_owned()).await.unwrap()
+        };
+        let usual = Passwords::default();
+        assert_eq!(check(&weak, &old, "correct horse").await, Checked::Right);
+        assert_eq!(check(&usual, &old, "correct horse").await, Checked::RightButWeak);
+        assert_eq!(check(&usual, &old, "wrong horse").await, Checked::Wrong);
+        let new = usual.hash("correct horse".into()).await.unwrap();
+        assert_eq!(check(&usual, &new, "correct horse").await, Checked::Right);
+        assert_eq!(check(&weak, &new, "correct horse").await, Checked::Right, "a dearer one stays");
     }
 
     #[tokio::test]

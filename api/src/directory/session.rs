@@ -4,11 +4,11 @@
 //! logout, when the password changes or the user is disabled.
 
 use super::{Directory, DirectoryError, Status, now, user::User};
+use super::{digest, random_token};
 use crate::session::Caller;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::Moment;
-use projections::Value;
-use sha2::{Digest, Sha256};
+use domain::{AccountId, Moment};
+use projections::{Row, Value};
+use serde::Serialize;
 
 /// The longest life of a session, in milliseconds.
 pub const LIFE_MS: i64 = 30 * 24 * 3600 * 1000;
@@ -26,23 +26,57 @@ pub struct NewSession {
     pub expires_at: Moment,
 }
 
-/// SHA-256 of a token, in hexadecimal.
-fn digest(token: &str) -> String {
-    hex::encode(Sha256::digest(token.as_bytes()))
+/// A session, as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct SessionView {
+    /// Its id: a hash of the token, which cannot be had from it.
+    pub id: String,
+    /// When it was opened.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Moment,
+    /// When it was last used, to the minute.
+    #[schema(value_type = String, format = DateTime)]
+    pub last_seen_at: Moment,
+    /// When it ends at the latest.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Moment,
+    /// The program that opened it, as it named itself.
+    pub user_agent: String,
+    /// The address that it was opened from; null where that is not known.
+    pub address: Option<String>,
+    /// Is it the one that asks?
+    pub current: bool,
 }
 
 impl Directory {
     /// Opens a session for a user who has proven to be one.
     pub async fn open_session(&self, user: &User, user_agent: &str) -> Result<NewSession, DirectoryError> {
-        let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        self.open_session_from(user, user_agent, "").await
+    }
+
+    /// Opens a session, with the address that it comes from.
+    pub async fn open_session_from(
+        &self,
+        user: &User,
+        user_agent: &str,
+        address: &str,
+    ) -> Result<NewSession, DirectoryError> {
+        let token = random_token();
         let at = now();
         let expires_at = at.plus_ms(LIFE_MS);
         let agent: String = user_agent.chars().filter(|c| !c.is_control()).take(200).collect();
-        let values: [Value; 6] =
-            [digest(&token).into(), user.id.into(), at.into(), expires_at.into(), at.into(), agent.into()];
+        let values: [Value; 7] = [
+            digest(&token).into(),
+            user.id.into(),
+            at.into(),
+            expires_at.into(),
+            at.into(),
+            agent.into(),
+            address.into(),
+        ];
         let mut tx = self.0.db.begin().await?;
-        let insert = "INSERT INTO sessions (id, user_id, created_at, expires_at, last_seen_at, user_agent) \
-                      VALUES (?, ?, ?, ?, ?, ?)";
+        let insert = "INSERT INTO sessions (id, user_id, created_at, expires_at, last_seen_at, user_agent, address) \
+                      VALUES (?, ?, ?, ?, ?, ?, ?)";
         tx.execute(insert, &values).await?;
         tx.execute("UPDATE users SET last_login_at = ? WHERE id = ?", &[at.into(), user.id.into()]).await?;
         tx.commit().await?;
@@ -82,6 +116,42 @@ impl Directory {
     /// Ends a session, by its id.
     pub async fn close_session(&self, session: &str) -> Result<(), DirectoryError> {
         self.0.db.execute("DELETE FROM sessions WHERE id = ?", &[session.into()]).await?;
+        Ok(())
+    }
+
+    /// A user's sessions, the one used last first. `current`: the id of the one that asks.
+    pub async fn sessions(&self, user: AccountId, current: &str) -> Result<Vec<SessionView>, DirectoryError> {
+        let at = now();
+        let sql = "SELECT id, created_at, last_seen_at, expires_at, user_agent, address FROM sessions \
+                   WHERE user_id = ? AND expires_at > ? AND last_seen_at > ? ORDER BY last_seen_at DESC, id LIMIT 1000";
+        let values: [Value; 3] = [user.into(), at.into(), at.plus_ms(-IDLE_MS).into()];
+        let view = |row: &Row| {
+            let id = row.text("id")?;
+            Ok(SessionView {
+                created_at: row.moment("created_at")?,
+                last_seen_at: row.moment("last_seen_at")?,
+                expires_at: row.moment("expires_at")?,
+                user_agent: row.text("user_agent")?,
+                address: Some(row.text("address")?).filter(|address| !address.is_empty()),
+                current: id == current,
+                id,
+            })
+        };
+        self.0.db.fetch_all(sql, &values).await?.iter().map(view).collect()
+    }
+
+    /// Ends one of a user's sessions.
+    pub async fn end_session(&self, user: AccountId, session: &str) -> Result<(), DirectoryError> {
+        let sql = "DELETE FROM sessions WHERE id = ? AND user_id = ?";
+        match self.0.db.execute(sql, &[session.into(), user.into()]).await? {
+            0 => Err(DirectoryError::NotFound("session")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends all of a user's sessions.
+    pub async fn end_sessions(&self, user: AccountId) -> Result<(), DirectoryError> {
+        self.0.db.execute("DELETE FROM sessions WHERE user_id = ?", &[user.into()]).await?;
         Ok(())
     }
 

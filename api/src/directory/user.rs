@@ -5,7 +5,7 @@
 
 use super::{Directory, DirectoryError, Status, act, now, taken, words};
 use domain::{AccountId, Actor, Moment};
-use projections::{Row, Value};
+use projections::{Row, Tx, Value};
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -102,14 +102,28 @@ pub fn check_email(email: &str) -> Result<(), &'static str> {
     if fits && !local.chars().chain(domain.chars()).any(odd) { Ok(()) } else { fault }
 }
 
-fn fold(text: &str) -> String {
+pub(super) fn fold(text: &str) -> String {
     text.to_lowercase()
 }
 
-const COLUMNS: &str =
+/// What an address is an alias of: in lower case, without what follows a `+`, and without the dots that Gmail ignores.
+pub(super) fn alias(email: &str) -> String {
+    let folded = fold(email);
+    let Some((local, domain)) = folded.split_once('@') else { return folded };
+    let local = match local.split_once('+') {
+        Some((base, _)) if !base.is_empty() => base,
+        _ => local,
+    };
+    match domain {
+        "gmail.com" | "googlemail.com" => format!("{}@gmail.com", local.replace('.', "")),
+        _ => format!("{local}@{domain}"),
+    }
+}
+
+pub(super) const COLUMNS: &str =
     "id, username, email, role, status, email_verified, group_name, created_at, last_login_at, password_hash";
 
-fn user(row: &Row) -> Result<User, DirectoryError> {
+pub(super) fn user(row: &Row) -> Result<User, DirectoryError> {
     Ok(User {
         id: row.parsed("id")?,
         username: row.text("username")?,
@@ -123,38 +137,61 @@ fn user(row: &Row) -> Result<User, DirectoryError> {
     })
 }
 
+/// Writes a new user within a change. With `fold_aliases` an address whose alias is known is taken; two who register aliases of
+/// one address at once wait for each other.
+pub(super) async fn insert_user(
+    tx: &mut Tx,
+    id: AccountId,
+    new: NewUser,
+    fold_aliases: bool,
+) -> Result<User, DirectoryError> {
+    const WHICH: &str = "that username or e-mail address";
+    let made = User {
+        id,
+        username: new.username,
+        email: new.email,
+        role: new.role,
+        status: Status::Active,
+        email_verified: new.email_verified,
+        group: super::group::DEFAULT.to_owned(),
+        created_at: now(),
+        last_login_at: None,
+    };
+    let alias = alias(&made.email);
+    if fold_aliases {
+        tx.execute("UPDATE directory_revision SET revision = revision WHERE id = 1", &[]).await?;
+        let known = "SELECT id FROM users WHERE email_alias = ?";
+        if tx.fetch_optional(known, &[alias.as_str().into()]).await?.is_some() {
+            return Err(DirectoryError::Taken(WHICH));
+        }
+    }
+    let values: [Value; 12] = [
+        made.id.into(),
+        made.username.as_str().into(),
+        fold(&made.username).into(),
+        made.email.as_str().into(),
+        fold(&made.email).into(),
+        alias.into(),
+        new.password_hash.into(),
+        made.role.as_str().into(),
+        made.status.as_str().into(),
+        made.email_verified.into(),
+        made.group.as_str().into(),
+        made.created_at.into(),
+    ];
+    let insert = "INSERT INTO users (id, username, username_folded, email, email_folded, email_alias, password_hash, \
+                  role, status, email_verified, group_name, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    tx.execute(insert, &values).await.map_err(taken(WHICH))?;
+    Ok(made)
+}
+
 impl Directory {
     /// Makes a user in the group `default`. Taken names and addresses are one answer, so that it says less about who
     /// is here.
     pub async fn create_user(&self, new: NewUser, actor: Option<Actor>) -> Result<User, DirectoryError> {
-        let made = User {
-            id: AccountId::from_uuid(Uuid::now_v7()),
-            username: new.username,
-            email: new.email,
-            role: new.role,
-            status: Status::Active,
-            email_verified: new.email_verified,
-            group: super::group::DEFAULT.to_owned(),
-            created_at: now(),
-            last_login_at: None,
-        };
-        let values: [Value; 11] = [
-            made.id.into(),
-            made.username.as_str().into(),
-            fold(&made.username).into(),
-            made.email.as_str().into(),
-            fold(&made.email).into(),
-            new.password_hash.into(),
-            made.role.as_str().into(),
-            made.status.as_str().into(),
-            made.email_verified.into(),
-            made.group.as_str().into(),
-            made.created_at.into(),
-        ];
         let mut change = self.change_aside().await?;
-        let insert = "INSERT INTO users (id, username, username_folded, email, email_folded, password_hash, role, \
-                      status, email_verified, group_name, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-        change.tx.execute(insert, &values).await.map_err(taken("that username or e-mail address"))?;
+        let id = AccountId::from_uuid(Uuid::now_v7());
+        let made = insert_user(&mut change.tx, id, new, false).await?;
         if let Some(actor) = actor {
             let after = json!({"username": made.username, "role": made.role});
             change.acts.push(act(actor, "user.create", made.id.to_string(), None, Some(after)));
@@ -266,17 +303,23 @@ impl Directory {
             ..before
         };
         let mut change = self.change_aside().await?;
-        let values: [Value; 6] = [
+        let values: [Value; 7] = [
             after.username.as_str().into(),
             fold(&after.username).into(),
             after.email.as_str().into(),
             fold(&after.email).into(),
+            alias(&after.email).into(),
             email_verified.into(),
             id.into(),
         ];
-        let update = "UPDATE users SET username = ?, username_folded = ?, email = ?, email_folded = ?, \
+        let update = "UPDATE users SET username = ?, username_folded = ?, email = ?, email_folded = ?, email_alias = ?, \
                       email_verified = ? WHERE id = ?";
         change.tx.execute(update, &values).await.map_err(taken("that username or e-mail address"))?;
+        if email_changed {
+            // What was wanted before is not wanted any more.
+            let forget = "UPDATE users SET email_wanted = NULL WHERE id = ?";
+            change.tx.execute(forget, &[id.into()]).await?;
+        }
         // Which of the two, not what: a person's data is erased in one place only.
         let told = json!({"username_changed": username_changed, "email_changed": email_changed});
         change.acts.push(act(actor, "user.rename", id.to_string(), None, Some(told)));
@@ -306,8 +349,24 @@ impl Directory {
         }
         let end = "DELETE FROM sessions WHERE user_id = ? AND id <> ?";
         change.tx.execute(end, &[id.into(), keep_session.unwrap_or_default().into()]).await?;
+        // A link that waits in a mailbox must not undo this.
+        let links =
+            "UPDATE email_tokens SET used_at = ? WHERE subject = ? AND purpose = 'reset' AND used_at IS NULL";
+        change.tx.execute(links, &[now().into(), id.into()]).await?;
         change.acts.push(act(actor, "user.set_password", id.to_string(), None, None));
         self.finish(change).await
+    }
+
+    /// Replaces the hash of a password by a costlier one of the same password, if it is still there.
+    pub async fn upgrade_password(
+        &self,
+        id: AccountId,
+        old_hash: &str,
+        new_hash: &str,
+    ) -> Result<(), DirectoryError> {
+        let update = "UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?";
+        self.0.db.execute(update, &[new_hash.into(), id.into(), old_hash.into()]).await?;
+        Ok(())
     }
 
     /// Is there an admin, active or not?

@@ -148,10 +148,10 @@ async fn take(
         received_at: crate::directory::now(),
     };
     let client = client.to_string();
-    app.limits.admit(NOT_BELIEVED, &client)?;
+    app.limits.admit_here(NOT_BELIEVED, &client)?;
     let ending = callback::take(&app, channel.as_ref(), &raw).await;
     if !matches!(ending, Ending::NotBelieved(_)) {
-        app.limits.forgive(NOT_BELIEVED, &client);
+        app.limits.forgive_here(NOT_BELIEVED, &client);
     }
     let reply = channel.reply(&ending.notice());
     ledger::crash::point("callback.answering");

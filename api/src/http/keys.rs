@@ -185,6 +185,7 @@ async fn create(
     caller: Caller,
     Json(body): Json<CreateKey>,
 ) -> Result<(StatusCode, Json<SecretKeyView>), Problem> {
+    super::user::check_proof(&app, &caller).await?;
     let limit = Limit {
         requests_per_minute: checked_rate("rpm", body.rpm)?,
         tokens_per_minute: checked_rate("tpm", body.tpm)?,

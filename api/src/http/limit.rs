@@ -1,9 +1,11 @@
 //! Limits on guessing: how often a login may fail, and how often an address may try.
 //!
-//! In this process's memory; several processes multiply the limits by their number.
+//! Counted in this process's memory and, where a database is given, in it, for all processes together; the memory turns
+//! away what is over a limit already without asking the database.
 //! Claims: a try is counted before its (slow) check, so that a crowd of parallel guesses is no way around; a lock on a
 //! login from one address does not lock its owner out elsewhere; memory is bounded.
 
+use crate::directory::{Directory, digest, now};
 use crate::problem::Problem;
 use std::{
     collections::HashMap,
@@ -31,12 +33,22 @@ pub const ADDRESS: Rule = Rule { name: "address", max: 100, window_s: 900 };
 /// Registrations from one address.
 pub const REGISTER: Rule = Rule { name: "register", max: 100, window_s: 3600 };
 
+/// Mails that anybody may ask for to one address, known or not.
+pub const MAIL_TO: Rule = Rule { name: "mail to", max: 5, window_s: 3600 };
+/// Mails that anybody may ask for from one address.
+pub const MAIL_FROM: Rule = Rule { name: "mail from", max: 50, window_s: 3600 };
+/// Links of mails that did not work, from one address.
+pub const TOKEN: Rule = Rule { name: "token", max: 100, window_s: 3600 };
+
 /// The most windows remembered.
 const MAX_WINDOWS: usize = 100_000;
 
-/// Counts tries.
+/// Counts tries. By default in this process alone.
 #[derive(Clone, Default)]
-pub struct Limits(Arc<Mutex<HashMap<(&'static str, String), Window>>>);
+pub struct Limits {
+    here: Arc<Mutex<HashMap<(&'static str, String), Window>>>,
+    together: Option<Directory>,
+}
 
 struct Window {
     started: Instant,
@@ -44,10 +56,27 @@ struct Window {
 }
 
 impl Limits {
+    /// Counts with all processes on this directory's database.
+    pub fn shared(directory: Directory) -> Self {
+        Self { here: Arc::default(), together: Some(directory) }
+    }
+
     /// Counts a try, or refuses it with the seconds to wait.
-    pub fn admit(&self, rule: Rule, key: &str) -> Result<(), Problem> {
-        self.admit_at(rule, key, Instant::now())
-            .map_err(|wait_s| Problem::too_many("too many tries; wait before the next one", wait_s))
+    pub async fn admit(&self, rule: Rule, key: &str) -> Result<(), Problem> {
+        self.admit_here(rule, key)?;
+        let Some(directory) = &self.together else { return Ok(()) };
+        let (at, length_ms) = (now(), i64::try_from(rule.window_s).unwrap_or(i64::MAX / 1_000) * 1_000);
+        let window = directory.count_try(&id(rule, key), length_ms, at).await?;
+        if window.tries > i64::from(rule.max) {
+            let left_us = window.started_at.plus_ms(length_ms).micros() - at.micros();
+            return Err(refused(u64::try_from(left_us / 1_000_000).unwrap_or(0) + 1));
+        }
+        Ok(())
+    }
+
+    /// Counts a try in this process alone.
+    pub fn admit_here(&self, rule: Rule, key: &str) -> Result<(), Problem> {
+        self.admit_at(rule, key, Instant::now()).map_err(refused)
     }
 
     fn admit_at(&self, rule: Rule, key: &str, at: Instant) -> Result<(), u64> {
@@ -69,25 +98,54 @@ impl Limits {
     }
 
     /// Takes a counted try back: it did not fail.
-    pub fn forgive(&self, rule: Rule, key: &str) {
+    pub async fn forgive(&self, rule: Rule, key: &str) {
+        self.forgive_here(rule, key);
+        if let Some(directory) = &self.together
+            && let Err(error) = directory.forgive_try(&id(rule, key)).await
+        {
+            tracing::warn!(%error, "a try could not be taken back; it counts until its window ends");
+        }
+    }
+
+    /// Takes back a try that was counted in this process alone.
+    pub fn forgive_here(&self, rule: Rule, key: &str) {
         if let Some(window) = self.windows().get_mut(&entry(rule, key)) {
             window.tries = window.tries.saturating_sub(1);
         }
     }
 
     /// Forgets all tries of a key: its owner has shown up.
-    pub fn clear(&self, rule: Rule, key: &str) {
+    pub async fn clear(&self, rule: Rule, key: &str) {
+        self.clear_here(rule, key);
+        if let Some(directory) = &self.together
+            && let Err(error) = directory.clear_tries(&id(rule, key)).await
+        {
+            tracing::warn!(%error, "tries could not be forgotten; they count until their window ends");
+        }
+    }
+
+    fn clear_here(&self, rule: Rule, key: &str) {
         self.windows().remove(&entry(rule, key));
     }
 
     fn windows(&self) -> MutexGuard<'_, HashMap<(&'static str, String), Window>> {
         // Counters are whole at every point, so a panic elsewhere has not broken them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn entry(rule: Rule, key: &str) -> (&'static str, String) {
     (rule.name, key.chars().take(320).flat_map(char::to_lowercase).collect())
+}
+
+/// What the database counts by: no address and no name is kept there.
+fn id(rule: Rule, key: &str) -> String {
+    let (name, key) = entry(rule, key);
+    digest(&format!("{name}\n{key}"))
+}
+
+fn refused(wait_s: u64) -> Problem {
+    Problem::too_many("too many tries; wait before the next one", wait_s)
 }
 
 /// Makes room: windows older than any rule's go first, then the older half.
@@ -124,13 +182,13 @@ mod tests {
         let (limits, start) = (Limits::default(), Instant::now());
         for _ in 0..10 {
             assert_eq!(limits.admit_at(RULE, "ann", start), Ok(()));
-            limits.forgive(RULE, "ann");
+            limits.forgive_here(RULE, "ann");
         }
         for _ in 0..3 {
             assert_eq!(limits.admit_at(RULE, "ann", start), Ok(()));
         }
         assert!(limits.admit_at(RULE, "ann", start).is_err());
-        limits.clear(RULE, "ann");
+        limits.clear_here(RULE, "ann");
         assert_eq!(limits.admit_at(RULE, "ann", start), Ok(()));
     }
 

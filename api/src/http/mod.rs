@@ -10,12 +10,17 @@ pub mod balance;
 pub mod billing;
 pub mod callbacks;
 mod dashboard;
+pub mod dev_mailbox;
 pub mod keys;
 pub mod limit;
 pub mod models;
 pub mod openapi;
+mod pages;
+pub mod password;
 pub mod prices;
 pub mod reading;
+pub mod registration;
+pub mod settings;
 pub mod topup;
 pub mod usage;
 pub mod user;
@@ -42,7 +47,11 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Every described route.
 fn described() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::frame())
+        .merge(registration::routes())
         .merge(user::routes())
+        .merge(password::routes())
+        .merge(settings::routes())
+        .merge(dev_mailbox::routes())
         .merge(keys::routes())
         .merge(models::routes())
         .merge(balance::routes())

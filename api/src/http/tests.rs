@@ -6,6 +6,8 @@ use crate::{
     body::{BODY_LIMIT_BYTES, Json},
     config::Config,
     directory::{Directory, user::NewUser, user::Role},
+    http::limit::Limits,
+    mail::Post,
     payments::Channels,
     secrets::Sealer,
 };
@@ -62,6 +64,11 @@ fn nats_server() -> PathBuf {
 }
 
 pub(crate) async fn gateway() -> Gateway {
+    gateway_with(|_| ()).await
+}
+
+/// A gateway whose operator has changed something.
+pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     // Another test of this process may have installed it already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let folder = tempfile::tempdir().unwrap();
@@ -81,10 +88,13 @@ pub(crate) async fn gateway() -> Gateway {
     let database = format!("sqlite://{}?mode=rwc", folder.path().join("t.db").display());
     let db = Database::connect(&database).await.unwrap();
     db.migrate().await.unwrap();
-    let config =
+    let mut config =
         Config { data_dir: folder.path().to_owned(), allow_private_providers: true, ..Config::default() };
+    change(&mut config);
     let directory = Directory::open(db.clone(), Sealer::new(&[1; 32])).await.unwrap();
     let projector = Projector::start(db.clone(), log.clone(), ProjectorOptions::default());
+    let shared = directory.clone();
+    let post = Post::try_new(&config, directory.clone()).unwrap();
     let app = App::new(Parts {
         ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
         inbox: Inbox::new(log.clone()),
@@ -97,7 +107,8 @@ pub(crate) async fn gateway() -> Gateway {
         config: Arc::new(config),
         provider_health: None,
         passwords: Default::default(),
-        limits: Default::default(),
+        limits: Limits::shared(shared),
+        post,
     });
     let router = router(app.clone());
     Gateway { app, projector, router, server: Some(server), _folder: folder }
@@ -131,7 +142,12 @@ impl Gateway {
             }
             None => Body::empty(),
         };
-        send(&self.router, request.body(body).unwrap()).await
+        self.send(request.body(body).unwrap()).await
+    }
+
+    /// Any request.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        send(&self.router, request).await
     }
 
     /// Decides a command about an account as an admin of this id would; answers where its event stands.

@@ -1,14 +1,16 @@
-//! People: registering, logging in and out, one's own data and password.
+//! People: logging in and out, one's own data and password.
 
-use super::limit::{ADDRESS, LOGIN, LOGIN_FROM_ADDRESS, REGISTER};
+use super::limit::{ADDRESS, LOGIN, LOGIN_FROM_ADDRESS, MAIL_TO};
+use super::registration::{check_domain, language};
 use crate::{
     app::App,
-    body::Json,
+    body::{Json, Page, Path},
     directory::{
         Status,
-        password::check_password,
-        session::LIFE_MS,
-        user::{NewUser, Role, User, check_email, check_username},
+        mail::MailKind,
+        password::{Checked, check_password},
+        session::{LIFE_MS, SessionView},
+        user::{Role, User, check_email, check_username},
     },
     problem::Problem,
     session::{COOKIE, Caller, ClientIp},
@@ -25,51 +27,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 /// The routes of this room.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(register))
         .routes(routes!(login))
         .routes(routes!(logout))
+        .routes(routes!(logout_everywhere))
+        .routes(routes!(sessions))
+        .routes(routes!(end_session))
         .routes(routes!(show, change))
         .routes(routes!(change_password))
-}
-
-/// Who wants to join.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Register {
-    /// 3 to 32 letters, digits, `_` or `-`; unique whatever its case.
-    username: String,
-    /// An e-mail address; unique whatever its case.
-    email: String,
-    /// 8 to 256 characters.
-    password: String,
-    /// An invitation's code. Not supported yet.
-    invite: Option<String>,
-}
-
-/// Registers a user.
-#[utoipa::path(post, path = "/api/user/register", tag = "user", security(()), request_body = Register,
-    responses((status = 201, description = "Registered; now log in", body = User)))]
-async fn register(
-    State(app): State<App>,
-    ClientIp(ip): ClientIp,
-    Json(body): Json<Register>,
-) -> Result<(StatusCode, Json<User>), Problem> {
-    check_username(&body.username).map_err(|fault| Problem::invalid("username", fault))?;
-    check_email(&body.email).map_err(|fault| Problem::invalid("email", fault))?;
-    check_password(&body.password).map_err(|fault| Problem::invalid("password", fault))?;
-    if body.invite.is_some() {
-        return Err(Problem::unsupported("invite: invitations are not supported yet"));
-    }
-    app.limits.admit(REGISTER, &ip.to_string())?;
-    let new = NewUser {
-        username: body.username,
-        email: body.email,
-        password_hash: app.passwords.hash(body.password).await?,
-        role: Role::User,
-        email_verified: false,
-    };
-    let user = app.directory.create_user(new, None).await?;
-    Ok((StatusCode::CREATED, Json(user)))
 }
 
 /// Who wants in.
@@ -104,9 +68,9 @@ async fn login(
     Json(body): Json<Login>,
 ) -> Result<Response, Problem> {
     let (here, ip) = (format!("{} {ip}", body.login), ip.to_string());
-    app.limits.admit(ADDRESS, &ip)?;
-    app.limits.admit(LOGIN_FROM_ADDRESS, &here)?;
-    app.limits.admit(LOGIN, &body.login)?;
+    app.limits.admit(ADDRESS, &ip).await?;
+    app.limits.admit(LOGIN_FROM_ADDRESS, &here).await?;
+    app.limits.admit(LOGIN, &body.login).await?;
     let wrong =
         || Problem::new(StatusCode::UNAUTHORIZED, "wrong_credentials", "the login or the password is wrong");
     // The work is the same whether there is such a user or not, and a password that nobody can have is not hashed.
@@ -115,19 +79,66 @@ async fn login(
     let found = if plausible { app.directory.credentials(&body.login).await? } else { None };
     let (user, hash) = found.unzip();
     let guess = if plausible { body.password } else { String::new() };
-    let fits = app.passwords.verify(hash, guess).await?;
-    let user = user.filter(|_| fits).ok_or_else(wrong)?;
-    app.limits.forgive(ADDRESS, &ip);
-    app.limits.clear(LOGIN_FROM_ADDRESS, &here);
-    app.limits.forgive(LOGIN, &body.login);
+    let needs_proof = app.config.registration.needs_proof;
+    let pending = match plausible && needs_proof {
+        true => app.directory.pending_password(&body.login).await?,
+        false => None,
+    };
+    // An address may be a user's and a registration's at once, so that both are checked, for every address. A name is one's.
+    let (checked, waits) = if needs_proof && body.login.contains('@') {
+        let checked = app.passwords.check(hash.clone(), guess.clone()).await?;
+        (checked, app.passwords.verify(pending, guess.clone()).await?)
+    } else if user.is_some() {
+        (app.passwords.check(hash.clone(), guess.clone()).await?, false)
+    } else {
+        (Checked::Wrong, app.passwords.verify(pending, guess.clone()).await?)
+    };
+    let user = user.filter(|_| checked != Checked::Wrong);
+    if user.is_none() && !waits {
+        return Err(wrong());
+    }
+    app.limits.forgive(ADDRESS, &ip).await;
+    app.limits.forgive(LOGIN, &body.login).await;
+    let Some(user) = user else {
+        // Not cleared: whoever asked to join with another's address would clear the tries at guessing the other's password.
+        app.limits.forgive(LOGIN_FROM_ADDRESS, &here).await;
+        return Err(not_verified());
+    };
+    app.limits.clear(LOGIN_FROM_ADDRESS, &here).await;
     if user.status == Status::Disabled {
         return Err(Problem::new(StatusCode::FORBIDDEN, "account_disabled", "this account is switched off"));
     }
+    // Operators are let in: they may have to mend the mail server.
+    if needs_proof && !user.email_verified && user.role == Role::User {
+        return Err(not_verified());
+    }
+    if let (Checked::RightButWeak, Some(old)) = (checked, hash)
+        && let Ok(new) = app.passwords.hash(guess).await
+    {
+        app.directory.upgrade_password(user.id, &old, &new).await?;
+    }
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let session = app.directory.open_session(&user, agent).await?;
+    let session = app.directory.open_session_from(&user, agent, &ip).await?;
     let cookie = set_cookie(&session.token, LIFE_MS / 1000, &app.config.public_url);
     let body = LoggedIn { user, access_token: session.token, expires_at: session.expires_at };
     Ok(([(header::SET_COOKIE, cookie)], Json(body)).into_response())
+}
+
+/// The password is right, the address is not proven.
+fn not_verified() -> Problem {
+    let detail = "prove your e-mail address first: follow the link in the mail, or ask for another one";
+    Problem::new(StatusCode::FORBIDDEN, "email_not_verified", detail)
+}
+
+/// Refuses who has a session from before addresses had to be proven, and has not proven theirs.
+pub(super) async fn check_proof(app: &App, caller: &Caller) -> Result<(), Problem> {
+    if !app.config.registration.needs_proof || caller.role == Role::Admin {
+        return Ok(());
+    }
+    match app.directory.user(caller.user).await? {
+        Some(user) if user.email_verified => Ok(()),
+        Some(_) | None => Err(not_verified()),
+    }
 }
 
 /// Ends the session.
@@ -137,6 +148,35 @@ async fn logout(State(app): State<App>, caller: Caller) -> Result<Response, Prob
     app.directory.close_session(&caller.session).await?;
     let cookie = set_cookie("", 0, &app.config.public_url);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+}
+
+/// Ends all my sessions, this one too.
+#[utoipa::path(post, path = "/api/user/logout-everywhere", tag = "user",
+    responses((status = 204, description = "Logged out everywhere; the cookie is cleared")))]
+async fn logout_everywhere(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
+    app.directory.end_sessions(caller.user).await?;
+    let cookie = set_cookie("", 0, &app.config.public_url);
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+}
+
+/// My sessions, the one used last first.
+#[utoipa::path(operation_id = "list_sessions", get, path = "/api/user/sessions", tag = "user",
+    responses((status = 200, body = Page<SessionView>)))]
+async fn sessions(State(app): State<App>, caller: Caller) -> Result<Json<Page<SessionView>>, Problem> {
+    let items = app.directory.sessions(caller.user, &caller.session).await?;
+    Ok(Json(Page { items, next_cursor: None }))
+}
+
+/// Ends one of my sessions.
+#[utoipa::path(operation_id = "end_session", delete, path = "/api/user/sessions/{id}", tag = "user", params(("id" = String, Path)),
+    responses((status = 204, description = "Ended")))]
+async fn end_session(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.directory.end_session(caller.user, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The session cookie. `Secure` where browsers reach us by https: without TLS they would not send such a cookie back.
@@ -158,7 +198,8 @@ async fn show(State(app): State<App>, caller: Caller) -> Result<Json<User>, Prob
 pub struct ChangeSelf {
     /// A new name.
     username: Option<String>,
-    /// A new address; it has to be proven again.
+    /// A new address; it has to be proven again. Where addresses must be proven, it is yours from then on, and the old one
+    /// until then.
     email: Option<String>,
     /// The password; needed for a new address, which could otherwise be used to take the account over.
     password: Option<String>,
@@ -170,6 +211,7 @@ pub struct ChangeSelf {
 async fn change(
     State(app): State<App>,
     caller: Caller,
+    headers: HeaderMap,
     Json(body): Json<ChangeSelf>,
 ) -> Result<Json<User>, Problem> {
     if let Some(username) = &body.username {
@@ -177,12 +219,29 @@ async fn change(
     }
     if let Some(email) = &body.email {
         check_email(email).map_err(|fault| Problem::invalid("email", fault))?;
+        check_domain(&app, email)?;
         let Some(password) = body.password else {
             return Err(Problem::invalid("password", "is needed to change the e-mail address"));
         };
         prove(&app, &caller, "password", password).await?;
     }
-    let user = app.directory.rename_user(caller.user, body.username, body.email, caller.actor()).await?;
+    let (now, later) = match app.config.registration.needs_proof {
+        true => (None, body.email),
+        false => (body.email, None),
+    };
+    if let Some(email) = now.as_ref().or(later.as_ref()) {
+        app.limits.admit(MAIL_TO, email).await?;
+    }
+    let is_new = now.is_some();
+    let user = app.directory.rename_user(caller.user, body.username, now, caller.actor()).await?;
+    if is_new && !user.email_verified && app.post.delivers() {
+        app.directory.ask_for_mail(MailKind::Resend, &user.email, language(&headers)).await?;
+        app.post.wake();
+    }
+    if let Some(email) = later {
+        app.directory.want_email(caller.user, &email, language(&headers), caller.actor()).await?;
+        app.post.wake();
+    }
     Ok(Json(user))
 }
 
@@ -213,13 +272,13 @@ async fn change_password(
 
 /// The caller proves again to be who they are. Wrong guesses count as failed logins.
 async fn prove(app: &App, caller: &Caller, field: &'static str, password: String) -> Result<(), Problem> {
-    app.limits.admit(LOGIN, &caller.username)?;
+    app.limits.admit(LOGIN, &caller.username).await?;
     let hash = app.directory.password_hash(caller.user).await?;
     if password.chars().count() > crate::directory::password::MAX_CHARS
         || !app.passwords.verify(hash, password).await?
     {
         return Err(Problem::new(StatusCode::FORBIDDEN, "wrong_password", format!("{field}: is wrong")));
     }
-    app.limits.forgive(LOGIN, &caller.username);
+    app.limits.forgive(LOGIN, &caller.username).await;
     Ok(())
 }

@@ -40,6 +40,13 @@ impl Banner<'_> {
         if self.config.sandbox_enabled && roles.api {
             writeln!(out, "  payments    sandbox channel (development: nobody pays)")?;
         }
+        if roles.api {
+            match &self.config.smtp {
+                Some(smtp) => writeln!(out, "  mail        by {}:{}", smtp.host, smtp.port)?,
+                None if self.config.production => writeln!(out, "  mail        none: smtp.host is not set")?,
+                None => writeln!(out, "  mail        to the log, and to /api/dev/mailbox (development)")?,
+            }
+        }
         match &self.first_admin {
             Some(FirstAdmin { one_time: Some(password) }) => {
                 writeln!(

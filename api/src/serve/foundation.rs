@@ -30,7 +30,7 @@ impl Foundation {
     pub(super) async fn on(config: &Config, db: Database) -> anyhow::Result<Self> {
         let sealer = Sealer::from_environment_or_file(config.master_key.as_deref(), &config.data_dir)?;
         let directory = Directory::open(db.clone(), sealer).await?;
-        Ok(Self { db, directory, passwords: Passwords::default() })
+        Ok(Self { db, directory, passwords: Passwords::new(config.password) })
     }
 
     /// The database.

@@ -7,6 +7,7 @@ use super::foundation::Foundation;
 use crate::app::{App, Parts};
 use crate::config::Config;
 use crate::directory::address::Guard;
+use crate::mail::Post;
 use crate::payments::Channels;
 use crate::roles::Roles;
 use crate::{health, http};
@@ -93,6 +94,8 @@ impl Running {
         audit: Audit,
         address: SocketAddr,
     ) -> anyhow::Result<App> {
+        let post = Post::try_new(config, foundation.directory().clone())?;
+        self.background.spawn(post.clone().keep_delivering(self.stop.clone()));
         Ok(App::new(Parts {
             ledger,
             inbox: Inbox::new(self.log.clone()),
@@ -105,7 +108,8 @@ impl Running {
             catalogue: foundation.directory().catalogue_handle(),
             provider_health: self.calls.as_ref().map(|calls| calls.relay.health()),
             passwords: foundation.passwords().clone(),
-            limits: http::limit::Limits::default(),
+            limits: http::limit::Limits::shared(foundation.directory().clone()),
+            post,
         }))
     }
 

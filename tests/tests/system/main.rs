@@ -1,6 +1,7 @@
 //! The system tests: one binary, so that it links once. What they show is in the modules' heads.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends where it stands")]
 
+mod accounts;
 mod archive;
 mod bad_input;
 mod chaos;

@@ -1,8 +1,10 @@
-//! What operators do: providers, models, prices, users, groups; and what they see of the books and the log. All of it needs
+//! What operators do: providers, models, prices, users, groups, invitations; and what they see of the books, the log and the mails. All of it needs
 //! the role admin, and all writes are acts on AUDIT.
 
 pub mod groups;
+pub mod invitations;
 pub mod ledger;
+pub mod mails;
 pub mod margin;
 pub mod models;
 pub mod price_catalogue;
@@ -25,6 +27,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(margin::routes())
         .merge(users::routes())
         .merge(groups::routes())
+        .merge(invitations::routes())
+        .merge(mails::routes())
         .merge(rate_limits::routes())
         .merge(ledger::routes())
 }
