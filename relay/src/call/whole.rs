@@ -2,6 +2,7 @@
 
 use super::attempt::{Failure, Reached};
 use super::settlement::Settlement;
+use crate::http::Response;
 use crate::metering::Holding;
 use crate::options::RelayOptions;
 use crate::wire::{Wire, convert};
@@ -26,8 +27,8 @@ pub(crate) async fn read<H: Holding>(
     deadline: Instant,
 ) -> Result<Answer, Failure> {
     let Reached { response, wire } = reached;
-    let status = response.status();
-    let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
+    let status = response.status;
+    let content_type = response.headers.get(header::CONTENT_TYPE).cloned();
     let body = collect(options, response, deadline).await.map_err(|failure| failure.with_status(status))?;
     let unusable = |code| Err(Failure::failed(code).with_status(status));
     let call = settlement.call();
@@ -64,12 +65,12 @@ pub(crate) async fn read<H: Holding>(
 
 async fn collect(
     options: &RelayOptions,
-    mut response: reqwest::Response,
+    mut response: Response,
     deadline: Instant,
 ) -> Result<Bytes, Failure> {
     let too_long = || Failure::failed("answer_too_long");
     let announced =
-        response.content_length().map_or(Ok(0), |length| usize::try_from(length).map_err(|_| too_long()))?;
+        response.length().map_or(Ok(0), |length| usize::try_from(length).map_err(|_| too_long()))?;
     if announced > options.max_response_bytes {
         return Err(too_long());
     }

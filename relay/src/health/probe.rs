@@ -7,10 +7,13 @@
 use super::circuit::BUSY;
 use super::{Condition, Health, State};
 use crate::catalogue::{Catalogue, ProviderFormat, ProviderKey, Route};
+use crate::http::ProviderClient;
 use crate::wire::outgoing;
 use arc_swap::ArcSwap;
+use axum::http::Method;
+use bytes::Bytes;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 /// How often open circuits are looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -18,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Probes until it is dropped.
-pub(crate) async fn for_ever(health: &Health, catalogue: &ArcSwap<Catalogue>, http: &reqwest::Client) {
+pub(crate) async fn for_ever(health: &Health, catalogue: &ArcSwap<Catalogue>, http: &ProviderClient) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -58,14 +61,14 @@ fn candidate<'a>(catalogue: &'a Catalogue, condition: &Condition) -> Option<(&'a
         })
 }
 
-async fn is_well(http: &reqwest::Client, route: &Route, key: &ProviderKey) -> bool {
+async fn is_well(http: &ProviderClient, route: &Route, key: &ProviderKey) -> bool {
     let Some((url, headers)) = outgoing::probe(route, key.secret.expose()) else { return false };
-    let asked = http.get(url).headers(headers).timeout(PATIENCE).send().await;
+    let asked = timeout(PATIENCE, http.send(Method::GET, &url, headers, Bytes::new())).await;
     match asked {
         // A provider without a list of models answers at least.
-        Ok(answer) => {
-            answer.status().is_success() || answer.status() == 404 && route.format == ProviderFormat::OpenAi
+        Ok(Ok(answer)) => {
+            answer.status.is_success() || answer.status == 404 && route.format == ProviderFormat::OpenAi
         }
-        Err(_) => false,
+        Ok(Err(_)) | Err(_) => false,
     }
 }
