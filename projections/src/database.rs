@@ -39,9 +39,9 @@ include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 const SERVER_CONNECTIONS: u32 = 16;
 /// Connections that read a SQLite file while one writes.
 const SQLITE_READERS: u32 = 8;
-/// Statements that a connection to MySQL keeps prepared: for each projected table up to eight lengths of its insert, and
-/// what the rest of the program asks.
-const MYSQL_STATEMENTS: usize = 256;
+/// Statements that a connection to SQLite or MySQL keeps prepared: for each projected table up to eight lengths of its insert,
+/// and what the rest of the program asks.
+const STATEMENTS: usize = 256;
 /// How long a statement waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a process waits for another that changes the tables, and how often it looks where there is no lock.
@@ -712,6 +712,7 @@ async fn connect_sqlite(url: &str) -> Result<Pools, DatabaseError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        .statement_cache_capacity(STATEMENTS)
         .busy_timeout(SQLITE_BUSY_TIMEOUT);
     sqlite_pools(options).await
 }
@@ -751,7 +752,7 @@ async fn connect_mysql(url: &str) -> Result<Pools, DatabaseError> {
     // sqlx knows the one scheme.
     let url = url.strip_prefix("mariadb:").map_or_else(|| url.to_owned(), |rest| format!("mysql:{rest}"));
     let options: MySqlConnectOptions = url.parse()?;
-    let options = options.charset("utf8mb4").statement_cache_capacity(MYSQL_STATEMENTS);
+    let options = options.charset("utf8mb4").statement_cache_capacity(STATEMENTS);
     Ok(Pools::MySql(mysql_pool(options, SERVER_CONNECTIONS).await?))
 }
 

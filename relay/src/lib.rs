@@ -22,6 +22,7 @@ pub mod error;
 pub mod estimate;
 pub mod gemini;
 pub mod health;
+mod http;
 pub mod key;
 pub mod limits;
 pub mod metering;
@@ -39,6 +40,7 @@ pub use catalogue::{
     Route, Secret,
 };
 pub use error::CallError;
+pub use http::{NoClient, ProviderClient};
 pub use metering::{Holding, Metering};
 pub use options::{RelayOptions, provider_client};
 pub use service::Relay;

@@ -1,5 +1,6 @@
 //! The relay's knobs, and the HTTP client that fits them.
 
+use crate::http::{NoClient, ProviderClient};
 use ipnet::IpNet;
 use std::time::Duration;
 
@@ -70,9 +71,7 @@ impl Default for RelayOptions {
 
 /// The client for calls to providers.
 ///
-/// It follows no redirects (a redirected call would carry the provider's key and the prompt to an address that no
-/// operator entered) and sets no time limit of its own but for connecting: the relay's limits know what phase a call
-/// is in. `resolver` decides which addresses a provider's name may stand for, anew at every connection: a name that was
+/// `resolver` decides which addresses a provider's name may stand for, anew at every connection: a name that was
 /// fit when an operator entered it can be pointed inward later. A default TLS provider must have been installed before.
 ///
 /// # Errors
@@ -80,14 +79,6 @@ impl Default for RelayOptions {
 pub fn provider_client(
     options: &RelayOptions,
     resolver: impl reqwest::dns::Resolve + 'static,
-) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .dns_resolver(resolver)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(options.connect_timeout)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .tcp_nodelay(true)
-        .user_agent(concat!("nexusroute/", env!("CARGO_PKG_VERSION")))
-        .build()
+) -> Result<ProviderClient, NoClient> {
+    ProviderClient::try_new(options.connect_timeout, resolver)
 }

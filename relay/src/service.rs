@@ -11,6 +11,7 @@ use crate::endpoint::{Endpoint, Protocol};
 use crate::error::CallError;
 use crate::gemini::path::Verb;
 use crate::health::{self, Health};
+use crate::http::ProviderClient;
 use crate::limits::Limits;
 use crate::metering::Metering;
 use crate::openai::models::{ModelList, ModelView, is_callable};
@@ -58,12 +59,11 @@ struct Inner<M> {
 }
 
 impl<M: Metering> Relay<M> {
-    /// A relay over this meter and this catalogue. `http` should come from [`crate::provider_client`], which follows
-    /// no redirects.
+    /// A relay over this meter and this catalogue. `http` comes from [`crate::provider_client`].
     pub fn new(
         meter: M,
         catalogue: Arc<ArcSwap<Catalogue>>,
-        http: reqwest::Client,
+        http: ProviderClient,
         limits: Limits,
         options: RelayOptions,
     ) -> Self {
@@ -327,7 +327,7 @@ fn refused(request: RequestId, protocol: Protocol, error: &CallError) -> Respons
 
 /// Gives every request its id, which is also the id of the usage record, and names it in the answer.
 async fn with_request_id(mut request: Request, next: Next) -> Response {
-    let id = RequestId::from_uuid(uuid::Uuid::now_v7());
+    let id = new_id();
     request.extensions_mut().insert(id);
     let protocol = protocol_of(request.uri(), request.headers());
     let mut response = next.run(request).await;
@@ -338,6 +338,13 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response
+}
+
+/// An id by the time, as `Uuid::now_v7` makes it, but of the thread's random numbers: the system's are a call to the kernel
+/// each, and no secret is made of them here.
+fn new_id() -> RequestId {
+    let millis = u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0);
+    RequestId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid())
 }
 
 fn check_content_type(headers: &HeaderMap, endpoint: Endpoint) -> Result<(), CallError> {

@@ -90,9 +90,8 @@ async fn until_listening(address: SocketAddr, process: &mut Process) {
     .await;
 }
 
-/// A gateway on the core of the measured, with everything on; its log goes to a file, as a service manager would have it.
-async fn gateway() -> (Gateway, PathBuf) {
-    let options = GatewayOptions::default();
+/// A gateway on the core of the measured; its log goes to a file, as a service manager would have it.
+async fn gateway(options: GatewayOptions) -> (Gateway, PathBuf) {
     let log = options.data().with_extension("log");
     let script = format!(
         "ulimit -n {OPEN_FILES} && exec taskset --cpu-list {MEASURED} \"$@\" >{} 2>&1",

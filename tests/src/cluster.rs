@@ -165,7 +165,12 @@ impl Shared {
 
     /// How to start a process with these roles, in a data folder of its own.
     pub fn options(&self, roles: &str) -> GatewayOptions {
-        let options = GatewayOptions::default().environment("NEXUSROUTE_ROLES", roles);
+        self.apply(GatewayOptions::default(), roles)
+    }
+
+    /// The same, for a process whose data folder is known already.
+    pub fn apply(&self, options: GatewayOptions, roles: &str) -> GatewayOptions {
+        let options = options.environment("NEXUSROUTE_ROLES", roles);
         self.settings.iter().fold(options, |options, (name, value)| options.environment(name, value))
     }
 

@@ -54,6 +54,12 @@ impl Hold {
     /// `usage` is the record as it would be if the process died now: nothing delivered, outcome `interrupted`. Called again
     /// before another provider is tried. Errors: [`HoldError::Unavailable`]; the provider must not be called then.
     pub async fn open(&mut self, usage: Usage) -> Result<(), HoldError> {
+        let written = self.open_now(usage)?;
+        on_disk(&self.shared, written).await
+    }
+
+    /// All of it but the wait: what is large stays out of the futures of calls.
+    fn open_now(&mut self, usage: Usage) -> Result<Written, HoldError> {
         crash::point("hold.taken");
         if !self.entry.book().is_live(self.lease, Instant::now()) {
             return Err(HoldError::Unavailable("the lease ran out before the call could start".into()));
@@ -68,7 +74,7 @@ impl Hold {
         let written = self.shared.note(&note)?;
         self.opened = Some(request);
         crash::point("open.written");
-        on_disk(&self.shared, written).await
+        Ok(written)
     }
 
     /// Notes how far a long stream has come: after a crash the call is charged for that much.
@@ -95,7 +101,10 @@ impl Hold {
     /// the operator's loss. Once polled it happens, also when the caller waits no longer.
     pub async fn settle(mut self, usage: Usage) -> Settled {
         if self.grow(usage.charge) == Credits::ZERO {
-            return self.end(usage).await;
+            let shared = Arc::clone(&self.shared);
+            let (settled, written) = self.end(usage);
+            after_end(&shared, written).await;
+            return settled;
         }
         self.shared.calls_by_log.fetch_add(1, Ordering::Relaxed);
         let (tasks, charge) = (self.shared.tasks.clone(), usage.charge);
@@ -114,7 +123,10 @@ impl Hold {
                 break;
             }
         }
-        self.end(usage).await
+        let shared = Arc::clone(&self.shared);
+        let (settled, written) = self.end(usage);
+        after_end(&shared, written).await;
+        settled
     }
 
     /// Takes what the charge needs above the hold out of the lease's rest, at once: other calls cannot have it while the
@@ -123,8 +135,8 @@ impl Hold {
         self.entry.book().grow(self.lease, &mut self.held, charge)
     }
 
-    /// Ends the hold, at once; then waits for the disk, where the node is configured to.
-    async fn end(mut self, usage: Usage) -> Settled {
+    /// Ends the hold, at once. What was written may still have to reach the disk.
+    fn end(mut self, usage: Usage) -> (Settled, Option<Written>) {
         self.ended = true;
         crash::point("settle.begun");
         let (settled, written) = {
@@ -146,11 +158,7 @@ impl Hold {
             (Settled { paid: settlement.paid, uncovered }, written)
         };
         self.after();
-        if let Some(written) = written {
-            // A failed flush is logged and stops new calls; this one has ended.
-            let _ = on_disk(&self.shared, written).await;
-        }
-        settled
+        (settled, written)
     }
 
     /// Ends the hold with nothing: no record, no charge.
@@ -180,6 +188,13 @@ impl Drop for Hold {
         }
         self.entry.book().release(self.lease, self.held);
         self.after();
+    }
+}
+
+/// Waits for the disk after a call has ended: a failed flush is logged and stops new calls, not this one.
+async fn after_end(shared: &Shared, written: Option<Written>) {
+    if let Some(written) = written {
+        let _ = on_disk(shared, written).await;
     }
 }
 

@@ -75,6 +75,8 @@ pub(super) async fn give_slack(shared: &Shared, entry: &Entry) -> bool {
 
 /// The same, for who holds `entry.slow`.
 pub(super) async fn give(shared: &Shared, entry: &Entry) -> bool {
+    // What waits to be reported keeps a lease from being closed.
+    shared.reports.hurry();
     let unused = entry.book().begin_close_if_unused(false);
     if unused {
         return shared.close(entry).await.is_ok();

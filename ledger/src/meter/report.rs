@@ -1,8 +1,8 @@
 //! Reporting: usage records go to `ledger.node.<epoch>` in batches, one append in flight.
 //!
 //! Group commit: while one batch is being acknowledged the next one fills, across all accounts, and no batch follows another
-//! sooner than [`PACE`]. That makes durable metering cheap: hundreds of records per disk flush, per message and per
-//! transaction of the projections. A record that comes alone does not wait. Claims: records stand on the log in the order in
+//! sooner than [`PACE`], unless a whole one waits or somebody is in a hurry. That makes durable metering cheap: hundreds of
+//! records per disk flush, per message and per transaction of the projections. A record that comes alone does not wait. Claims: records stand on the log in the order in
 //! which they were settled; a batch whose answer was lost is sent again with the same id and the same bytes; what a sealed
 //! epoch could not report any more is reported under the next one, as it is; an epoch reports nothing before its begin is on
 //! the outbox's disk.
@@ -17,20 +17,21 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-/// Records per batch. With about one kilobyte each a batch stays far below the server's 1 MiB.
+/// Records per batch: more would hold up, while they are read, the calls of a node that has one processor.
 const MOST_RECORDS: usize = 250;
-/// A larger batch is halved.
+/// Bytes of the records of a batch, or of one record if that is larger: the server takes messages of 1 MiB.
 const MOST_BYTES: usize = 512 * 1024;
-/// From one batch to the next, unless a whole one waits. The outbox has the records, so nothing is at stake meanwhile; and a
-/// disk that flushes in a fraction of a millisecond would otherwise be given a handful of records at a time.
-const PACE: Duration = Duration::from_millis(20);
+/// From one batch to the next. The outbox has the records, so nothing is at stake meanwhile; and a disk that flushes in a
+/// fraction of a millisecond would otherwise be given a handful of records at a time. Tables trail the calls by that much.
+const PACE: Duration = Duration::from_millis(100);
 
 /// Records on their way to the log.
 #[derive(Default)]
 pub(super) struct Reports {
     queue: Mutex<Queue>,
-    /// Told when a first record is queued, and when a whole batch is.
+    /// Told when a first record is queued, when a whole batch is, and when somebody is in a hurry.
     queued: tokio::sync::Notify,
     /// Told when a batch is acknowledged.
     acknowledged: tokio::sync::Notify,
@@ -40,6 +41,10 @@ pub(super) struct Reports {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Queued>,
+    /// Bytes of those that wait.
+    bytes: usize,
+    /// Somebody waits for the log to have them.
+    hurried: bool,
     /// Size of the batch that is being appended, and the age of its oldest record.
     in_flight: usize,
     in_flight_since: Option<Instant>,
@@ -55,13 +60,25 @@ struct Queued {
 impl Reports {
     /// Queues a record, in the bytes in which it stands in the outbox.
     pub(super) fn push(&self, record: RecordJson, entry: Option<Arc<Entry>>) {
-        let waiting = {
+        let tell = {
             let mut queue = self.queue();
+            let was_whole = queue.is_whole();
+            queue.bytes += record.json().len();
             queue.waiting.push_back(Queued { record, entry, since: Instant::now() });
-            queue.waiting.len()
+            // Between the first and the last of a whole batch the reporter waits for the time.
+            queue.waiting.len() == 1 || (!was_whole && queue.is_whole())
         };
-        // Between the first and the last of a whole batch the reporter waits for the time.
-        if waiting == 1 || waiting == MOST_RECORDS {
+        if tell {
+            self.queued.notify_one();
+        }
+    }
+
+    /// Lets what waits go to the log at once: somebody cannot go on before it is there.
+    pub(super) fn hurry(&self) {
+        let mut queue = self.queue();
+        queue.hurried = !queue.waiting.is_empty();
+        if queue.hurried {
+            drop(queue);
             self.queued.notify_one();
         }
     }
@@ -83,6 +100,7 @@ impl Reports {
     pub(super) async fn drained(&self) {
         loop {
             let acknowledged = self.acknowledged.notified();
+            self.hurry();
             if self.waiting().0 == 0 || self.broken.get().is_some() {
                 return;
             }
@@ -94,10 +112,20 @@ impl Reports {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, most: usize) -> Vec<Queued> {
+    /// The next batch; empty if nothing waits.
+    fn take(&self) -> Vec<Queued> {
         let mut queue = self.queue();
-        let count = queue.waiting.len().min(most);
+        let (mut count, mut bytes) = (0, 0);
+        for queued in queue.waiting.iter().take(MOST_RECORDS) {
+            let with = bytes + queued.record.json().len();
+            if count > 0 && with > MOST_BYTES {
+                break;
+            }
+            (count, bytes) = (count + 1, with);
+        }
         let batch: Vec<_> = queue.waiting.drain(..count).collect();
+        queue.bytes -= bytes;
+        queue.hurried &= !queue.waiting.is_empty();
         queue.in_flight = batch.len();
         queue.in_flight_since = batch.first().map(|queued| queued.since);
         batch
@@ -107,6 +135,7 @@ impl Reports {
         let mut queue = self.queue();
         queue.in_flight -= batch.len();
         for queued in batch.into_iter().rev() {
+            queue.bytes += queued.record.json().len();
             queue.waiting.push_front(queued);
         }
     }
@@ -116,6 +145,13 @@ impl Reports {
         (queue.in_flight, queue.in_flight_since) = (0, None);
         drop(queue);
         self.acknowledged.notify_waiters();
+    }
+}
+
+impl Queue {
+    /// Is what waits as much as a batch may hold?
+    fn is_whole(&self) -> bool {
+        self.waiting.len() >= MOST_RECORDS || self.bytes >= MOST_BYTES
     }
 }
 
@@ -146,11 +182,10 @@ enum Sent {
 /// Appends batches until the meter stops and nothing is left.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut place = Place::start(shared.epoch());
-    let mut most = MOST_RECORDS;
     let mut not_before = Instant::now();
     loop {
-        gather(&shared, not_before).await;
-        let mut batch = shared.reports.take(most);
+        gather(&shared.reports, not_before, &shared.stop).await;
+        let mut batch = shared.reports.take();
         if batch.is_empty() {
             tokio::select! {
                 biased;
@@ -166,12 +201,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Ok(encoded) => encoded,
             Err(error) => return give_up(&shared, &error),
         };
-        if bytes.len() > MOST_BYTES && batch.len() > 1 {
-            most = batch.len() / 2;
-            shared.reports.put_back(batch.split_off(0));
-            continue;
-        }
-        most = MOST_RECORDS;
         if place.version == 0 {
             begun_on_disk(&shared).await;
         }
@@ -211,17 +240,20 @@ async fn begun_on_disk(shared: &Shared) {
     let _flushed = ambient::blocking(move || outbox.flush()).await;
 }
 
-/// Lets the next batch fill until it may go, or is a whole one, or the meter stops.
-async fn gather(shared: &Shared, not_before: Instant) {
+/// Lets the next batch fill until it may go, or is a whole one, or somebody is in a hurry, or the meter stops.
+async fn gather(reports: &Reports, not_before: Instant, stop: &CancellationToken) {
     loop {
-        if shared.reports.queue().waiting.len() >= MOST_RECORDS {
-            return;
+        {
+            let queue = reports.queue();
+            if queue.is_whole() || queue.hurried {
+                return;
+            }
         }
         tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = stop.cancelled() => return,
             () = tokio::time::sleep_until(not_before) => return,
-            () = shared.reports.queued.notified() => {}
+            () = reports.queued.notified() => {}
         }
     }
 }
@@ -289,4 +321,103 @@ pub(super) fn give_up(shared: &Shared, error: &LedgerError) {
     // The first reason stands.
     shared.reports.broken.set(error.to_string()).ok();
     shared.reports.acknowledged.notify_waiters();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::usage;
+    use domain::{AccountId, Credits, LeaseId, UsageRecord};
+
+    fn json(n: u64) -> RecordJson {
+        let (account, lease) =
+            (AccountId::from_uuid(uuid::Uuid::nil()), LeaseId::from_uuid(uuid::Uuid::nil()));
+        let (spent, uncovered) = (Credits::ZERO, Credits::ZERO);
+        let usage = usage(Credits::ZERO);
+        RecordJson::of(&UsageRecord { account, lease, n, spent, uncovered, usage }).unwrap()
+    }
+
+    fn push(reports: &Reports, n: u64) {
+        reports.push(json(n), None);
+    }
+
+    /// How long the next batch filled, by a clock that only sleepers move.
+    async fn gathered(reports: &Reports, stop: &CancellationToken) -> Duration {
+        let begun = Instant::now();
+        gather(reports, begun + PACE, stop).await;
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_fills_until_its_time_has_come() {
+        let (reports, stop) = (Reports::default(), CancellationToken::new());
+        push(&reports, 1);
+        assert!(gathered(&reports, &stop).await >= PACE);
+        push(&reports, 2);
+        gather(&reports, Instant::now(), &stop).await;
+        assert_eq!(reports.take().len(), 2);
+        assert!(reports.take().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_batch_goes_at_once_and_holds_no_more_than_it_may() {
+        let (reports, stop) = (Reports::default(), CancellationToken::new());
+        (1..=MOST_RECORDS as u64 + 7).for_each(|n| push(&reports, n));
+        assert_eq!(gathered(&reports, &stop).await, Duration::ZERO);
+        assert_eq!(reports.take().len(), MOST_RECORDS);
+        assert_eq!(gathered(&reports, &stop).await.as_millis(), PACE.as_millis());
+        assert_eq!(reports.take().len(), 7);
+        assert_eq!(reports.queue().bytes, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_records_make_a_batch_whole_by_their_bytes() {
+        let (reports, stop) = (Reports::default(), CancellationToken::new());
+        let attempts = MOST_BYTES / json(1).json().len();
+        let attempt = |index: usize| domain::usage::Attempt {
+            provider: domain::Label::try_new(format!("{index:0200}")).unwrap(),
+            status: None,
+            error: None,
+            duration_ms: 0,
+            key: None,
+            chosen: None,
+        };
+        let mut usage = usage(Credits::ZERO);
+        usage.attempts = (0..attempts * 3).map(attempt).collect();
+        let large = UsageRecord { usage, ..serde_json::from_slice(json(1).json()).unwrap() };
+        let large = RecordJson::of(&large).unwrap();
+        assert!(large.json().len() > MOST_BYTES / 2);
+        reports.push(large.clone(), None);
+        reports.push(large, None);
+        assert_eq!(gathered(&reports, &stop).await, Duration::ZERO);
+        assert_eq!(reports.take().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_in_a_hurry_or_stops_does_not_wait_for_the_time() {
+        let (reports, stop) = (Reports::default(), CancellationToken::new());
+        reports.hurry();
+        push(&reports, 1);
+        assert!(gathered(&reports, &stop).await >= PACE, "nothing waited when somebody was in a hurry");
+        reports.hurry();
+        assert_eq!(gathered(&reports, &stop).await, Duration::ZERO);
+        // What came after that has time again.
+        assert_eq!(reports.take().len(), 1);
+        push(&reports, 2);
+        assert!(gathered(&reports, &stop).await >= PACE);
+        stop.cancel();
+        assert_eq!(gathered(&reports, &stop).await, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_could_not_be_reported_goes_first_again() {
+        let reports = Reports::default();
+        (1..=3).for_each(|n| push(&reports, n));
+        let (batch, bytes) = (reports.take(), reports.queue().bytes);
+        assert_eq!((batch.len(), bytes), (3, 0));
+        push(&reports, 4);
+        reports.put_back(batch);
+        let order: Vec<u64> = reports.take().iter().map(|queued| queued.record.key().1).collect();
+        assert_eq!(order, [1, 2, 3, 4]);
+    }
 }

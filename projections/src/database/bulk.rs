@@ -1,6 +1,6 @@
 //! Many rows at once, in the form that measurements showed to be each database's fastest.
 //!
-//! SQLite: VALUES of 100 rows. MySQL: VALUES of up to 128 rows. PostgreSQL: an array for each column,
+//! SQLite and MySQL: VALUES of up to 128 rows. PostgreSQL: an array for each column,
 //! UNNESTed; new rows that are too many for one such statement by COPY in its binary format.
 //! Claims: whatever the form, the same rows come in, and the same faults are refused with the same error.
 
@@ -49,14 +49,14 @@ impl Tx {
         let most_rows = dialect.rows_per_insert(width);
         let mut portions = Vec::new();
         for rows in chunks(values, width, most_rows) {
-            // MySQL answers the preparing of a statement with a packet for each of its thousands of parameters. Portions of
-            // 64, 32, 16… rows make few statements, each prepared once.
+            // SQLite takes longer to prepare a statement than to run it, and MySQL answers it with a packet for each of its
+            // thousands of parameters. Portions of 64, 32, 16… rows make few statements, each prepared once.
             let mut rest = rows;
             while !rest.is_empty() {
                 // A part of a row is the statement's to refuse, not a reason to stand still here.
                 let count = (rest.len() / width).max(1);
                 let portion = match dialect {
-                    Dialect::MySql if count < most_rows => 1 << count.ilog2(),
+                    Dialect::MySql | Dialect::Sqlite if count < most_rows => 1 << count.ilog2(),
                     Dialect::MySql | Dialect::Sqlite | Dialect::Postgres => count,
                 };
                 let (now, later) = rest.split_at(rest.len().min(portion * width));
@@ -67,7 +67,7 @@ impl Tx {
         let statement = |values: &[Value]| {
             let rows = values.len() / width;
             // Statements of odd lengths would push the useful ones out of the connection's cache.
-            let keep = rows == most_rows || (rows.is_power_of_two() && dialect == Dialect::MySql);
+            let keep = rows == most_rows || (rows.is_power_of_two() && dialect != Dialect::Postgres);
             (dialect.placeholders(&insert_values(table, columns, rows, tail)), keep)
         };
         // While the database is at work on one statement the next one is bound.

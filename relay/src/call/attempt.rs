@@ -7,9 +7,10 @@ use crate::asked::Asked;
 use crate::custom::Template;
 use crate::error::CallError;
 use crate::gemini;
+use crate::http::{Broken, Response};
 use crate::wire::Wire;
 use crate::wire::outgoing::Outgoing;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -33,7 +34,7 @@ pub(crate) enum Opened {
 
 /// A provider's answer, of which the head is here.
 pub(crate) struct Reached {
-    pub(crate) response: reqwest::Response,
+    pub(crate) response: Response,
     /// The wire in which it comes.
     pub(crate) wire: Wire,
     /// What of it differs from the wire.
@@ -99,9 +100,8 @@ impl Failure {
         Self { status: Some(status), ..self }
     }
 
-    /// Of a broken exchange. The address is left out of the detail: an operator may have put a key into it.
-    pub(crate) fn transport(code: &'static str, error: reqwest::Error) -> Self {
-        let error = error.without_url();
+    /// Of a broken exchange.
+    pub(crate) fn transport(code: &'static str, error: Broken) -> Self {
         let mut detail = error.to_string();
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
@@ -116,21 +116,20 @@ impl Failure {
 /// Sends the request and waits for the head of the answer.
 pub(crate) async fn open(tools: &Tools, outgoing: Outgoing, deadline: Instant) -> Result<Opened, Failure> {
     let Outgoing { url, headers, body, wire, custom, dropped: _ } = outgoing;
-    let request = tools.http.post(url).headers(headers).body(body);
+    let sending = tools.http.send(Method::POST, &url, headers, body);
     let first_byte = deadline.min(Instant::now() + tools.options.first_byte_timeout);
-    let response = match timeout_at(first_byte, request.send()).await {
+    let response = match timeout_at(first_byte, sending).await {
         Err(_) => return Err(Failure::timeout("first_byte_timeout")),
         Ok(Err(error)) if error.is_connect() => return Err(Failure::transport("connect", error)),
-        Ok(Err(error)) if error.is_timeout() => return Err(Failure::timeout("timeout")),
         Ok(Err(error)) => return Err(Failure::transport("transport", error)),
         Ok(Ok(response)) => response,
     };
-    let status = response.status();
+    let status = response.status;
     let meaning = meaning(status);
     if meaning == Meaning::Answer {
         return Ok(Opened::Answer(Reached { response, wire, custom }));
     }
-    let told = retry_after(response.headers());
+    let told = retry_after(&response.headers);
     let body = refusal(response).await;
     let kind = match meaning {
         Meaning::Failure(FailureKind::Busy { .. }) if is_our_account_empty(&body) => {
@@ -181,7 +180,7 @@ fn meaning(status: StatusCode) -> Meaning {
     }
 }
 
-async fn refusal(mut response: reqwest::Response) -> Bytes {
+async fn refusal(mut response: Response) -> Bytes {
     let mut body = BytesMut::new();
     let read = async {
         while let Ok(Some(chunk)) = response.chunk().await {
@@ -203,8 +202,8 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Is the answer JSON by its content type? Some providers answer so even where a stream was asked for.
-fn is_json(response: &reqwest::Response) -> bool {
-    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+fn is_json(response: &Response) -> bool {
+    let content_type = response.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|it| it.trim_start().to_ascii_lowercase().starts_with("application/json"))
 }
 

@@ -25,6 +25,7 @@ use crate::call::settlement::{End, Settlement};
 use crate::catalogue::{ProviderKey, Route};
 use crate::error::CallError;
 use crate::health::{Fitness, Health, Verdict};
+use crate::http::ProviderClient;
 use crate::limits::{Admitted, Limits, Turn};
 use crate::metering::Holding;
 use crate::options::RelayOptions;
@@ -44,7 +45,7 @@ const END_OF_STREAM_WAIT: Duration = Duration::from_secs(1);
 /// What every call uses.
 #[derive(Clone)]
 pub(crate) struct Tools {
-    pub(crate) http: reqwest::Client,
+    pub(crate) http: ProviderClient,
     pub(crate) options: Arc<RelayOptions>,
     pub(crate) health: Arc<Health>,
     pub(crate) limits: Limits,

@@ -11,6 +11,7 @@ use super::settlement::Settlement;
 use crate::custom::stream::{Lines, Shaper};
 use crate::error::CallError;
 use crate::gemini::framing::ArrayFraming;
+use crate::http::{Broken, Response};
 use crate::metering::Holding;
 use crate::options::RelayOptions;
 use crate::seen::Watch;
@@ -43,7 +44,7 @@ pub(crate) struct Ended {
     /// The last bytes.
     pub(crate) tail: Option<Bytes>,
     /// The provider's response, if its end is still to be read.
-    pub(crate) rest: Option<reqwest::Response>,
+    pub(crate) rest: Option<Response>,
 }
 
 /// Passes a stream on to its end. After an error the client has seen nothing.
@@ -56,10 +57,10 @@ pub(crate) async fn forward<H: Holding>(
 ) -> Result<Ended, Failure> {
     let now = Instant::now();
     let Reached { mut response, wire, custom } = reached;
-    let status = response.status();
+    let status = response.status;
     let call = settlement.call();
     let asked = &call.asked;
-    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let content_type = response.headers.get(header::CONTENT_TYPE);
     let limit = options.max_event_bytes;
     let shaper = custom.as_ref().and_then(|custom| Shaper::new(custom, wire, call.voice(), limit));
     let cuts_lines = custom.is_some_and(|custom| custom.streams_lines(wire));
@@ -84,7 +85,7 @@ pub(crate) async fn forward<H: Holding>(
         dropped: settlement.dropped(),
     };
     // They lie in the connection's buffer and would keep it for as long as the stream lasts.
-    *response.headers_mut() = HeaderMap::new();
+    response.headers = HeaderMap::new();
     let mut stream = Forward {
         options,
         watch: wire.watch(framing),
@@ -129,10 +130,13 @@ pub(crate) async fn forward<H: Holding>(
                 stream.read_on(chunk.len() as u64, now);
                 pieces.push(chunk);
                 if framing == Framing::Events {
-                    ahead = gather(&mut response, |chunk| {
-                        stream.read_on(chunk.len() as u64, now);
-                        pieces.push(chunk);
-                    })
+                    ahead = gather(
+                        async || response.chunk().await,
+                        |chunk| {
+                            stream.read_on(chunk.len() as u64, now);
+                            pieces.push(chunk);
+                        },
+                    )
                     .await;
                 }
                 let ended = stream.events(&mut pieces).await;
@@ -159,13 +163,13 @@ pub(crate) async fn forward<H: Holding>(
 /// Takes what has come already, so that it leaves in one piece: each piece by itself would cost a write to the client.
 /// Between two looks whatever is ready gets its turn, the connection to the provider among it; nothing is waited for.
 /// Answers with the end of the answer, if that was met.
-async fn gather(
-    response: &mut reqwest::Response,
+async fn gather<E>(
+    mut next: impl AsyncFnMut() -> Result<Option<Bytes>, E>,
     mut take: impl FnMut(Bytes),
-) -> Option<Result<Option<Bytes>, reqwest::Error>> {
+) -> Option<Result<Option<Bytes>, E>> {
     for _ in 1..MAX_GATHERED {
         tokio::task::yield_now().await;
-        match response.chunk().now_or_never()? {
+        match next().now_or_never()? {
             Ok(Some(chunk)) => take(chunk),
             end => return Some(end),
         }
@@ -174,7 +178,7 @@ async fn gather(
 }
 
 enum Step {
-    Read(Result<Option<Bytes>, reqwest::Error>),
+    Read(Result<Option<Bytes>, Broken>),
     ClientLeft,
     Wake,
 }
@@ -610,5 +614,61 @@ fn join(parts: [&Bytes; 2]) -> Bytes {
     match parts {
         [only, none] | [none, only] if none.is_empty() => only.clone(),
         both => both.into_iter().flatten().copied().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    /// What was gathered of a channel, and how that ended.
+    async fn gathered(
+        chunks: &mut mpsc::UnboundedReceiver<Result<Bytes, &'static str>>,
+    ) -> (Vec<Bytes>, Option<Result<Option<Bytes>, &'static str>>) {
+        let mut taken = Vec::new();
+        let end = gather(async || chunks.recv().await.transpose(), |chunk| taken.push(chunk)).await;
+        (taken, end)
+    }
+
+    fn chunk(number: usize) -> Bytes {
+        number.to_string().into()
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_gathered_and_nothing_is_waited_for() {
+        let (sender, mut chunks) = mpsc::unbounded_channel();
+        (0..3).for_each(|number| sender.send(Ok(chunk(number))).unwrap());
+        assert_eq!(gathered(&mut chunks).await, ((0..3).map(chunk).collect(), None));
+        assert_eq!(gathered(&mut chunks).await, (Vec::new(), None));
+    }
+
+    #[tokio::test]
+    async fn what_others_bring_between_two_looks_is_gathered_too() {
+        let (sender, mut chunks) = mpsc::unbounded_channel();
+        let bringing = tokio::spawn(async move {
+            for number in 0..5 {
+                sender.send(Ok(chunk(number))).unwrap();
+                tokio::task::yield_now().await;
+            }
+            // Held, or the channel would end.
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        assert_eq!(gathered(&mut chunks).await.0, (0..5).map(chunk).collect::<Vec<_>>());
+        bringing.abort();
+    }
+
+    #[tokio::test]
+    async fn gathering_ends_with_the_answer_or_when_it_is_much() {
+        let (sender, mut chunks) = mpsc::unbounded_channel();
+        (0..40).for_each(|number| sender.send(Ok(chunk(number))).unwrap());
+        let (taken, end) = gathered(&mut chunks).await;
+        assert_eq!((taken.len(), end), (MAX_GATHERED - 1, None));
+        sender.send(Err("broken")).unwrap();
+        let (taken, end) = gathered(&mut chunks).await;
+        assert_eq!((taken.len(), end), (40 - MAX_GATHERED + 1, Some(Err("broken"))));
+        drop(sender);
+        assert_eq!(gathered(&mut chunks).await, (Vec::new(), Some(Ok(None))));
     }
 }

@@ -4,6 +4,7 @@ use super::attempt::{Failure, Reached};
 use super::settlement::Settlement;
 use crate::custom::answer::Shaped;
 use crate::gemini::framing::ArrayFraming;
+use crate::http::Response;
 use crate::metering::Holding;
 use crate::options::RelayOptions;
 use crate::wire::{Wire, convert};
@@ -31,8 +32,8 @@ pub(crate) async fn read<H: Holding>(
 ) -> Result<Answer, Failure> {
     let makes_stream = reached.makes_stream(&settlement.call().asked);
     let Reached { response, wire, custom } = reached;
-    let status = response.status();
-    let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
+    let status = response.status;
+    let content_type = response.headers.get(header::CONTENT_TYPE).cloned();
     let body = collect(options, response, deadline).await.map_err(|failure| failure.with_status(status))?;
     let unusable = |code| Err(Failure::failed(code).with_status(status));
     let call = settlement.call();
@@ -97,12 +98,12 @@ fn as_stream(status: StatusCode, events: Bytes, frames_as_array: bool) -> Answer
 
 async fn collect(
     options: &RelayOptions,
-    mut response: reqwest::Response,
+    mut response: Response,
     deadline: Instant,
 ) -> Result<Bytes, Failure> {
     let too_long = || Failure::failed("answer_too_long");
     let announced =
-        response.content_length().map_or(Ok(0), |length| usize::try_from(length).map_err(|_| too_long()))?;
+        response.length().map_or(Ok(0), |length| usize::try_from(length).map_err(|_| too_long()))?;
     if announced > options.max_response_bytes {
         return Err(too_long());
     }

@@ -7,10 +7,13 @@
 use super::circuit::BUSY;
 use super::{Condition, Health, State};
 use crate::catalogue::{Catalogue, ProviderFormat, ProviderKey, Route};
+use crate::http::ProviderClient;
 use crate::wire::outgoing;
 use arc_swap::ArcSwap;
+use axum::http::Method;
+use bytes::Bytes;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 /// How often open circuits are looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -18,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Probes until it is dropped.
-pub(crate) async fn for_ever(health: &Health, catalogue: &ArcSwap<Catalogue>, http: &reqwest::Client) {
+pub(crate) async fn for_ever(health: &Health, catalogue: &ArcSwap<Catalogue>, http: &ProviderClient) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -58,20 +61,20 @@ fn candidate<'a>(catalogue: &'a Catalogue, condition: &Condition) -> Option<(&'a
         })
 }
 
-async fn is_well(http: &reqwest::Client, route: &Route, key: &ProviderKey) -> bool {
+async fn is_well(http: &ProviderClient, route: &Route, key: &ProviderKey) -> bool {
     let (custom, secret) = (route.custom.as_ref(), key.secret.expose());
     let asked = outgoing::models_request(route.format, &route.base_url, custom, secret);
     let Some((url, headers)) = asked else { return false };
-    let asked = http.get(url).headers(headers).timeout(PATIENCE).send().await;
+    let asked = timeout(PATIENCE, http.send(Method::GET, &url, headers, Bytes::new())).await;
     match asked {
         // A provider without a list of models answers at least.
-        Ok(answer) => {
+        Ok(Ok(answer)) => {
             let has_no_list = match &route.custom {
-                None => answer.status() == 404 && route.format == ProviderFormat::OpenAi,
-                Some(custom) => matches!(answer.status().as_u16(), 404 | 405) && !custom.names_models(),
+                None => answer.status == 404 && route.format == ProviderFormat::OpenAi,
+                Some(custom) => matches!(answer.status.as_u16(), 404 | 405) && !custom.names_models(),
             };
-            answer.status().is_success() || has_no_list
+            answer.status.is_success() || has_no_list
         }
-        Err(_) => false,
+        Ok(Err(_)) | Err(_) => false,
     }
 }

@@ -217,9 +217,19 @@ async fn gateway_with(options: RelayOptions, available: i64, routes: Vec<Route>)
     let http =
         reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
-    let relay = Relay::new(wallet.clone(), catalogue, http.clone(), Limits::in_process(), options);
+    let client = crate::provider_client(&options, NoNames).unwrap();
+    let relay = Relay::new(wallet.clone(), catalogue, client, Limits::in_process(), options);
     let url = format!("http://{}", serve(relay.router()).await);
     Gateway { url, key: minted.secret.expose().to_owned(), wallet, relay, http }
+}
+
+/// Test providers are called by their addresses.
+struct NoNames;
+
+impl reqwest::dns::Resolve for NoNames {
+    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        Box::pin(std::future::ready(Err("no test calls a provider by its name".into())))
+    }
 }
 
 async fn gateway(routes: Vec<Route>) -> Gateway {

@@ -5,9 +5,11 @@ use super::nginx::Nginx;
 use super::table::{Row, Table};
 use super::tree::Tree;
 use super::{MODEL, Mock, gateway, print_circumstances};
-use crate::Gateway;
+use crate::cluster::Shared;
+use crate::nats::Nats;
 use crate::people::{Operator, User};
 use crate::wait::eventually;
+use crate::{Gateway, GatewayOptions};
 use domain::Credits;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,17 +25,19 @@ pub struct Plan {
     pub connections: Vec<usize>,
     /// Kinds of calls: whole answers, streams.
     pub kinds: Vec<bool>,
+    /// Do projections and nats-server run as other processes, which are not counted?
+    pub apart: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let (time, connections) = (Duration::from_secs(4), vec![1, 16, 64, 256]);
-        Self { rounds: 3, time, connections, kinds: vec![false, true] }
+        Self { rounds: 3, time, connections, kinds: vec![false, true], apart: false }
     }
 }
 
 impl Plan {
-    /// The default but for what is named: `rounds=5 seconds=10 connections=16,64 kinds=json,sse`.
+    /// The default but for what is named: `rounds=5 seconds=10 connections=16,64 kinds=json,sse projections=apart`.
     pub fn of(words: &[&str]) -> Self {
         let mut plan = Self::default();
         for word in words {
@@ -49,7 +53,8 @@ impl Plan {
                 Some(("kinds", kinds)) => {
                     plan.kinds = kinds.split(',').map(|kind| kind == "sse").collect();
                 }
-                _ => panic!("{word}: known are rounds=, seconds=, connections=, kinds="),
+                Some(("projections", "apart")) => plan.apart = true,
+                _ => panic!("{word}: known are rounds=, seconds=, connections=, kinds=, projections=apart"),
             }
         }
         plan
@@ -59,7 +64,12 @@ impl Plan {
 /// Measures and prints the table.
 pub async fn run(plan: &Plan) {
     print_circumstances();
-    let stage = Stage::set().await;
+    let stage = if plan.apart {
+        println!("projections and nats-server in processes of their own, which are not counted");
+        Stage::set_apart().await
+    } else {
+        Stage::set().await
+    };
     let mut table = Table::default();
     for &streams in &plan.kinds {
         let kind = if streams { "SSE, 50 chunks" } else { "JSON, 1 KiB" };
@@ -92,21 +102,42 @@ pub(super) struct Stage {
     pub(super) address: SocketAddr,
     pub(super) key: String,
     user: User,
+    /// The projections' process and the log's, where they are apart.
+    others: Option<(Gateway, Nats)>,
 }
 
 impl Stage {
     /// A provider, nginx before it, and a gateway before it with one model, one price and one account, all made over
     /// its public API.
     pub(super) async fn set() -> Self {
+        let (gateway, _) = gateway(GatewayOptions::default()).await;
+        Self::around(gateway, None).await
+    }
+
+    /// The same with the relay and the API in one process, the projections in another, on the same core, and a nats-server
+    /// on the core of the others.
+    async fn set_apart() -> Self {
+        let nats = Nats::start().await;
+        let relay = GatewayOptions::default();
+        // Both find the same file, which the one that projects makes.
+        let database = relay.data().with_extension("db");
+        let database =
+            format!("sqlite://{}?mode=rwc", database.to_str().expect("a path in a temporary folder"));
+        let shared = Shared::new(&database).with("NEXUSROUTE_NATS_URL", &nats.url());
+        let (projector, _) = gateway(shared.options("projector")).await;
+        let (gateway, _) = gateway(shared.apply(relay, "api,relay")).await;
+        Self::around(gateway, Some((projector, nats))).await
+    }
+
+    async fn around(gateway: Gateway, others: Option<(Gateway, Nats)>) -> Self {
         let mock = Mock::start().await;
         let nginx = Nginx::start(mock.address).await;
-        let (gateway, _) = gateway().await;
         let operator = Operator::of(&gateway).await;
         operator.offers(MODEL, &format!("http://{}/v1", mock.address), "1", "3").await;
         let user = User::with_credits(&gateway, &operator, "1000000").await;
         let key = user.makes_key().await;
         let address = gateway.url().trim_start_matches("http://").parse().expect("an address");
-        Self { mock, nginx, gateway, address, key, user }
+        Self { mock, nginx, gateway, address, key, user, others }
     }
 
     /// What one call is charged, told by the balance before and after it.
@@ -173,5 +204,9 @@ impl Stage {
     pub(super) async fn leave(self) {
         self.nginx.stop().await;
         self.gateway.stop().await;
+        if let Some((projector, mut nats)) = self.others {
+            projector.stop().await;
+            nats.go_away().await;
+        }
     }
 }
