@@ -332,7 +332,12 @@ fn content(message: &mut Fields<'_>, speaker: Speaker, prompt: &mut Prompt) -> R
         Speaker::System | Speaker::User | Speaker::Assistant => message.take("cache_control"),
     };
     match message.take("content") {
-        None if speaker == Speaker::Assistant => Ok(Vec::new()),
+        None if speaker == Speaker::Assistant => {
+            if cache.is_some() {
+                prompt.not_read("messages[].cache_control");
+            }
+            Ok(Vec::new())
+        }
         None => Err(at.fault("is missing")),
         Some(value) if value.get().starts_with('"') => {
             let text: String = serde_json::from_str(value.get()).map_err(|_| at.must_be("a string"))?;

@@ -62,7 +62,15 @@ fn every_endpoint_goes_the_way_that_the_document_says() {
             cells.push((row, column));
         }
     }
-    assert_eq!(way(&route("responses"), E::Responses), Through, "where the provider has it");
+    let knows_responses = route("responses");
+    assert_eq!(way(&knows_responses, E::Responses), Through, "where the provider has it");
+    for other in [E::Chat, E::Messages, E::Generate] {
+        assert_eq!(
+            Wire::at(&knows_responses, other),
+            Some(Wire::Chat),
+            "no call is converted into responses"
+        );
+    }
 
     let messages = br#"{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}"#;
     let messages = Counted::Messages(MessagesRequest::try_new(messages.as_slice().into()).unwrap());

@@ -66,6 +66,7 @@ fn every_cell_of_what_is_written_is_as_the_document_says() {
     case("", GEMINI, r#""contents":[{"parts":[{"fileData":{"mimeType":"application/pdf","fileUri":"files/1"}}]}]"#, OPENAI, &[Refuses("kept at another provider")]);
     case("", CHAT, r#""messages":[{"role":"user","content":[{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,QQ=="}}]}]"#, OPUS, &[At("/messages/0/content/0/title", r#""a.pdf""#)]);
     case("", GEMINI, r#""contents":[{"parts":[{"fileData":{"mimeType":"application/pdf","fileUri":"https://x/y"}}]}]"#, OPUS, &[At("/messages/0/content/0/source/url", r#""https://x/y""#)]);
+    case("", GEMINI, r#""contents":[{"parts":[{"fileData":{"mimeType":"text/csv","fileUri":"https://x/y"}}]}]"#, OPUS, &[Refuses("`text/csv`")]);
     case("", CHAT, r#""messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"data:text/csv;base64,QQ=="}}]}]"#, OPUS, &[Refuses("`text/csv`")]);
     case("", CHAT, r#""messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"file-1"}}]}]"#, OPUS, &[Refuses("another provider keeps")]);
     case("", CHAT, r#""messages":[{"role":"user","content":[{"type":"file","file":{"filename":"a.csv","file_data":"data:text/csv;base64,QQ=="}}]}]"#, FLASH, &[At("/contents/0/parts/0/inlineData/mimeType", r#""text/csv""#), Notes("filename")]);
