@@ -9,6 +9,7 @@ use crate::estimate::Estimate;
 use crate::limits::Admitted;
 use crate::metering::Holding;
 use crate::pricing::{Bill, Consumption};
+use crate::wire;
 use axum::http::{HeaderValue, StatusCode};
 use domain::price::PriceError;
 use domain::usage::{Attempt, Usage};
@@ -144,10 +145,7 @@ impl<H: Holding> Settlement<H> {
 
     /// Names, for the caller, the fields that the provider's protocol cannot say; `None`: there are none.
     pub(crate) fn dropped(&self) -> Option<HeaderValue> {
-        // Names come from a caller's body: what no header can hold is left out.
-        let names: Vec<&str> =
-            self.dropped.iter().map(String::as_str).filter(|name| is_visible(name)).collect();
-        (!names.is_empty()).then(|| HeaderValue::from_str(&names.join(", ")).ok()).flatten()
+        wire::names(&self.dropped)
     }
 
     /// The provider's first byte is here.
@@ -318,10 +316,6 @@ impl<H: Holding> Drop for Settlement<H> {
             Err(_) => tracing::error!(%request, "a call ended with its runtime and could not be settled"),
         }
     }
-}
-
-fn is_visible(name: &str) -> bool {
-    name.len() <= 100 && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -262,6 +262,11 @@ pub enum Effort {
     Max,
 }
 
+/// The most names of unread fields that are noted: each is looked for among the others.
+const MAX_UNREAD: usize = 64;
+/// The most of such a name, in characters.
+const MAX_NAME: usize = 100;
+
 /// A reference to one answer of several.
 pub type Choice = u64;
 
@@ -299,9 +304,16 @@ impl Part {
 }
 
 impl Prompt {
-    /// Notes a field that the hub has no place for, once.
+    /// Notes a field that the hub has no place for, once. Far more of them than any API has are a caller's mischief, and
+    /// are noted as `and others`.
     pub fn not_read(&mut self, field: impl AsRef<str>) {
         let field = field.as_ref();
+        let field = field.char_indices().nth(MAX_NAME).map_or(field, |(end, _)| &field[..end]);
+        let field = match self.unread.len() {
+            0..MAX_UNREAD => field,
+            MAX_UNREAD.. if self.unread.iter().any(|known| known == field) => return,
+            MAX_UNREAD.. => "and others",
+        };
         if !self.unread.iter().any(|known| known == field) {
             self.unread.push(field.to_owned());
         }
@@ -311,6 +323,20 @@ impl Prompt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_unread_names_is_noted_in_part() {
+        let mut prompt = Prompt::default();
+        for name in (0..5000).map(|at| format!("f{}", at / 2)) {
+            prompt.not_read(name);
+        }
+        assert_eq!((prompt.unread.len(), prompt.unread[63].as_str()), (65, "f63"));
+        prompt.not_read("f0");
+        assert_eq!(prompt.unread[64], "and others");
+        let mut prompt = Prompt::default();
+        prompt.not_read("é".repeat(200));
+        assert_eq!(prompt.unread, ["é".repeat(100)]);
+    }
 
     #[test]
     fn an_effort_survives_the_way_through_a_budget() {

@@ -5,6 +5,7 @@
 //! Claims: a null is as good as no field; a field given twice is refused; the work is linear in the text.
 
 use crate::body::Key;
+use crate::dialogue::Prompt;
 use crate::error::CallError;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -41,6 +42,22 @@ impl Place {
             return Self::top(name);
         }
         Self { param: self.param, path: format!("{}.{name}", self.path) }
+    }
+
+    /// A field here, without the numbers of elements: `messages[].content[].name`.
+    fn general(&self, field: &str) -> String {
+        let mut general = String::with_capacity(self.path.len() + field.len() + 1);
+        let mut is_number = false;
+        for character in self.path.chars() {
+            is_number = is_number && character != ']';
+            if !is_number {
+                general.push(character);
+            }
+            is_number = is_number || character == '[';
+        }
+        general.push('.');
+        general.push_str(field);
+        general
     }
 
     /// The refusal of what stands here: it must be something else.
@@ -96,6 +113,11 @@ impl<'a> Fields<'a> {
         (value.get() != "null").then_some(value)
     }
 
+    /// Takes a field if this is its value.
+    pub(crate) fn take_if(&mut self, name: &str, value: &str) {
+        self.fields.retain(|(key, given)| key != name || given.get() != value);
+    }
+
     /// Takes a field of a type.
     pub(crate) fn get<T: Deserialize<'a>>(
         &mut self,
@@ -149,6 +171,14 @@ impl<'a> Fields<'a> {
             return crate::body::missing(name);
         }
         self.at.field(name).fault("is missing")
+    }
+
+    /// Notes the fields of an object within a request that nobody has taken.
+    pub(crate) fn note_rest(self, prompt: &mut Prompt) {
+        let at = self.at.clone();
+        for (field, _) in self.rest() {
+            prompt.not_read(at.general(&field));
+        }
     }
 
     /// Fields that nobody has taken, without the nulls.

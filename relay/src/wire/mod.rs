@@ -6,6 +6,8 @@
 //! Claims: where both sides speak one wire, bytes pass through but for what metering needs; a pair of wires without a
 //! conversion is found before a provider is called; what a conversion cannot say is named.
 
+#[cfg(test)]
+mod conversions;
 pub(crate) mod convert;
 pub(crate) mod outgoing;
 
@@ -56,6 +58,23 @@ impl Framing {
             |prefix: &str| kind.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
         if is("audio/") || is("application/octet-stream") { Self::Bytes } else { Self::Events }
     }
+}
+
+/// The most bytes of a field's name in a header.
+const MAX_NAME: usize = 100;
+
+/// The names of fields that were left out, as a header; `None`: there are none.
+pub(crate) fn names(dropped: &[String]) -> Option<HeaderValue> {
+    const OTHERS: &str = "and others";
+    // Names come from a caller's body: those that no header can hold are told of together.
+    let is_visible = |name: &str| {
+        name.len() <= MAX_NAME && name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+    };
+    let mut names: Vec<&str> = dropped.iter().map(String::as_str).filter(|name| is_visible(name)).collect();
+    if names.len() < dropped.len() && !names.contains(&OTHERS) {
+        names.push(OTHERS);
+    }
+    (!names.is_empty()).then(|| HeaderValue::from_str(&names.join(", ")).ok()).flatten()
 }
 
 impl Endpoint {

@@ -33,8 +33,6 @@ const KNOWN: [&str; 16] = [
     "mcp_servers",
 ];
 
-/// The most fields that are noted.
-const MAX_NOTES: usize = 128;
 /// The most of a name that an error repeats, in characters.
 const MAX_NAME: usize = 100;
 
@@ -45,9 +43,11 @@ const MAX_NAME: usize = 100;
 pub fn read(body: &[u8]) -> Result<Prompt, CallError> {
     let fields: Object<'_> =
         serde_json::from_slice(body).map_err(|_| body::not_json("it must be a JSON object"))?;
-    let mut reader = Reader { prompt: Prompt { choices: 1, ..Prompt::default() }, calls: HashMap::new() };
+    let prompt = Prompt { choices: 1, ..Prompt::default() };
+    let mut reader = Reader { prompt, calls: HashMap::new(), at: Vec::new() };
     if let Some(system) = fields.get("system") {
-        let parts = reader.texts(system).map_err(|fault| fault.in_field("system"))?;
+        let parts = reader.within("system[]", |reader| reader.texts(system));
+        let parts = parts.map_err(|fault| fault.in_field("system"))?;
         reader.prompt.system.extend(parts);
     }
     let messages = fields.get("messages").ok_or_else(|| body::missing("messages"))?;
@@ -60,9 +60,7 @@ pub fn read(body: &[u8]) -> Result<Prompt, CallError> {
     }
     reader.reasoning(&fields)?;
     reader.rest(&fields)?;
-    for name in fields.names().filter(|name| !KNOWN.contains(name)) {
-        reader.note(cut(name));
-    }
+    reader.note_others(&fields, &KNOWN);
     Ok(reader.prompt)
 }
 
@@ -79,14 +77,30 @@ struct Reader {
     prompt: Prompt,
     /// The functions of the calls so far, by id.
     calls: HashMap<String, String>,
+    /// The steps to the object that is being read, without numbers.
+    at: Vec<&'static str>,
 }
 
 impl Reader {
-    /// Notes a field that has no place in the dialogue. Far more than any API has are a caller's mischief.
-    fn note(&mut self, field: impl AsRef<str>) {
-        if self.prompt.unread.len() < MAX_NOTES {
-            self.prompt.not_read(field);
+    /// Notes a field of the object here that has no place in the dialogue.
+    fn note(&mut self, field: &str) {
+        let steps = self.at.iter().copied().chain([field]);
+        self.prompt.not_read(steps.collect::<Vec<_>>().join("."));
+    }
+
+    /// Notes the fields of the object here but those that are read.
+    fn note_others(&mut self, object: &Object<'_>, read: &[&str]) {
+        for name in object.names().filter(|name| !read.contains(name)) {
+            self.note(name);
         }
+    }
+
+    /// Reads something one step further in.
+    fn within<T>(&mut self, step: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.at.push(step);
+        let read = read(self);
+        self.at.pop();
+        read
     }
 
     fn messages(&mut self, json: &RawValue) -> Result<(), Fault> {
@@ -95,7 +109,8 @@ impl Reader {
             return Err(Fault::new("must not be empty"));
         }
         for (index, message) in messages.into_iter().enumerate() {
-            self.message(message).map_err(|fault| fault.under(index))?;
+            self.within("messages[]", |reader| reader.message(message))
+                .map_err(|fault| fault.under(index))?;
         }
         Ok(())
     }
@@ -103,18 +118,22 @@ impl Reader {
     fn message(&mut self, json: &RawValue) -> Result<(), Fault> {
         let message = Object::read(json)?;
         let content = message.need("content")?;
-        let under = |fault: Fault| fault.under("content");
+        self.note_others(&message, &["role", "content"]);
+        let mut read = |place| {
+            let parts = self.within("content[]", |reader| reader.content(content, place));
+            parts.map_err(|fault| fault.under("content"))
+        };
         let (role, parts) = match message.text("role")?.as_str() {
             "user" => {
-                let mut parts = self.content(content, Place::User).map_err(under)?;
+                let mut parts = read(Place::User)?;
                 parts.sort_by_key(|part| !matches!(part, Part::Result { .. }));
                 (Role::User, parts)
             }
-            "assistant" => (Role::Assistant, self.content(content, Place::Assistant).map_err(under)?),
+            "assistant" => (Role::Assistant, read(Place::Assistant)?),
             "system" => {
-                let parts = self.texts(content).map_err(under)?;
+                let parts = read(Place::System)?;
                 self.prompt.system.extend(parts);
-                self.note("messages[] (the place of a system message within the conversation)");
+                self.prompt.not_read("messages[] (the place of a system message within the conversation)");
                 return Ok(());
             }
             _ => return Err(Fault::new("must be `user` or `assistant`").under("role")),
@@ -151,11 +170,14 @@ impl Reader {
         let cache = || block.raw("cache_control");
         match (kind.as_str(), place) {
             ("text", _) => {
+                self.note_others(&block, &["type", "text", "cache_control", "citations"]);
                 self.note_citations(&block);
                 parts.push(Part::Text { text: block.text("text")?, cache: cache() });
             }
             ("image", Place::User | Place::Result) => {
-                let source = source(&block, None)
+                self.note_others(&block, &["type", "source", "cache_control"]);
+                let source = self
+                    .source(&block, None)
                     .and_then(|source| source.ok_or_else(|| bad_type().under("source")))?;
                 parts.push(Part::Media { medium: Medium::Image, source, detail: None, cache: cache() });
             }
@@ -163,6 +185,7 @@ impl Reader {
             ("search_result", Place::User | Place::Result) => self.search_result(&block, parts)?,
             ("tool_use", Place::Assistant) => parts.push(self.call(&block)?),
             ("tool_result", Place::User) => {
+                self.note_others(&block, &["type", "tool_use_id", "content", "is_error", "cache_control"]);
                 let id = block.text("tool_use_id")?;
                 let Some(name) = self.calls.get(&id).cloned() else {
                     return Err(Fault::new("refers to no call before it").under("tool_use_id"));
@@ -170,17 +193,20 @@ impl Reader {
                 let content = match block.get("content") {
                     None => Vec::new(),
                     Some(content) => {
-                        self.content(content, Place::Result).map_err(|fault| fault.under("content"))?
+                        let parts = self.within("content[]", |reader| reader.content(content, Place::Result));
+                        parts.map_err(|fault| fault.under("content"))?
                     }
                 };
                 let is_error = block.flag("is_error")?.unwrap_or(false);
                 parts.push(Part::Result { id, name, content, is_error, cache: cache() });
             }
             ("thinking", Place::Assistant) => {
+                self.note_others(&block, &["type", "thinking", "signature"]);
                 let signature = block.optional_text("signature")?.filter(|signature| !signature.is_empty());
                 parts.push(Part::Thinking { text: block.text("thinking")?, signature });
             }
             ("redacted_thinking", Place::Assistant) => {
+                self.note_others(&block, &["type", "data"]);
                 parts.push(Part::HiddenThinking { data: block.text("data")? });
             }
             (
@@ -210,9 +236,7 @@ impl Reader {
             Some(input) if is_object(input) => input.to_owned(),
             Some(_) => return Err(Fault::new("must be an object").under("input")),
         };
-        if block.get("cache_control").is_some() {
-            self.note("messages[].content[].cache_control");
-        }
+        self.note_others(block, &["type", "id", "name", "input", "signature"]);
         self.calls.insert(id.clone(), name.clone());
         Ok(Part::Call { id, name, arguments, signature: block.optional_text("signature")? })
     }
@@ -220,11 +244,9 @@ impl Reader {
     fn document(&mut self, block: &Object<'_>, parts: &mut Vec<Part>) -> Result<(), Fault> {
         let title = block.optional_text("title")?;
         self.note_citations(block);
-        if block.get("context").is_some() {
-            self.note("messages[].content[].context");
-        }
+        self.note_others(block, &["type", "source", "title", "citations", "cache_control"]);
         let cache = block.raw("cache_control");
-        if let Some(source) = source(block, title)? {
+        if let Some(source) = self.source(block, title)? {
             if !matches!(source, Source::Inline { .. }) {
                 self.note_title(block);
             }
@@ -239,8 +261,13 @@ impl Reader {
             "text" => parts.push(Part::Text { text: source.text("data").map_err(under)?, cache }),
             "content" => {
                 let content = source.need("content").map_err(under)?;
-                let content = self.content(content, Place::Result);
-                parts.extend(content.map_err(|fault| fault.under("content").under("source"))?);
+                if cache.is_some() {
+                    self.note("cache_control");
+                }
+                let inner = self.within("source", |reader| {
+                    reader.within("content[]", |reader| reader.content(content, Place::Result))
+                });
+                parts.extend(inner.map_err(|fault| fault.under("content").under("source"))?);
             }
             _ => return Err(bad_type().under("source")),
         }
@@ -250,8 +277,11 @@ impl Reader {
     /// What was found, as a text with its title and its source.
     fn search_result(&mut self, block: &Object<'_>, parts: &mut Vec<Part>) -> Result<(), Fault> {
         self.note_citations(block);
+        self.note_others(block, &["type", "title", "source", "content", "citations", "cache_control"]);
         let mut text = format!("{}\n{}", block.text("title")?, block.text("source")?);
-        let content = self.texts(block.need("content")?).map_err(|fault| fault.under("content"))?;
+        let content = block.need("content")?;
+        let content = self.within("content[]", |reader| reader.texts(content));
+        let content = content.map_err(|fault| fault.under("content"))?;
         for part in content {
             if let Part::Text { text: found, .. } = part {
                 text.push('\n');
@@ -264,19 +294,19 @@ impl Reader {
 
     fn note_title(&mut self, block: &Object<'_>) {
         if block.get("title").is_some() {
-            self.note("messages[].content[].title");
+            self.note("title");
         }
     }
 
     fn note_citations(&mut self, block: &Object<'_>) {
         if block.get("citations").is_some_and(|citations| citations.get() != "[]") {
-            self.note("messages[].content[].citations");
+            self.note("citations");
         }
     }
 
     fn tools(&mut self, json: &RawValue) -> Result<(), Fault> {
         for (index, tool) in array(json)?.into_iter().enumerate() {
-            self.tool(tool).map_err(|fault| fault.under(index))?;
+            self.within("tools[]", |reader| reader.tool(tool)).map_err(|fault| fault.under(index))?;
         }
         Ok(())
     }
@@ -295,9 +325,7 @@ impl Reader {
             }
             schema => schema.map(ToOwned::to_owned),
         };
-        for name in tool.names().filter(|name| !READ.contains(name)) {
-            self.note(format!("tools[].{}", cut(name)));
-        }
+        self.note_others(&tool, &READ);
         self.prompt.tools.push(Tool {
             name: tool.text("name")?,
             description: tool.optional_text("description")?,
@@ -317,6 +345,9 @@ impl Reader {
             "tool" => ToolUse::Only(choice.text("name")?),
             _ => return Err(Fault::new("must be `auto`, `any`, `tool` or `none`").under("type")),
         });
+        self.within("tool_choice", |reader| {
+            reader.note_others(&choice, &["type", "name", "disable_parallel_tool_use"]);
+        });
         self.prompt.parallel_tools = choice.flag("disable_parallel_tool_use")?.map(|disabled| !disabled);
         Ok(())
     }
@@ -328,7 +359,8 @@ impl Reader {
         let effort = fields.get("output_config").map(|json| self.output_config(json)).transpose();
         let effort = effort.map_err(|fault| fault.in_field("output_config"))?.flatten();
         if let Some(format) = fields.get("output_format") {
-            self.output_format(format).map_err(|fault| fault.in_field("output_format"))?;
+            let read = self.within("output_format", |reader| reader.output_format(format));
+            read.map_err(|fault| fault.in_field("output_format"))?;
         }
         self.prompt.reasoning = match (thinking, effort) {
             (None | Some(Reasoning::Adaptive), Some(effort)) => Some(Reasoning::Effort(effort)),
@@ -344,9 +376,7 @@ impl Reader {
 
     fn thinking(&mut self, json: &RawValue) -> Result<Reasoning, Fault> {
         let thinking = Object::read(json)?;
-        if thinking.get("display").is_some() {
-            self.note("thinking.display");
-        }
+        self.within("thinking", |reader| reader.note_others(&thinking, &["type", "budget_tokens"]));
         Ok(match thinking.text("type")?.as_str() {
             "enabled" => {
                 let fault = "must be a whole number of at least 1024";
@@ -370,11 +400,12 @@ impl Reader {
     fn output_config(&mut self, json: &RawValue) -> Result<Option<Effort>, Fault> {
         let config = Object::read(json)?;
         if let Some(format) = config.get("format") {
-            self.output_format(format).map_err(|fault| fault.under("format"))?;
+            self.within("output_config", |reader| {
+                reader.within("format", |reader| reader.output_format(format))
+            })
+            .map_err(|fault| fault.under("format"))?;
         }
-        for name in config.names().filter(|name| !["effort", "format"].contains(name)) {
-            self.note(format!("output_config.{}", cut(name)));
-        }
+        self.within("output_config", |reader| reader.note_others(&config, &["effort", "format"]));
         Ok(match config.optional_text("effort")?.as_deref() {
             None => None,
             Some("minimal") => Some(Effort::Minimal),
@@ -399,6 +430,7 @@ impl Reader {
         if !is_object(schema) {
             return Err(Fault::new("must be an object").under("schema"));
         }
+        self.note_others(&format, &["type", "schema"]);
         self.prompt.format = OutputFormat::Schema {
             name: "answer".into(),
             description: None,
@@ -430,29 +462,41 @@ impl Reader {
         prompt.stop = body::parse::<Option<Vec<String>>>(stop, "stop_sequences", "an array of strings")?
             .unwrap_or_default();
         if let Some(metadata) = fields.get("metadata") {
-            let user = Object::read(metadata).and_then(|metadata| metadata.optional_text("user_id"));
-            prompt.user = user.map_err(|fault| fault.in_field("metadata"))?;
+            let metadata = Object::read(metadata).map_err(|fault| fault.in_field("metadata"))?;
+            let user = metadata.optional_text("user_id").map_err(|fault| fault.in_field("metadata"))?;
+            prompt.user = user;
+            self.within("metadata", |reader| reader.note_others(&metadata, &["user_id"]));
         }
         Ok(())
     }
-}
 
-/// Where a block's media is; `None`: its source is of a type that holds no media.
-fn source(block: &Object<'_>, filename: Option<String>) -> Result<Option<Source>, Fault> {
-    let under = |fault: Fault| fault.under("source");
-    let source = Object::read(block.need("source")?).map_err(under)?;
-    let text = |name: &str| source.text(name).map_err(under);
-    Ok(match text("type")?.as_str() {
-        "base64" => Some(Source::Inline { media_type: text("media_type")?, data: text("data")?, filename }),
-        "url" => {
-            // The documents behind addresses are PDF in this format; images may be of any type.
-            let is_document = block.text("type")? == "document";
-            let media_type = is_document.then(|| "application/pdf".to_owned());
-            Some(Source::Url { url: text("url")?, media_type })
-        }
-        "file" => Some(Source::File { id: text("file_id")? }),
-        _ => None,
-    })
+    /// Where a block's media is; `None`: its source is of a type that holds no media.
+    fn source(&mut self, block: &Object<'_>, filename: Option<String>) -> Result<Option<Source>, Fault> {
+        let under = |fault: Fault| fault.under("source");
+        let source = Object::read(block.need("source")?).map_err(under)?;
+        let text = |name: &str| source.text(name).map_err(under);
+        let kind = text("type")?;
+        let (read, fields) = match kind.as_str() {
+            "base64" => {
+                let media_type = text("media_type")?;
+                (Some(Source::Inline { media_type, data: text("data")?, filename }), ["media_type", "data"])
+            }
+            "url" => {
+                // The documents behind addresses are PDF in this format; images may be of any type.
+                let is_document = block.text("type")? == "document";
+                let media_type = is_document.then(|| "application/pdf".to_owned());
+                (Some(Source::Url { url: text("url")?, media_type }), ["url", "type"])
+            }
+            "file" => (Some(Source::File { id: text("file_id")? }), ["file_id", "type"]),
+            "text" => (None, ["media_type", "data"]),
+            _ => (None, ["content", "type"]),
+        };
+        self.within("source", |reader| {
+            let is_unread = |name: &&str| *name != "type" && !fields.contains(name);
+            source.names().filter(is_unread).for_each(|name| reader.note(name));
+        });
+        Ok(read)
+    }
 }
 
 fn bad_type() -> Fault {

@@ -154,18 +154,19 @@ fn media<'a>(
 ) -> Result<Block<'a>, CallError> {
     let refuse =
         |what: &str| Err(unsupported("messages", format!("this model's provider cannot read {what}")));
+    let is_known = |media_type: &str| match medium {
+        Medium::Image => IMAGES.contains(&plain(media_type)),
+        Medium::Document => plain(media_type) == "application/pdf",
+        Medium::Audio | Medium::Video => true,
+    };
+    if let Source::Inline { media_type, .. } | Source::Url { media_type: Some(media_type), .. } = source
+        && !is_known(media_type)
+    {
+        return refuse(&format!("`{}`", plain(media_type).chars().take(100).collect::<String>()));
+    }
     let (view, title) = match source {
         Source::Inline { media_type, data, filename } => {
-            let media_type = plain(media_type);
-            let is_known = match medium {
-                Medium::Image => IMAGES.contains(&media_type),
-                Medium::Document => media_type == "application/pdf",
-                Medium::Audio | Medium::Video => true,
-            };
-            if !is_known {
-                return refuse(&format!("`{}`", media_type.chars().take(100).collect::<String>()));
-            }
-            (SourceView::Base64 { media_type, data }, filename.as_deref())
+            (SourceView::Base64 { media_type: plain(media_type), data }, filename.as_deref())
         }
         Source::Url { url, .. } => (SourceView::Url { url }, None),
         Source::File { .. } => return refuse("files that another provider keeps: send the content itself"),

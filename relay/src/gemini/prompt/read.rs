@@ -10,11 +10,7 @@ use crate::gemini::object::{self, Object, Place, list, text};
 use crate::gemini::schema;
 use crate::openai::request::MAX_CHOICES;
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
-
-/// The most names of unread fields that are noted: each is looked for among the others.
-const MAX_UNREAD: usize = 64;
 
 /// Reads a request body. Whether it is a stream stands in the path; so does the model.
 ///
@@ -57,23 +53,15 @@ pub fn read(body: &[u8], stream: bool) -> Result<Prompt, CallError> {
         generation_config(config, &mut prompt)?;
     }
     for name in request.rest() {
-        note(&mut prompt, name);
+        prompt.not_read(name);
     }
     Ok(prompt)
-}
-
-fn note(prompt: &mut Prompt, field: &str) {
-    if prompt.unread.len() < MAX_UNREAD {
-        prompt.not_read(field.chars().take(100).collect::<String>());
-    } else {
-        prompt.not_read("and others");
-    }
 }
 
 /// Notes what was not taken of an object at a place.
 fn note_rest(prompt: &mut Prompt, object: &Object<'_>, place: &Place<'_>) {
     for name in object.rest() {
-        note(prompt, &place.field(name).general());
+        prompt.not_read(place.field(name).general());
     }
 }
 
@@ -456,7 +444,11 @@ fn tool_config(json: &RawValue, prompt: &mut Prompt) -> Result<(), CallError> {
             Some(names) => object::value(names, &place.field("allowedFunctionNames"), "an array of strings")?,
             None => Vec::new(),
         };
-        prompt.tool_use = match mode.map(|mode| mode.to_ascii_uppercase()).as_deref() {
+        let mode = mode.map(|mode| mode.to_ascii_uppercase());
+        if !names.is_empty() && !matches!(mode.as_deref(), Some("ANY" | "VALIDATED")) {
+            prompt.not_read(place.field("allowedFunctionNames").general());
+        }
+        prompt.tool_use = match mode.as_deref() {
             None | Some("" | "MODE_UNSPECIFIED") => None,
             Some("AUTO") => Some(ToolUse::Auto),
             Some("NONE") => Some(ToolUse::Never),
@@ -542,10 +534,13 @@ fn read_thinking(
         .map(|json| object::value(json, &place.field("thinkingBudget"), "a whole number"))
         .transpose()?;
     let level_place = place.field("thinkingLevel");
-    let level: Option<Cow<'_, str>> =
-        thinking.take("thinkingLevel").map(|json| text(json, &level_place)).transpose()?.map(Cow::Owned);
+    let level = thinking.take("thinkingLevel").map(|json| text(json, &level_place)).transpose()?;
     note_rest(prompt, &thinking, place);
-    Ok(match level.map(|level| level.to_ascii_uppercase()).as_deref() {
+    let level = level.map(|level| level.to_ascii_uppercase());
+    if budget.is_some() && !matches!(level.as_deref(), None | Some("" | "THINKING_LEVEL_UNSPECIFIED")) {
+        prompt.not_read(place.field("thinkingBudget").general());
+    }
+    Ok(match level.as_deref() {
         None | Some("" | "THINKING_LEVEL_UNSPECIFIED") => match budget {
             None => None,
             Some(0) => Some(Reasoning::Off),

@@ -428,7 +428,7 @@ fn plain<'a>(part: &'a Part, dropped: &mut Dropped) -> Result<Option<PartOut<'a>
             None
         }
         Part::Media { medium, source, detail, cache } => {
-            if detail.is_some() {
+            if detail.as_deref().is_some_and(|detail| detail != "auto") {
                 dropped.note("image_url.detail");
             }
             if cache.is_some() {

@@ -33,9 +33,9 @@ pub fn read(body: &[u8]) -> Result<Prompt, CallError> {
             .unwrap_or_default(),
     };
     if let Some(format) = fields.object("response_format")? {
-        prompt.format = response_format(format)?;
+        prompt.format = response_format(format, &mut prompt)?;
     }
-    prompt.reasoning = reasoning(&mut fields)?;
+    prompt.reasoning = reasoning(&mut fields, &mut prompt)?;
     prompt.user = match (fields.text("user")?, fields.text("safety_identifier")?) {
         (Some(user), None) | (None, Some(user)) => Some(user),
         (Some(user), Some(_)) => {
@@ -95,7 +95,9 @@ fn sampling(fields: &mut Fields<'_>) -> Result<Sampling, CallError> {
 }
 
 /// OpenAI's word, or what compatible vendors take: `thinking` as Claude has it, `reasoning` as OpenRouter has it.
-fn reasoning(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, CallError> {
+///
+/// Of several the first counts.
+fn reasoning(fields: &mut Fields<'_>, prompt: &mut Prompt) -> Result<Option<Reasoning>, CallError> {
     let (word, thinking, reasoning) =
         (fields.text("reasoning_effort")?, fields.object("thinking")?, fields.object("reasoning")?);
     let effort = |word: &str, at: Place| match parts::effort_of(word) {
@@ -104,47 +106,62 @@ fn reasoning(fields: &mut Fields<'_>) -> Result<Option<Reasoning>, CallError> {
         None => Err(at.must_be("`none`, `minimal`, `low`, `medium`, `high` or `xhigh`")),
     };
     let count = "a whole number of tokens";
+    if thinking.is_some() && word.is_some() {
+        prompt.not_read("thinking");
+    }
+    if reasoning.is_some() && (word.is_some() || thinking.is_some()) {
+        prompt.not_read("reasoning");
+    }
     if let Some(word) = word {
         return effort(&word, Place::top("reasoning_effort"));
     }
     if let Some(mut thinking) = thinking {
         let budget = thinking.get("budget_tokens", count)?;
-        return match thinking.require_text("type")?.as_str() {
-            "enabled" => Ok(Some(budget.map_or(Reasoning::Adaptive, Reasoning::Budget))),
-            "adaptive" => Ok(Some(Reasoning::Adaptive)),
-            "disabled" => Ok(Some(Reasoning::Off)),
-            _ => Err(thinking.at.field("type").must_be("`enabled`, `adaptive` or `disabled`")),
+        let read = match thinking.require_text("type")?.as_str() {
+            "enabled" => budget.map_or(Reasoning::Adaptive, Reasoning::Budget),
+            "adaptive" => Reasoning::Adaptive,
+            "disabled" => Reasoning::Off,
+            _ => return Err(thinking.at.field("type").must_be("`enabled`, `adaptive` or `disabled`")),
         };
+        thinking.note_rest(prompt);
+        return Ok(Some(read));
     }
     let Some(mut reasoning) = reasoning else { return Ok(None) };
-    if let Some(word) = reasoning.text("effort")? {
-        return effort(&word, reasoning.at.field("effort"));
+    let read = if let Some(word) = reasoning.text("effort")? {
+        effort(&word, reasoning.at.field("effort"))?
+    } else if let Some(tokens) = reasoning.get("max_tokens", count)? {
+        Some(Reasoning::Budget(tokens))
+    } else {
+        let enabled = reasoning.flag("enabled")?;
+        enabled.map(|enabled| if enabled { Reasoning::Adaptive } else { Reasoning::Off })
+    };
+    // That it is enabled goes without saying beside an effort or a budget.
+    if read.as_ref().is_some_and(|read| *read != Reasoning::Off) {
+        reasoning.take_if("enabled", "true");
     }
-    if let Some(tokens) = reasoning.get("max_tokens", count)? {
-        return Ok(Some(Reasoning::Budget(tokens)));
-    }
-    Ok(match reasoning.flag("enabled")? {
-        Some(true) => Some(Reasoning::Adaptive),
-        Some(false) => Some(Reasoning::Off),
-        None => None,
-    })
+    reasoning.note_rest(prompt);
+    Ok(read)
 }
 
-fn response_format(mut format: Fields<'_>) -> Result<OutputFormat, CallError> {
-    match format.require_text("type")?.as_str() {
-        "text" => Ok(OutputFormat::Text),
-        "json_object" => Ok(OutputFormat::Json),
+fn response_format(mut format: Fields<'_>, prompt: &mut Prompt) -> Result<OutputFormat, CallError> {
+    let read = match format.require_text("type")?.as_str() {
+        "text" => OutputFormat::Text,
+        "json_object" => OutputFormat::Json,
         "json_schema" => {
             let mut schema = format.require_object("json_schema")?;
-            Ok(OutputFormat::Schema {
+            let read = OutputFormat::Schema {
                 name: schema.require_text("name")?,
                 description: schema.text("description")?,
                 schema: json_object(&mut schema, "schema")?.ok_or_else(|| schema.missing("schema"))?,
                 strict: schema.flag("strict")?,
-            })
+            };
+            schema.note_rest(prompt);
+            read
         }
-        _ => Err(format.at.field("type").must_be("`text`, `json_object` or `json_schema`")),
-    }
+        _ => return Err(format.at.field("type").must_be("`text`, `json_object` or `json_schema`")),
+    };
+    format.note_rest(prompt);
+    Ok(read)
 }
 
 /// A JSON object that is handed on as it was written.
@@ -166,7 +183,9 @@ fn tools(fields: &mut Fields<'_>, prompt: &mut Prompt) -> Result<(), CallError> 
             "function" => {
                 let cache = tool.take("cache_control").map(ToOwned::to_owned);
                 let function = tool.require_object("function")?;
-                prompt.tools.push(Tool { cache, ..function_tool(function)? });
+                let read = Tool { cache, ..function_tool(function, prompt)? };
+                prompt.tools.push(read);
+                tool.note_rest(prompt);
             }
             _ => {
                 return Err(tool.at.field("type").must_be("`function`: the model's provider knows no other"));
@@ -174,36 +193,42 @@ fn tools(fields: &mut Fields<'_>, prompt: &mut Prompt) -> Result<(), CallError> 
         }
     }
     for (at, value) in fields.array("functions")? {
-        prompt.tools.push(function_tool(Fields::of(value, at)?)?);
+        let read = function_tool(Fields::of(value, at)?, prompt)?;
+        prompt.tools.push(read);
     }
     prompt.parallel_tools = fields.flag("parallel_tool_calls")?;
     let older = fields.take("function_call").map(|value| (Place::top("function_call"), value));
     let choice = fields.take("tool_choice").map(|value| (Place::top("tool_choice"), value));
+    if choice.is_some() && older.is_some() {
+        prompt.not_read("function_call");
+    }
     if let Some((at, value)) = choice.or(older) {
-        prompt.tool_use = Some(tool_use(value, at)?);
+        prompt.tool_use = Some(tool_use(value, at, prompt)?);
     }
     Ok(())
 }
 
-fn function_tool(mut function: Fields<'_>) -> Result<Tool, CallError> {
-    Ok(Tool {
+fn function_tool(mut function: Fields<'_>, prompt: &mut Prompt) -> Result<Tool, CallError> {
+    let tool = Tool {
         name: function.require_text("name")?,
         description: function.text("description")?,
         schema: json_object(&mut function, "parameters")?,
         strict: function.flag("strict")?,
         cache: None,
-    })
+    };
+    function.note_rest(prompt);
+    Ok(tool)
 }
 
-fn tool_use(value: &RawValue, at: Place) -> Result<ToolUse, CallError> {
+fn tool_use(value: &RawValue, at: Place, prompt: &mut Prompt) -> Result<ToolUse, CallError> {
     if value.get().starts_with('"') {
         return word_of_tool_use(value, &at);
     }
     let mut choice = Fields::of(value, at)?;
-    match choice.text("type")?.as_deref() {
+    let read = match choice.text("type")?.as_deref() {
         // `function_call` of old has the name alone.
-        None => Ok(ToolUse::Only(choice.require_text("name")?)),
-        Some("function") => Ok(ToolUse::Only(choice.require_object("function")?.require_text("name")?)),
+        None => ToolUse::Only(choice.require_text("name")?),
+        Some("function") => ToolUse::Only(choice.require_object("function")?.require_text("name")?),
         Some("allowed_tools") => {
             let mut allowed = choice.require_object("allowed_tools")?;
             let mut names = Vec::new();
@@ -211,10 +236,14 @@ fn tool_use(value: &RawValue, at: Place) -> Result<ToolUse, CallError> {
                 let mut tool = Fields::of(value, at)?;
                 names.push(tool.require_object("function")?.require_text("name")?);
             }
-            Ok(ToolUse::Among { names, must: is_required(&mut allowed)? })
+            let read = ToolUse::Among { names, must: is_required(&mut allowed)? };
+            allowed.note_rest(prompt);
+            read
         }
-        Some(_) => Err(choice.at.field("type").must_be("`function` or `allowed_tools`")),
-    }
+        Some(_) => return Err(choice.at.field("type").must_be("`function` or `allowed_tools`")),
+    };
+    choice.note_rest(prompt);
+    Ok(read)
 }
 
 /// `auto`, `none` or `required`.
@@ -250,11 +279,11 @@ fn messages(fields: &mut Fields<'_>, prompt: &mut Prompt) -> Result<(), CallErro
                 if conversation.has_begun() {
                     prompt.not_read("messages[] (the place of a system message within the conversation)");
                 }
-                let parts = content(&mut message, Speaker::System)?;
+                let parts = content(&mut message, Speaker::System, prompt)?;
                 conversation.system.extend(parts);
             }
             "user" => {
-                let parts = content(&mut message, Speaker::User)?;
+                let parts = content(&mut message, Speaker::User, prompt)?;
                 conversation.user(parts);
             }
             "assistant" => {
@@ -265,13 +294,13 @@ fn messages(fields: &mut Fields<'_>, prompt: &mut Prompt) -> Result<(), CallErro
                 let id = message.text("tool_call_id")?;
                 let at = message.at.field("tool_call_id");
                 let cache = message.take("cache_control").map(ToOwned::to_owned);
-                let parts = content(&mut message, Speaker::Tool)?;
+                let parts = content(&mut message, Speaker::Tool, prompt)?;
                 conversation.result(&at, id, parts, cache)?;
             }
             "function" => {
                 let name = message.require_text("name")?;
                 let at = message.at.field("name");
-                let parts = content(&mut message, Speaker::Tool)?;
+                let parts = content(&mut message, Speaker::Tool, prompt)?;
                 conversation.result_by_name(&at, name, parts)?;
             }
             _ => {
@@ -279,9 +308,7 @@ fn messages(fields: &mut Fields<'_>, prompt: &mut Prompt) -> Result<(), CallErro
                 return Err(message.at.field("role").must_be(roles));
             }
         }
-        for (field, _) in message.rest() {
-            prompt.not_read(format!("messages[].{field}"));
-        }
+        message.note_rest(prompt);
     }
     prompt.system = conversation.system;
     prompt.turns = conversation.turns;
@@ -297,7 +324,7 @@ enum Speaker {
 }
 
 /// A message's content: a text or a list of parts.
-fn content(message: &mut Fields<'_>, speaker: Speaker) -> Result<Vec<Part>, CallError> {
+fn content(message: &mut Fields<'_>, speaker: Speaker, prompt: &mut Prompt) -> Result<Vec<Part>, CallError> {
     let at = message.at.field("content");
     // Where a whole text is one message, its cache mark stands beside it.
     let cache = match speaker {
@@ -305,45 +332,63 @@ fn content(message: &mut Fields<'_>, speaker: Speaker) -> Result<Vec<Part>, Call
         Speaker::System | Speaker::User | Speaker::Assistant => message.take("cache_control"),
     };
     match message.take("content") {
-        None if speaker == Speaker::Assistant => Ok(Vec::new()),
+        None if speaker == Speaker::Assistant => {
+            if cache.is_some() {
+                prompt.not_read("messages[].cache_control");
+            }
+            Ok(Vec::new())
+        }
         None => Err(at.fault("is missing")),
         Some(value) if value.get().starts_with('"') => {
             let text: String = serde_json::from_str(value.get()).map_err(|_| at.must_be("a string"))?;
             Ok(vec![Part::Text { text, cache: cache.map(ToOwned::to_owned) }])
         }
         Some(value) => {
-            elements(value, &at)?.into_iter().map(|(at, value)| part(value, at, speaker)).collect()
+            let parts = elements(value, &at)?;
+            if let (Some(_), Speaker::System | Speaker::User | Speaker::Assistant) = (cache, speaker) {
+                prompt.not_read("messages[].cache_control");
+            }
+            parts.into_iter().map(|(at, value)| part(value, at, speaker, prompt)).collect()
         }
     }
 }
 
-fn part(value: &RawValue, at: Place, speaker: Speaker) -> Result<Part, CallError> {
+fn part(value: &RawValue, at: Place, speaker: Speaker, prompt: &mut Prompt) -> Result<Part, CallError> {
     let mut part = Fields::of(value, at)?;
     let cache = part.take("cache_control").map(ToOwned::to_owned);
     let kind = part.require_text("type")?;
-    let media = |medium, source, detail| Ok(Part::Media { medium, source, detail, cache: cache.clone() });
-    match (kind.as_str(), speaker) {
-        ("text", _) => Ok(Part::Text { text: part.require_text("text")?, cache }),
-        ("refusal", Speaker::Assistant) => Ok(Part::Refusal { text: part.require_text("refusal")? }),
+    let media = |medium, source, detail| Part::Media { medium, source, detail, cache: cache.clone() };
+    let read = match (kind.as_str(), speaker) {
+        ("text", _) => Part::Text { text: part.require_text("text")?, cache },
+        ("refusal", Speaker::Assistant) => Part::Refusal { text: part.require_text("refusal")? },
         ("image_url", Speaker::User | Speaker::Tool) => {
             let mut image = part.require_object("image_url")?;
             let url = image.require_text("url")?;
             let source = parts::source_of_url(url, None)
                 .ok_or_else(|| image.at.field("url").must_be("an address or a `data:` URL in base64"))?;
-            media(Medium::Image, source, image.text("detail")?)
+            let detail = image.text("detail")?;
+            image.note_rest(prompt);
+            media(Medium::Image, source, detail)
         }
         ("input_audio", Speaker::User) => {
             let mut audio = part.require_object("input_audio")?;
             let media_type = parts::audio_type(&audio.require_text("format")?);
             let source = Source::Inline { media_type, data: audio.require_text("data")?, filename: None };
+            audio.note_rest(prompt);
             media(Medium::Audio, source, None)
         }
         ("file", Speaker::User) => {
             let mut file = part.require_object("file")?;
-            media(Medium::Document, file_source(&mut file)?, None)
+            let source = file_source(&mut file)?;
+            file.note_rest(prompt);
+            media(Medium::Document, source, None)
         }
-        _ => Err(part.at.field("type").fault(format_args!("is unknown here: {}", json_string(&kind)))),
-    }
+        _ => {
+            return Err(part.at.field("type").fault(format_args!("is unknown here: {}", json_string(&kind))));
+        }
+    };
+    part.note_rest(prompt);
+    Ok(read)
 }
 
 /// A file in the request, or kept at the provider.
@@ -375,7 +420,7 @@ fn assistant(
         message.take(own);
     }
     let mut parts = thoughts(message, prompt)?;
-    parts.extend(content(message, Speaker::Assistant)?.into_iter().filter(|part| match part {
+    parts.extend(content(message, Speaker::Assistant, prompt)?.into_iter().filter(|part| match part {
         // What stands beside calls where nothing was said.
         Part::Text { text, .. } => !text.is_empty(),
         _ => true,
@@ -394,10 +439,15 @@ fn assistant(
         let id = call.text("id")?;
         let signature = thought_signature(&mut call)?;
         let function = call.require_object("function")?;
-        parts.push(called(function, id, signature, conversation)?);
+        parts.push(called(function, id, signature, conversation, prompt)?);
+        // What pieces of a stream have, and clients send back with the whole.
+        for own in ["type", "index"] {
+            call.take(own);
+        }
+        call.note_rest(prompt);
     }
     if let Some(function) = message.object("function_call")? {
-        parts.push(called(function, None, None, conversation)?);
+        parts.push(called(function, None, None, conversation, prompt)?);
     }
     Ok(parts)
 }
@@ -407,11 +457,13 @@ fn called(
     id: Option<String>,
     signature: Option<String>,
     conversation: &mut Conversation,
+    prompt: &mut Prompt,
 ) -> Result<Part, CallError> {
     let name = function.require_text("name")?;
     let text = function.text("arguments")?.unwrap_or_default();
     let arguments = parts::arguments(text)
         .ok_or_else(|| function.at.field("arguments").must_be("the text of a JSON object"))?;
+    function.note_rest(prompt);
     Ok(Part::Call { id: conversation.call_id(id, &name), name, arguments, signature })
 }
 

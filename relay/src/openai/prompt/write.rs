@@ -437,6 +437,9 @@ fn content_part<'a>(part: &'a Part, dropped: &mut Dropped<'_>) -> Result<Content
         Part::Refusal { text } => Ok(ContentPart::Text { text: text.into() }),
         Part::Media { medium, source, detail, cache } => {
             dropped.note_cache(cache.as_deref());
+            if *medium != Medium::Document && matches!(source, Source::Inline { filename: Some(_), .. }) {
+                dropped.note("filename");
+            }
             media(*medium, source, detail.as_deref())
         }
         Part::Thinking { .. } | Part::HiddenThinking { .. } | Part::Call { .. } | Part::Result { .. } => {

@@ -26,10 +26,11 @@ pub fn read(body: &[u8]) -> Result<Prompt, CallError> {
     prompt.max_output = body::whole_number(cap, "max_output_tokens", MAX_OUTPUT_TOKENS)?;
     input(&mut fields, &mut prompt)?;
     for (at, value) in fields.array("tools")? {
-        prompt.tools.push(tool(Fields::of(value, at)?)?);
+        let tool = tool(Fields::of(value, at)?, &mut prompt)?;
+        prompt.tools.push(tool);
     }
     if let Some(choice) = fields.take("tool_choice") {
-        prompt.tool_use = Some(tool_use(choice)?);
+        prompt.tool_use = Some(tool_use(choice, &mut prompt)?);
     }
     prompt.parallel_tools = fields.flag("parallel_tool_calls")?;
     prompt.sampling = Sampling {
@@ -39,7 +40,7 @@ pub fn read(body: &[u8]) -> Result<Prompt, CallError> {
     };
     if let Some(mut text) = fields.object("text")? {
         if let Some(format) = text.object("format")? {
-            prompt.format = text_format(format)?;
+            prompt.format = text_format(format, &mut prompt)?;
         }
         for (field, value) in text.rest() {
             if (field.as_ref(), value.get()) != ("verbosity", "\"medium\"") {
@@ -118,50 +119,56 @@ fn effort(mut reasoning: Fields<'_>, prompt: &mut Prompt) -> Result<Option<Reaso
     Ok(effort)
 }
 
-fn text_format(mut format: Fields<'_>) -> Result<OutputFormat, CallError> {
-    match format.require_text("type")?.as_str() {
-        "text" => Ok(OutputFormat::Text),
-        "json_object" => Ok(OutputFormat::Json),
-        "json_schema" => Ok(OutputFormat::Schema {
+fn text_format(mut format: Fields<'_>, prompt: &mut Prompt) -> Result<OutputFormat, CallError> {
+    let read = match format.require_text("type")?.as_str() {
+        "text" => OutputFormat::Text,
+        "json_object" => OutputFormat::Json,
+        "json_schema" => OutputFormat::Schema {
             name: format.require_text("name")?,
             description: format.text("description")?,
             schema: json_object(&mut format, "schema")?.ok_or_else(|| format.missing("schema"))?,
             strict: format.flag("strict")?,
-        }),
-        _ => Err(format.at.field("type").must_be("`text`, `json_object` or `json_schema`")),
-    }
+        },
+        _ => return Err(format.at.field("type").must_be("`text`, `json_object` or `json_schema`")),
+    };
+    format.note_rest(prompt);
+    Ok(read)
 }
 
-fn tool(mut tool: Fields<'_>) -> Result<Tool, CallError> {
-    match tool.require_text("type")?.as_str() {
-        "function" => Ok(Tool {
-            name: tool.require_text("name")?,
-            description: tool.text("description")?,
-            schema: json_object(&mut tool, "parameters")?,
-            strict: tool.flag("strict")?,
-            cache: None,
-        }),
-        _ => Err(tool.at.field("type").must_be("`function`: the model's provider knows no other")),
+fn tool(mut tool: Fields<'_>, prompt: &mut Prompt) -> Result<Tool, CallError> {
+    if tool.require_text("type")? != "function" {
+        return Err(tool.at.field("type").must_be("`function`: the model's provider knows no other"));
     }
+    let read = Tool {
+        name: tool.require_text("name")?,
+        description: tool.text("description")?,
+        schema: json_object(&mut tool, "parameters")?,
+        strict: tool.flag("strict")?,
+        cache: None,
+    };
+    tool.note_rest(prompt);
+    Ok(read)
 }
 
-fn tool_use(value: &RawValue) -> Result<ToolUse, CallError> {
+fn tool_use(value: &RawValue, prompt: &mut Prompt) -> Result<ToolUse, CallError> {
     let at = Place::top("tool_choice");
     if value.get().starts_with('"') {
         return word_of_tool_use(value, &at);
     }
     let mut choice = Fields::of(value, at)?;
-    match choice.require_text("type")?.as_str() {
-        "function" => Ok(ToolUse::Only(choice.require_text("name")?)),
+    let read = match choice.require_text("type")?.as_str() {
+        "function" => ToolUse::Only(choice.require_text("name")?),
         "allowed_tools" => {
             let mut names = Vec::new();
             for (at, value) in choice.array("tools")? {
                 names.push(Fields::of(value, at)?.require_text("name")?);
             }
-            Ok(ToolUse::Among { names, must: is_required(&mut choice)? })
+            ToolUse::Among { names, must: is_required(&mut choice)? }
         }
-        _ => Err(choice.at.field("type").must_be("`function` or `allowed_tools`")),
-    }
+        _ => return Err(choice.at.field("type").must_be("`function` or `allowed_tools`")),
+    };
+    choice.note_rest(prompt);
+    Ok(read)
 }
 
 fn input(fields: &mut Fields<'_>, prompt: &mut Prompt) -> Result<(), CallError> {
@@ -207,11 +214,11 @@ fn item(mut item: Fields<'_>, conversation: &mut Conversation, prompt: &mut Prom
         Some("function_call_output") => {
             let id = item.text("call_id")?;
             let at = item.at.field("call_id");
-            let output = content(&mut item, "output", "user")?;
+            let output = content(&mut item, "output", "user", prompt)?;
             conversation.result(&at, id, output, None)?;
         }
         Some("reasoning") => {
-            if let Some(thought) = thought(&mut item)? {
+            if let Some(thought) = thought(&mut item, prompt)? {
                 conversation.assistant_part(thought);
             }
         }
@@ -222,9 +229,7 @@ fn item(mut item: Fields<'_>, conversation: &mut Conversation, prompt: &mut Prom
             )));
         }
     }
-    for (field, _) in item.rest() {
-        prompt.not_read(format!("input[].{field}"));
-    }
+    item.note_rest(prompt);
     Ok(())
 }
 
@@ -235,7 +240,7 @@ fn message(
 ) -> Result<(), CallError> {
     let role = item.require_text("role")?;
     let parts = match role.as_str() {
-        "user" | "assistant" | "system" | "developer" => content(item, "content", &role)?,
+        "user" | "assistant" | "system" | "developer" => content(item, "content", &role, prompt)?,
         _ => return Err(item.at.field("role").must_be("`user`, `assistant`, `system` or `developer`")),
     };
     match role.as_str() {
@@ -255,7 +260,7 @@ fn message(
     Ok(())
 }
 
-fn thought(item: &mut Fields<'_>) -> Result<Option<Part>, CallError> {
+fn thought(item: &mut Fields<'_>, prompt: &mut Prompt) -> Result<Option<Part>, CallError> {
     let mut texts = Vec::new();
     for list in ["summary", "content"] {
         let parts = item.array(list)?;
@@ -263,6 +268,9 @@ fn thought(item: &mut Fields<'_>) -> Result<Option<Part>, CallError> {
             for (at, value) in parts {
                 texts.push(Fields::of(value, at)?.require_text("text")?);
             }
+        } else if !parts.is_empty() {
+            // The thought itself, of which the summary tells.
+            prompt.not_read("input[].content");
         }
     }
     let text = texts.join("\n\n");
@@ -277,7 +285,12 @@ fn thought(item: &mut Fields<'_>) -> Result<Option<Part>, CallError> {
 }
 
 /// A text or a list of parts.
-fn content(item: &mut Fields<'_>, field: &'static str, role: &str) -> Result<Vec<Part>, CallError> {
+fn content(
+    item: &mut Fields<'_>,
+    field: &'static str,
+    role: &str,
+    prompt: &mut Prompt,
+) -> Result<Vec<Part>, CallError> {
     let at = item.at.field(field);
     match item.take(field) {
         None => Err(at.fault("is missing")),
@@ -285,25 +298,33 @@ fn content(item: &mut Fields<'_>, field: &'static str, role: &str) -> Result<Vec
             let text: String = serde_json::from_str(value.get()).map_err(|_| at.must_be("a string"))?;
             Ok(vec![Part::text(text)])
         }
-        Some(value) => elements(value, &at)?.into_iter().map(|(at, value)| part(value, at, role)).collect(),
+        Some(value) => {
+            elements(value, &at)?.into_iter().map(|(at, value)| part(value, at, role, prompt)).collect()
+        }
     }
 }
 
-fn part(value: &RawValue, at: Place, role: &str) -> Result<Part, CallError> {
+fn part(value: &RawValue, at: Place, role: &str, prompt: &mut Prompt) -> Result<Part, CallError> {
     let mut part = Fields::of(value, at)?;
     let kind = part.require_text("type")?;
-    let media = |medium, source, detail| Ok(Part::Media { medium, source, detail, cache: None });
-    match (kind.as_str(), role) {
-        ("input_text" | "output_text" | "text", _) => Ok(Part::text(part.require_text("text")?)),
-        ("refusal", "assistant") => Ok(Part::Refusal { text: part.require_text("refusal")? }),
+    let media = |medium, source, detail| Part::Media { medium, source, detail, cache: None };
+    let read = match (kind.as_str(), role) {
+        ("input_text" | "output_text" | "text", _) => {
+            // What answers have, and clients send back with them.
+            for own in ["annotations", "logprobs"] {
+                part.take(own);
+            }
+            Part::text(part.require_text("text")?)
+        }
+        ("refusal", "assistant") => Part::Refusal { text: part.require_text("refusal")? },
         ("input_image", "user") => {
             let detail = part.text("detail")?;
-            if let Some(id) = part.text("file_id")? {
-                return media(Medium::Image, Source::File { id }, detail);
-            }
-            let url = part.require_text("image_url")?;
-            let source = parts::source_of_url(url, None)
-                .ok_or_else(|| part.at.field("image_url").must_be("an address or a `data:` URL in base64"))?;
+            let source = match part.text("file_id")? {
+                Some(id) => Source::File { id },
+                None => parts::source_of_url(part.require_text("image_url")?, None).ok_or_else(|| {
+                    part.at.field("image_url").must_be("an address or a `data:` URL in base64")
+                })?,
+            };
             media(Medium::Image, source, detail)
         }
         ("input_file", "user") => {
@@ -317,8 +338,13 @@ fn part(value: &RawValue, at: Place, role: &str) -> Result<Part, CallError> {
             let mut audio = part.require_object("input_audio")?;
             let media_type = parts::audio_type(&audio.require_text("format")?);
             let source = Source::Inline { media_type, data: audio.require_text("data")?, filename: None };
+            audio.note_rest(prompt);
             media(Medium::Audio, source, None)
         }
-        _ => Err(part.at.field("type").fault(format_args!("is unknown here: {}", json_string(&kind)))),
-    }
+        _ => {
+            return Err(part.at.field("type").fault(format_args!("is unknown here: {}", json_string(&kind))));
+        }
+    };
+    part.note_rest(prompt);
+    Ok(read)
 }

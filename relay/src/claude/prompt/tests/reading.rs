@@ -220,7 +220,8 @@ fn a_flood_of_unknown_fields_is_not_noted_for_ever() {
     let body = format!(
         r#"{{"messages":[{{"role":"user","content":"hi"}}],"tools":[{{{fields}"name":"f","input_schema":{{}}}}]}}"#
     );
-    assert_eq!(read(body.as_bytes()).unwrap().unread.len(), 128);
+    let unread = read(body.as_bytes()).unwrap().unread;
+    assert_eq!((unread.len(), unread[64].as_str()), (65, "and others"));
 }
 
 #[test]
