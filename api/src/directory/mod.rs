@@ -45,9 +45,12 @@ pub enum DirectoryError {
     /// A name that must be unique is not.
     #[error("{0} is taken")]
     Taken(&'static str),
-    /// Nobody could administer the gateway any more.
-    #[error("this is the last active admin; make another one first")]
-    LastAdmin,
+    /// Nobody could say any more who operates the gateway.
+    #[error("this is the last active owner; make another one first")]
+    LastOwner,
+    /// The role of whoever asks does not reach that far; the text says how far it does.
+    #[error("{0}")]
+    NotAllowed(&'static str),
     /// A list is full.
     #[error("there may be at most {max} {what}")]
     TooMany {

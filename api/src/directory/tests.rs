@@ -182,27 +182,86 @@ async fn a_session_ends_by_age_by_idleness_at_logout_and_with_its_user() {
     assert!(it.directory.session(&other).await.unwrap().is_none());
 
     let off = UserChange { status: Some(Status::Disabled), ..UserChange::default() };
-    it.directory.change_user(ann.id, off, admin()).await.unwrap();
+    it.directory.change_user(ann.id, off, admin(), Role::Owner).await.unwrap();
     assert!(it.directory.session(&kept).await.unwrap().is_none());
     let tokens = it.db.fetch_all("SELECT id FROM sessions", &[]).await.unwrap();
     assert!(tokens.iter().all(|row| row.text("id").unwrap() != kept));
 }
 
 #[tokio::test]
-async fn the_last_active_admin_stays_one() {
+async fn the_last_active_owner_stays_one() {
     let it = fixture().await;
-    assert!(!it.directory.has_admin().await.unwrap());
-    let first = it.try_user("first", "first@example.org", Role::Admin).await.unwrap();
+    assert!(!it.directory.has_owner().await.unwrap());
+    let first = it.try_user("first", "first@example.org", Role::Owner).await.unwrap();
     let demoted = || UserChange { role: Some(Role::User), ..UserChange::default() };
     let disabled = || UserChange { status: Some(Status::Disabled), ..UserChange::default() };
     for change in [demoted(), disabled()] {
-        let refused = it.directory.change_user(first.id, change, admin()).await;
-        assert!(matches!(refused, Err(DirectoryError::LastAdmin)));
+        let refused = it.directory.change_user(first.id, change, admin(), Role::Owner).await;
+        assert!(matches!(refused, Err(DirectoryError::LastOwner)));
     }
     assert_eq!(it.directory.user(first.id).await.unwrap().unwrap(), first);
-    it.try_user("second", "second@example.org", Role::Admin).await.unwrap();
-    assert_eq!(it.directory.change_user(first.id, demoted(), admin()).await.unwrap().role, Role::User);
-    assert!(it.directory.has_admin().await.unwrap());
+    it.try_user("second", "second@example.org", Role::Owner).await.unwrap();
+    assert_eq!(
+        it.directory.change_user(first.id, demoted(), admin(), Role::Owner).await.unwrap().role,
+        Role::User
+    );
+    assert!(it.directory.has_owner().await.unwrap());
+}
+
+#[tokio::test]
+async fn nobody_makes_or_changes_whom_their_role_does_not_govern() {
+    let it = fixture().await;
+    let governed = |by| match by {
+        Role::Owner => Role::ALL.to_vec(),
+        Role::Admin => vec![Role::User, Role::Support, Role::Finance, Role::Auditor],
+        Role::Support => vec![Role::User],
+        Role::User | Role::Finance | Role::Auditor => Vec::new(),
+    };
+    it.try_user("the_boss", "boss@example.org", Role::Owner).await.unwrap();
+    for (n, (by, was)) in Role::ALL.iter().flat_map(|by| Role::ALL.map(|was| (*by, was))).enumerate() {
+        let name = format!("person{n}");
+        let person = it.try_user(&name, &format!("{name}@example.org"), was).await.unwrap();
+        let off = UserChange { status: Some(Status::Disabled), ..UserChange::default() };
+        let changed = it.directory.change_user(person.id, off, admin(), by).await;
+        assert_eq!(changed.is_ok(), governed(by).contains(&was), "{by} switches off a {was}");
+        for is in Role::ALL.into_iter().filter(|is| *is != was) {
+            let wanted = UserChange { role: Some(is), ..UserChange::default() };
+            let changed = it.directory.change_user(person.id, wanted, admin(), by).await;
+            let may = governed(by).contains(&was) && governed(by).contains(&is) && by != Role::Support;
+            assert_eq!(changed.is_ok(), may, "{by} makes a {was} a {is}");
+            if let Err(error) = changed {
+                assert!(matches!(error, DirectoryError::NotAllowed(_)), "{error}");
+                continue;
+            }
+            let back = UserChange { role: Some(was), ..UserChange::default() };
+            it.directory.change_user(person.id, back, admin(), Role::Owner).await.unwrap();
+        }
+    }
+    it.directory.put_group(&Group { name: "vip".into(), multiplier: Decimal::ZERO }, admin()).await.unwrap();
+    let ann = it.user("ann").await;
+    let vip = || UserChange { group: Some("vip".into()), ..UserChange::default() };
+    let refused = it.directory.change_user(ann.id, vip(), admin(), Role::Support).await;
+    assert!(matches!(refused, Err(DirectoryError::NotAllowed(_))), "a group is a price");
+    it.directory.change_user(ann.id, vip(), admin(), Role::Admin).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upgrade_makes_the_first_active_admin_the_owner() {
+    let it = fixture().await;
+    let mut admins = Vec::new();
+    for name in ["oldest", "older", "young"] {
+        admins.push(it.try_user(name, &format!("{name}@example.org"), Role::Admin).await.unwrap());
+    }
+    let off = UserChange { status: Some(Status::Disabled), ..UserChange::default() };
+    it.directory.change_user(admins[0].id, off, admin(), Role::Owner).await.unwrap();
+    let migration = include_str!("../../../migrations/sqlite/0009_desk.sql");
+    let promote = migration.split_once("UPDATE").unwrap().1.split_once(";").unwrap().0;
+    it.db.execute(&format!("UPDATE{promote}"), &[]).await.unwrap();
+    let mut roles = Vec::new();
+    for admin in &admins {
+        roles.push(it.directory.user(admin.id).await.unwrap().unwrap().role);
+    }
+    assert_eq!(roles, [Role::Admin, Role::Owner, Role::Admin]);
 }
 
 #[tokio::test]
@@ -273,10 +332,10 @@ async fn a_keys_terms_reach_the_catalogue() {
     assert_eq!(grant().multiplier, Decimal::ONE);
 
     let vip = UserChange { group: Some("vip".into()), ..UserChange::default() };
-    it.directory.change_user(ann.id, vip, admin()).await.unwrap();
+    it.directory.change_user(ann.id, vip, admin(), Role::Owner).await.unwrap();
     assert_eq!(grant().multiplier, Decimal::new(5, 1));
     let nowhere = UserChange { group: Some("nowhere".into()), ..UserChange::default() };
-    let refused = it.directory.change_user(ann.id, nowhere, admin()).await;
+    let refused = it.directory.change_user(ann.id, nowhere, admin(), Role::Owner).await;
     assert!(matches!(refused, Err(DirectoryError::NotFound("group"))));
 
     let edit = |terms: &mut KeyTerms| {
@@ -290,7 +349,7 @@ async fn a_keys_terms_reach_the_catalogue() {
     assert!(grant().budget.is_none());
 
     let off = UserChange { status: Some(Status::Disabled), ..UserChange::default() };
-    it.directory.change_user(ann.id, off, admin()).await.unwrap();
+    it.directory.change_user(ann.id, off, admin(), Role::Owner).await.unwrap();
     assert_eq!(grant().status, GrantStatus::OwnerDisabled);
 }
 

@@ -7,6 +7,7 @@ use crate::{
         key::{BudgetPeriod, Key, KeyStatus, KeyTerms},
         now,
     },
+    http::permission::{Permission, Routes},
     problem::Problem,
     session::Caller,
 };
@@ -16,15 +17,17 @@ use ipnet::IpNet;
 use relay::limits::Limit;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(show, change, delete))
-        .routes(routes!(rotate))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::SelfRead, routes!(list))
+        .guarded(Permission::SelfUse, routes!(create))
+        .guarded(Permission::SelfRead, routes!(show))
+        .guarded(Permission::SelfUse, routes!(change, delete))
+        .guarded(Permission::SelfUse, routes!(rotate))
 }
 
 /// A key, without its secret.

@@ -1,7 +1,8 @@
 //! The routes under `/api`, one room per subject.
 //!
 //! For: extract, call, wrap; views and bodies of the wire. May not touch: SQL, rules of money.
-//! Claims: every route is registered with its description, so the OpenAPI document is whole by construction; every
+//! Claims: every route is registered with its description, so the OpenAPI document is whole by construction, and
+//! with the permission it asks for ([`permission`]); every
 //! answer carries `x-request-id` and the security headers; unknown paths and methods answer as problems too.
 
 pub mod admin;
@@ -14,6 +15,7 @@ pub mod keys;
 pub mod limit;
 pub mod models;
 pub mod openapi;
+pub mod permission;
 pub mod prices;
 pub mod reading;
 pub mod topup;
@@ -23,6 +25,7 @@ pub mod user;
 use crate::{
     app::App,
     body::BODY_LIMIT_BYTES,
+    http::permission::Routes,
     problem::{Problem, REQUEST_ID},
 };
 use axum::{
@@ -34,14 +37,13 @@ use axum::{
     routing::any,
 };
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Every described route.
-fn described() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(openapi::frame())
+/// Every described route, with who may call it.
+fn described() -> Routes {
+    Routes::with_document(openapi::frame())
         .merge(user::routes())
         .merge(keys::routes())
         .merge(models::routes())
@@ -56,7 +58,7 @@ fn described() -> OpenApiRouter<App> {
 
 /// All of `/api`, ready to be merged with the relay's routes and the console's files.
 pub fn router(app: App) -> Router {
-    let (router, document) = described().split_for_parts();
+    let (router, document) = described().into_parts(&app);
     let whole = router
         .merge(openapi::pages(openapi::finish(document)))
         .method_not_allowed_fallback(wrong_method)

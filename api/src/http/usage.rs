@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::body::{Json, Page, Path, Query};
 use crate::directory::words;
 use crate::http::billing::{LedgerEvent, PostingView, SumTooLarge, own_postings};
+use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{Period, page_of, paging, parameter, reached};
 use crate::http::topup::OneQuery;
 use crate::problem::Problem;
@@ -24,15 +25,15 @@ use ledger::{LedgerError, Logged};
 use projections::usage::{self, Receipt, StatsFilter, UsageBy, UsageFilter, UsageStat};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{Value, to_raw_value};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(list_usage))
-        .routes(routes!(get_usage_stats))
-        .routes(routes!(get_receipt))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::SelfRead, routes!(list_usage))
+        .guarded(Permission::SelfRead, routes!(get_usage_stats))
+        .guarded(Permission::SelfRead, routes!(get_receipt))
 }
 
 words! {

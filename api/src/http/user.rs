@@ -10,6 +10,7 @@ use crate::{
         session::LIFE_MS,
         user::{NewUser, Role, User, check_email, check_username},
     },
+    http::permission::{Permission, Routes},
     problem::Problem,
     session::{COOKIE, Caller, ClientIp},
 };
@@ -20,16 +21,17 @@ use axum::{
 };
 use domain::Moment;
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(register))
-        .routes(routes!(login))
-        .routes(routes!(logout))
-        .routes(routes!(show, change))
-        .routes(routes!(change_password))
+pub fn routes() -> Routes {
+    Routes::new()
+        .open(routes!(register))
+        .open(routes!(login))
+        .guarded(Permission::SelfLogin, routes!(logout))
+        .guarded(Permission::SelfRead, routes!(show))
+        .guarded(Permission::SelfLogin, routes!(change))
+        .guarded(Permission::SelfLogin, routes!(change_password))
 }
 
 /// Who wants to join.

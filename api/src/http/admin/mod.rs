@@ -1,5 +1,5 @@
-//! What operators do: providers, models, prices, users, groups; and what they see of the books and the log. All of it needs
-//! the role admin, and all writes are acts on AUDIT.
+//! What operators do: providers, models, prices, users, groups; and what they see of the books and the log. Which
+//! role may do what stands with each route ([`permission`](super::permission)); all writes are acts on AUDIT.
 
 pub mod groups;
 pub mod ledger;
@@ -11,13 +11,12 @@ pub mod providers;
 pub mod rate_limits;
 pub mod users;
 
-use crate::{app::App, problem::Problem};
+use crate::{http::permission::Routes, problem::Problem};
 use domain::Label;
-use utoipa_axum::router::OpenApiRouter;
 
 /// The routes of these rooms.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+pub fn routes() -> Routes {
+    Routes::new()
         .merge(providers::routes())
         .merge(models::routes())
         .merge(prices::routes())

@@ -12,6 +12,7 @@ use crate::{
             ProviderModel, ProviderTerms,
         },
     },
+    http::permission::{Permission, Routes},
     http::prices::PriceTable,
     problem::Problem,
     session::Admin,
@@ -22,23 +23,27 @@ use relay::Secret;
 use relay::health::{Condition, State as Circuit};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// How long a provider may take to answer a test.
 const TEST_LIMIT: Duration = Duration::from_secs(10);
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(presets))
-        .routes(routes!(show, change, delete))
-        .routes(routes!(list_models, put_model, delete_model))
-        .routes(routes!(list_keys, add_key, delete_key))
-        .routes(routes!(health))
-        .routes(routes!(reset_health))
-        .routes(routes!(test))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::ProvidersRead, routes!(list))
+        .guarded(Permission::ProvidersWrite, routes!(create))
+        .guarded(Permission::ProvidersRead, routes!(presets))
+        .guarded(Permission::ProvidersRead, routes!(show))
+        .guarded(Permission::ProvidersWrite, routes!(change, delete))
+        .guarded(Permission::ProvidersRead, routes!(list_models))
+        .guarded(Permission::ProvidersWrite, routes!(put_model, delete_model))
+        .guarded(Permission::ProvidersRead, routes!(list_keys))
+        .guarded(Permission::ProvidersWrite, routes!(add_key, delete_key))
+        .guarded(Permission::ProvidersRead, routes!(health))
+        .guarded(Permission::ProvidersWrite, routes!(reset_health))
+        .guarded(Permission::ProvidersWrite, routes!(test))
 }
 
 /// A provider. Its key is never shown.
