@@ -21,7 +21,7 @@ pub mod user;
 use crate::secrets::{SealError, Sealer};
 use arc_swap::ArcSwap;
 use chrono::Utc;
-use domain::{Actor, Moment};
+use domain::{Actor, EventId, Moment};
 use ledger::{Act, Audit};
 use projections::{Database, DatabaseError, Tx, Value};
 use relay::Catalogue;
@@ -246,6 +246,13 @@ impl Directory {
         Ok(())
     }
 
+    /// Records an act that changes nothing here: it happened elsewhere, on the ledger or at a provider.
+    pub async fn tell(&self, act: Act) -> Result<(), DirectoryError> {
+        let mut change = self.change_aside().await?;
+        change.acts.push(act);
+        self.finish(change).await
+    }
+
     /// Publishes the acts that wait, oldest first. An act may be published twice after a crash, never zero times.
     async fn publish_acts(&self, audit: &Audit) {
         if let Err(error) = self.try_publish_acts(audit).await {
@@ -259,8 +266,10 @@ impl Directory {
             "SELECT id, act FROM audit_outbox WHERE writer = ? OR created_at < ? ORDER BY id LIMIT 100";
         for row in self.0.db.fetch_all(waiting, &[self.0.writer.as_str().into(), overdue.into()]).await? {
             let act: Act = serde_json::from_str(&row.text("act")?)?;
-            audit.record(&act).await?;
-            self.0.db.execute("DELETE FROM audit_outbox WHERE id = ?", &[row.text("id")?.into()]).await?;
+            // The row's id is the message's: an act that a crash lets be published again within minutes stands there once.
+            let id = row.text("id")?;
+            audit.record_as(EventId::from_uuid(id.parse()?), &act).await?;
+            self.0.db.execute("DELETE FROM audit_outbox WHERE id = ?", &[id.into()]).await?;
         }
         Ok(())
     }

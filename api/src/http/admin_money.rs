@@ -196,7 +196,7 @@ async fn execute(
         "id": view.id, "credits": view.credits, "reason": view.reason, "event_seq": view.event_seq,
     });
     let told = act(admin.actor(), verb, account.to_string(), None, Some(after));
-    if let Err(error) = app.audit.record(&told).await {
+    if let Err(error) = app.directory.tell(told).await {
         tracing::error!(%account, event_seq = view.event_seq, "an admin's act is on LEDGER but not in AUDIT: {error}");
     }
     Ok((StatusCode::CREATED, Position(view.event_seq), Json(view)))

@@ -876,6 +876,29 @@ async fn acts_reach_the_audit_stream_and_leave_the_outbox() {
     keeper.await.unwrap();
     let waiting = it.app.db.fetch_one("SELECT COUNT(*) AS n FROM audit_outbox", &[]).await.unwrap();
     assert_eq!(waiting.int("n").unwrap(), 0);
+
+    let auditor = it.token("eve", Role::Auditor).await;
+    let acts = it.call("GET", "/api/admin/audit?act=group&limit=1", Some(&auditor), None).await;
+    assert_eq!(acts.status, 200, "{}", acts.body);
+    let id = it.account_of(&admin).await.to_string();
+    let act = &acts.body["items"][0];
+    assert_eq!(
+        (&act["act"], &act["subject"], &act["actor"], &act["actor_kind"], &act["before"], &act["after"]),
+        (
+            &json!("group.put"),
+            &json!("vip"),
+            &json!(id),
+            &json!("admin"),
+            &Value::Null,
+            &json!({"multiplier": "0.9"})
+        )
+    );
+    let none = it.call("GET", "/api/admin/audit?actor=nobody&from=2026-01-01", Some(&auditor), None).await;
+    assert_eq!(none.body, json!({"items": [], "next_cursor": null}));
+    for bad in ["cursor=x", "from=x", "limit=0", "who=me"] {
+        let answer = it.call("GET", &format!("/api/admin/audit?{bad}"), Some(&auditor), None).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (400, &json!("invalid_query")), "{bad}");
+    }
 }
 
 #[tokio::test]

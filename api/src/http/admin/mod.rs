@@ -1,6 +1,7 @@
 //! What operators do: providers, models, prices, users, groups; and what they see of the books and the log. Which
 //! role may do what stands with each route ([`permission`](super::permission)); all writes are acts on AUDIT.
 
+pub mod audit;
 pub mod groups;
 pub mod ledger;
 pub mod margin;
@@ -26,6 +27,7 @@ pub fn routes() -> Routes {
         .merge(groups::routes())
         .merge(rate_limits::routes())
         .merge(ledger::routes())
+        .merge(audit::routes())
 }
 
 /// A name that goes on the log: 1 to 200 bytes without control characters or spaces around it.

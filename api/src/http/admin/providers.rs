@@ -5,7 +5,7 @@ use crate::{
     app::App,
     body::{Json, Path, Query},
     directory::{
-        Status,
+        Status, act,
         address::{Guard, check_base_url},
         provider::{
             ApiFormat, NewProviderModel, PRESETS, Preset, Provider, ProviderConfig, ProviderKey,
@@ -530,12 +530,17 @@ async fn health(State(app): State<App>, _: Admin) -> Json<ProviderConditions> {
 /// Forgets what calls of this process found about a provider, so that it is tried again at once: it was mended.
 #[utoipa::path(operation_id = "reset_provider_health", post, path = "/api/admin/providers/{id}/reset-health", tag = "admin: providers",
     params(("id" = Uuid, Path)), responses((status = 204, description = "Forgotten")))]
-async fn reset_health(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
+async fn reset_health(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode, Problem> {
     let provider = app.directory.provider(id).await?;
     let name = domain::Label::try_new(provider.terms.name).map_err(|error| Problem::internal(&error))?;
     if let Some(health) = &app.provider_health {
         health.forgive(&name);
     }
+    app.directory.tell(act(admin.actor(), "provider.reset_health", id.to_string(), None, None)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -555,8 +560,14 @@ pub struct TestResult {
 /// Tries a provider: asks for its list of models, with its key, for ten seconds at most.
 #[utoipa::path(operation_id = "test_provider", post, path = "/api/admin/providers/{id}/test", tag = "admin: providers",
     params(("id" = Uuid, Path)), responses((status = 200, body = TestResult)))]
-async fn test(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<TestResult>, Problem> {
+async fn test(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+) -> Result<Json<TestResult>, Problem> {
     let (provider, api_key) = app.directory.open_provider(id).await?;
+    // Before it is tried: the key leaves the house.
+    app.directory.tell(act(admin.actor(), "provider.test", id.to_string(), None, None)).await?;
     let allow_private = app.config.allow_private_providers;
     // The rule may have become stricter since the URL was set, and what its host resolves to another.
     let base_url = checked_url(&app, &provider.terms.base_url).await?;
