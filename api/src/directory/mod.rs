@@ -3,13 +3,14 @@
 //! For: typed reads and writes of those tables, and the catalogue that the relay reads ([`catalogue`]).
 //! May not touch: balances, projections' tables, HTTP.
 //! Claims: a change, the act that tells of it and the raised revision are one transaction; after a change the catalogue
-//! of this process is new before the caller has its answer, and that of any other process about a second later; a
+//! of this process is new before the caller has its answer, and that of any other process within a second; a
 //! price version is never changed.
 
 pub mod address;
 pub mod catalogue;
 pub mod group;
 pub mod key;
+mod last_use;
 pub mod model;
 pub mod password;
 pub mod price_import;
@@ -96,6 +97,7 @@ struct Inner {
     reloading: Mutex<()>,
     writer: String,
     wake: Notify,
+    last_uses: last_use::LastUses,
 }
 
 /// A change under way.
@@ -123,8 +125,11 @@ pub fn act(
 }
 
 impl Directory {
-    /// How often the other processes' changes are looked for.
-    const WATCH: Duration = Duration::from_secs(1);
+    /// How often the other processes' changes are looked for. What is switched off must be off everywhere within a second,
+    /// and reading the catalogue takes its time too.
+    const WATCH: Duration = Duration::from_millis(400);
+    /// How often it is written when keys were last used.
+    const WRITE_USES: Duration = Duration::from_secs(60);
     /// An act that its own writer has not published for this long is published by whoever sees it.
     const OVERDUE_MS: i64 = 60_000;
 
@@ -139,6 +144,7 @@ impl Directory {
             reloading: Mutex::new(()),
             writer: Uuid::new_v4().to_string(),
             wake: Notify::new(),
+            last_uses: last_use::LastUses::default(),
         }));
         directory.reload().await?;
         Ok(directory)
@@ -173,6 +179,7 @@ impl Directory {
     /// Keeps the catalogue fresh and publishes acts, until told to stop. Run it as a task of its own.
     pub async fn keep_fresh(self, audit: Audit, stop: CancellationToken) {
         let mut next_purge = tokio::time::Instant::now();
+        let mut next_uses = tokio::time::Instant::now() + Self::WRITE_USES;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -183,6 +190,10 @@ impl Directory {
                 tracing::warn!(%error, "the catalogue could not be refreshed; calls go on with the last one");
             }
             self.publish_acts(&audit).await;
+            if tokio::time::Instant::now() >= next_uses {
+                next_uses += Self::WRITE_USES;
+                self.write_uses().await;
+            }
             if tokio::time::Instant::now() >= next_purge {
                 next_purge += Duration::from_secs(3600);
                 if let Err(error) = self.purge_sessions().await {
@@ -191,6 +202,13 @@ impl Directory {
             }
         }
         self.publish_acts(&audit).await;
+        self.write_uses().await;
+    }
+
+    async fn write_uses(&self) {
+        if let Err(error) = self.write_last_uses().await {
+            tracing::warn!(%error, "when keys were last used could not be written; it is tried again");
+        }
     }
 
     /// Reloads if someone changed something, or a price begins.

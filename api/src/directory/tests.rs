@@ -293,7 +293,7 @@ async fn a_key_is_in_the_catalogue_when_made_and_its_old_secret_is_not_when_rota
     assert_eq!(grant(&secret).unwrap().key, key.id);
     assert_eq!(grant(&secret).unwrap().account, ann.id);
 
-    let (rotated, new_secret) = it.directory.rotate_key(ann.id, key.id, admin()).await.unwrap();
+    let (rotated, new_secret) = it.directory.rotate_key(ann.id, key.id, 0, admin()).await.unwrap();
     assert_eq!(rotated.id, key.id);
     assert!(grant(&secret).is_none());
     assert_eq!(grant(&new_secret).unwrap().key, key.id);
@@ -361,7 +361,7 @@ async fn a_key_is_only_its_owners() {
     let missing =
         |result: Result<Key, DirectoryError>| matches!(result, Err(DirectoryError::NotFound("key")));
     assert!(missing(it.directory.key(bob.id, key.id).await));
-    assert!(missing(it.directory.rotate_key(bob.id, key.id, admin()).await.map(|(key, _)| key)));
+    assert!(missing(it.directory.rotate_key(bob.id, key.id, 0, admin()).await.map(|(key, _)| key)));
     assert!(missing(it.directory.change_key(bob.id, key.id, |_| (), admin()).await));
     let deleted = it.directory.delete_key(bob.id, key.id, admin()).await;
     assert!(matches!(deleted, Err(DirectoryError::NotFound("key"))));
@@ -482,6 +482,113 @@ async fn a_provider_under_another_master_key_takes_out_only_itself() {
 }
 
 #[tokio::test]
+async fn a_rotated_secret_works_as_long_as_its_owner_asked_and_only_one_of_them() {
+    let it = fixture().await;
+    let ann = it.user("ann").await;
+    let (key, first) = it.directory.create_key(ann.id, terms("one"), admin()).await.unwrap();
+    let grant = |secret: &Secret| it.catalogue().keys.get(&relay::key::hash(secret.expose())).cloned();
+    let began = now();
+    let (rotated, second) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    let until = rotated.previous_until.unwrap();
+    assert!(until >= began.plus_ms(60_000) && until <= now().plus_ms(60_000));
+    assert_eq!(grant(&first).unwrap().expires_at, Some(until));
+    assert_eq!((grant(&second).unwrap().expires_at, grant(&second).unwrap().key), (None, key.id));
+    assert_eq!(it.directory.key(ann.id, key.id).await.unwrap().previous_until, Some(until));
+    // The key's own end counts for both; what is done to the key is done to both secrets.
+    let end = now().plus_ms(1_000);
+    let edit = |terms: &mut KeyTerms| {
+        terms.expires_at = Some(end);
+        terms.status = KeyStatus::Disabled;
+    };
+    it.directory.change_key(ann.id, key.id, edit, admin()).await.unwrap();
+    for secret in [&first, &second] {
+        let grant = grant(secret).unwrap();
+        assert_eq!((grant.expires_at, grant.status), (Some(end), GrantStatus::Disabled));
+    }
+    let (_, third) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    assert!(grant(&first).is_none() && grant(&second).is_some() && grant(&third).is_some());
+    let (_, fourth) = it.directory.rotate_key(ann.id, key.id, 0, admin()).await.unwrap();
+    assert!(grant(&second).is_none() && grant(&third).is_none() && grant(&fourth).is_some());
+    // What is past opens nothing, though its row still names it.
+    let (_, fifth) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    let past = now().plus_ms(-1);
+    it.db.execute("UPDATE api_keys SET previous_until = ?", &[past.into()]).await.unwrap();
+    it.directory.reload().await.unwrap();
+    assert!(grant(&fourth).is_none() && grant(&fifth).is_some());
+    assert_eq!(it.directory.key(ann.id, key.id).await.unwrap().previous_until, None);
+}
+
+#[tokio::test]
+async fn a_leaked_secret_never_works_again() {
+    let it = fixture().await;
+    let ann = it.user("ann").await;
+    let (key, first) = it.directory.create_key(ann.id, terms("one"), admin()).await.unwrap();
+    let (other, kept) = it.directory.create_key(ann.id, terms("other"), admin()).await.unwrap();
+    let grant = |secret: &Secret| it.catalogue().keys.get(&relay::key::hash(secret.expose())).cloned();
+    let leaks = async |secret: &Secret| {
+        it.directory.revoke_leaked(relay::key::hash(secret.expose())).await.unwrap();
+    };
+    let shown = async || it.directory.key(ann.id, key.id).await.unwrap();
+    let revision = it.directory.revision().await.unwrap();
+    it.directory.revoke_leaked([7; 32]).await.unwrap();
+    assert_eq!(it.directory.revision().await.unwrap(), revision, "a stranger's guess makes nobody read anew");
+
+    let (_, second) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    leaks(&first).await;
+    assert!(grant(&first).is_none(), "the former one ends before its time");
+    assert_eq!(grant(&second).unwrap().status, GrantStatus::Active, "and the present one goes on");
+    assert!(shown().await.leaked_at.is_some());
+
+    leaks(&second).await;
+    leaks(&second).await;
+    assert!(grant(&second).is_none());
+    assert_eq!(shown().await.terms.status, KeyStatus::Disabled);
+    let on = |terms: &mut KeyTerms| terms.status = KeyStatus::Active;
+    it.directory.change_key(ann.id, key.id, on, admin()).await.unwrap();
+    assert!(grant(&second).is_none(), "switching the key on does not bring the secret back");
+    let (rotated, third) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    assert_eq!((grant(&third).unwrap().key, rotated.leaked_at), (key.id, None));
+    assert_eq!(grant(&kept).unwrap().key, other.id);
+    let acts = it.acts().await;
+    let told: Vec<_> = acts.iter().filter(|act| act.act == "key.revoke_leaked").collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0].after, Some(serde_json::json!({"owner": ann.id, "secret": "former"})));
+    let json = serde_json::to_string(&acts).unwrap();
+    assert!(!json.contains(first.expose()) && !json.contains(second.expose()));
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_is_seen_at_once_here_and_written_for_others() {
+    let it = fixture().await;
+    let ann = it.user("ann").await;
+    let (key, secret) = it.directory.create_key(ann.id, terms("one"), admin()).await.unwrap();
+    let other = Directory::open(it.db.clone(), Sealer::new(&[1; 32])).await.unwrap();
+    let used = async |directory: &Directory| directory.key(ann.id, key.id).await.unwrap().last_used_at;
+    assert_eq!(used(&it.directory).await, None);
+    let uses = |secret: &Secret, at: Moment| {
+        it.catalogue().keys[&relay::key::hash(secret.expose())].last_use.note(at);
+    };
+    let first = now();
+    uses(&secret, first);
+    assert_eq!((used(&it.directory).await, used(&other).await), (Some(first), None));
+    it.directory.write_last_uses().await.unwrap();
+    assert_eq!(used(&other).await, Some(first));
+    // Another secret of the key, and another catalogue, note it in the same place.
+    let (_, second) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    let later = first.plus_ms(20_000);
+    uses(&second, later);
+    uses(&secret, later.plus_ms(1));
+    assert_eq!(used(&it.directory).await, Some(later), "close to the last one: not noted");
+    it.directory.write_last_uses().await.unwrap();
+    assert_eq!(used(&other).await, Some(later));
+    // A process that saw only an earlier use does not turn it back.
+    other.refresh().await.unwrap();
+    other.catalogue_handle().load().keys[&relay::key::hash(second.expose())].last_use.note(first);
+    other.write_last_uses().await.unwrap();
+    assert_eq!(used(&it.directory).await, Some(later));
+}
+
+#[tokio::test]
 async fn another_process_sees_a_change_at_its_next_look() {
     let it = fixture().await;
     let other = Directory::open(it.db.clone(), Sealer::new(&[1; 32])).await.unwrap();
@@ -499,7 +606,7 @@ async fn every_write_is_an_act_without_secrets() {
     let it = fixture().await;
     let ann = it.user("ann").await;
     let (key, secret) = it.directory.create_key(ann.id, terms("one"), admin()).await.unwrap();
-    it.directory.rotate_key(ann.id, key.id, admin()).await.unwrap();
+    it.directory.rotate_key(ann.id, key.id, 0, admin()).await.unwrap();
     let provider = it.provider("p", 0, &["m"]).await;
     let new_key = Secret::new("sk-other");
     let rename = |terms: &mut ProviderTerms| terms.name = "q".into();

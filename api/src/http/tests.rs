@@ -153,10 +153,13 @@ impl Gateway {
 
     /// Makes a user with a role and logs them in.
     pub(crate) async fn token(&self, username: &str, role: Role) -> String {
+        // One for all of this process: a hash is made to be slow, and these tests make hundreds of people.
+        static HASH: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
+        let hash = HASH.get_or_init(async || self.app.passwords.hash("correct horse".into()).await.unwrap());
         let new = NewUser {
             username: username.into(),
             email: format!("{username}@example.org"),
-            password_hash: self.app.passwords.hash("correct horse".into()).await.unwrap(),
+            password_hash: hash.await.clone(),
             role,
             email_verified: false,
         };
@@ -473,6 +476,31 @@ async fn keys_are_made_changed_rotated_and_deleted_by_their_owner() {
     assert_eq!((&changed.body["name"], &changed.body["budget"]), (&json!("desktop"), &Value::Null));
     let rotated = it.call("POST", &format!("{path}/rotate"), Some(&ann), None).await;
     assert_ne!(rotated.body["secret"].as_str().unwrap(), secret);
+    assert_eq!(rotated.body["previous_until"], Value::Null);
+    let rotate = async |seconds: Value| {
+        let body = json!({"overlap_seconds": seconds});
+        it.call("POST", &format!("{path}/rotate"), Some(&ann), Some(body)).await
+    };
+    for bad in [json!(604_801), json!(-1), json!("1")] {
+        assert_eq!(rotate(bad).await.status, 422);
+    }
+    let rotated = rotate(json!(604_800)).await;
+    assert!(rotated.body["previous_until"].is_string(), "{}", rotated.body);
+    let leaked = rotated.body["secret"].as_str().unwrap().to_owned();
+    // Who reports it is told nothing, whatever there was of it.
+    for keys in [json!(["sk-nonsense"]), json!([secret]), json!([leaked, "?"]), json!([leaked])] {
+        let told = it.call("POST", "/api/keys/revoke-leaked", None, Some(json!({"keys": keys}))).await;
+        assert_eq!((told.status.as_u16(), &told.body), (204, &Value::Null), "{keys}");
+    }
+    for keys in [json!([]), json!(vec!["x"; 101])] {
+        let told = it.call("POST", "/api/keys/revoke-leaked", None, Some(json!({"keys": keys}))).await;
+        assert_eq!((told.status.as_u16(), &told.body["code"]), (422, &json!("invalid_value")));
+    }
+    let shown = it.call("GET", &path, Some(&ann), None).await.body;
+    assert_eq!((&shown["status"], shown["leaked_at"].is_string()), (&json!("disabled"), true), "{shown}");
+    let stats =
+        it.call("GET", &format!("{path}/stats?from=2026-01-01&by=model"), Some(&ann), None).await.body;
+    assert_eq!((&stats["items"], &stats["total"]["calls"]), (&json!([]), &json!(0)));
     assert_eq!(it.call("DELETE", &path, Some(&ann), None).await.status, 204);
     let list = it.call("GET", "/api/user/keys", Some(&ann), None).await;
     assert_eq!(list.body, json!({"items": [], "next_cursor": null}));

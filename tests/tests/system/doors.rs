@@ -14,6 +14,7 @@ const OPEN: &[&str] = &[
     "GET /api/payments/sandbox/{order}",
     "POST /api/payments/sandbox/{order}/{button}",
     "GET /api/payments/{channel}/callback",
+    "POST /api/keys/revoke-leaked",
     "POST /api/payments/{channel}/callback",
     "POST /api/user/login",
     "POST /api/user/register",
