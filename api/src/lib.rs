@@ -16,6 +16,7 @@ pub mod http;
 pub mod payments;
 pub mod price_catalogue;
 pub mod problem;
+pub mod redemption;
 pub mod roles;
 pub mod secrets;
 pub mod serve;

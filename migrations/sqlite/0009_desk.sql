@@ -12,3 +12,26 @@ ALTER TABLE api_keys ADD COLUMN last_used_at INTEGER;
 -- When somebody showed a secret of this key that its owner should alone know; null again after a rotation.
 ALTER TABLE api_keys ADD COLUMN leaked_at INTEGER;
 CREATE INDEX api_keys_by_previous ON api_keys (previous_hash);
+
+-- Redemption codes, made in batches.
+CREATE TABLE redemption_batches (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    credits INTEGER NOT NULL, -- what each code is good for
+    codes INTEGER NOT NULL, -- how many there are
+    expires_at INTEGER,
+    author TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE redemption_codes (
+    hash TEXT PRIMARY KEY, -- SHA-256 of the code: a stolen table redeems nothing
+    batch TEXT NOT NULL,
+    ending TEXT NOT NULL, -- what a list shows
+    voided_at INTEGER,
+    account TEXT, -- who claimed it, for ever; before anything is granted
+    claimed_at INTEGER,
+    event_seq INTEGER -- where its grant stands on the log; null and claimed: on its way, or a process died
+) STRICT;
+CREATE INDEX redemption_codes_by_batch ON redemption_codes (batch, hash);
+CREATE INDEX redemption_codes_on_their_way ON redemption_codes (event_seq, claimed_at);

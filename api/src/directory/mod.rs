@@ -16,6 +16,7 @@ pub mod password;
 pub mod price_import;
 pub mod provider;
 pub mod rate_limit;
+pub mod redemption;
 pub mod session;
 pub mod user;
 

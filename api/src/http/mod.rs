@@ -18,6 +18,7 @@ pub mod openapi;
 pub mod permission;
 pub mod prices;
 pub mod reading;
+pub mod redemption;
 pub mod topup;
 pub mod usage;
 pub mod user;
@@ -54,6 +55,7 @@ fn described() -> Routes {
         .merge(usage::routes())
         .merge(admin::routes())
         .merge(admin_money::routes())
+        .merge(redemption::routes())
 }
 
 /// All of `/api`, ready to be merged with the relay's routes and the console's files.
