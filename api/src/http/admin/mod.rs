@@ -6,6 +6,7 @@ pub mod groups;
 pub mod ledger;
 pub mod margin;
 pub mod models;
+pub mod overview;
 pub mod price_catalogue;
 pub mod prices;
 pub mod providers;
@@ -28,6 +29,7 @@ pub fn routes() -> Routes {
         .merge(rate_limits::routes())
         .merge(ledger::routes())
         .merge(audit::routes())
+        .merge(overview::routes())
 }
 
 /// A name that goes on the log: 1 to 200 bytes without control characters or spaces around it.
