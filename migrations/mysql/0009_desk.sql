@@ -35,3 +35,15 @@ CREATE TABLE redemption_codes (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 CREATE INDEX redemption_codes_by_batch ON redemption_codes (batch, hash);
 CREATE INDEX redemption_codes_on_their_way ON redemption_codes (event_seq, claimed_at);
+
+-- What the operator tells everybody, for a time.
+CREATE TABLE announcements (
+    id VARCHAR(36) PRIMARY KEY,
+    level VARCHAR(16) NOT NULL, -- info | warning | critical
+    title VARCHAR(200) NOT NULL,
+    body MEDIUMTEXT NOT NULL,
+    starts_at BIGINT,
+    ends_at BIGINT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;

@@ -35,3 +35,15 @@ CREATE TABLE redemption_codes (
 );
 CREATE INDEX redemption_codes_by_batch ON redemption_codes (batch, hash);
 CREATE INDEX redemption_codes_on_their_way ON redemption_codes (event_seq, claimed_at);
+
+-- What the operator tells everybody, for a time.
+CREATE TABLE announcements (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    level TEXT COLLATE "C" NOT NULL, -- info | warning | critical
+    title TEXT COLLATE "C" NOT NULL,
+    body TEXT COLLATE "C" NOT NULL,
+    starts_at BIGINT,
+    ends_at BIGINT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);

@@ -35,3 +35,15 @@ CREATE TABLE redemption_codes (
 ) STRICT;
 CREATE INDEX redemption_codes_by_batch ON redemption_codes (batch, hash);
 CREATE INDEX redemption_codes_on_their_way ON redemption_codes (event_seq, claimed_at);
+
+-- What the operator tells everybody, for a time.
+CREATE TABLE announcements (
+    id TEXT PRIMARY KEY,
+    level TEXT NOT NULL, -- info | warning | critical
+    title TEXT NOT NULL,
+    body TEXT NOT NULL,
+    starts_at INTEGER,
+    ends_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;

@@ -222,12 +222,11 @@ fn hash(text: &str) -> Result<[u8; 32], DirectoryError> {
     Ok(hash)
 }
 
+/// A secret's hash and what it may do.
+type Granted = ([u8; 32], Arc<KeyGrant>);
+
 /// A rotated key's former secret, as long as it works: the same key, which ends earlier.
-fn former(
-    row: &Row,
-    grant: &KeyGrant,
-    at: Moment,
-) -> Result<Option<([u8; 32], Arc<KeyGrant>)>, DirectoryError> {
+fn former(row: &Row, grant: &KeyGrant, at: Moment) -> Result<Option<Granted>, DirectoryError> {
     let until = row.opt_moment("previous_until")?.filter(|until| at < *until);
     let (Some(text), Some(until)) = (row.opt_text("previous_hash")?, until) else { return Ok(None) };
     let expires_at = Some(grant.expires_at.map_or(until, |end| end.min(until)));

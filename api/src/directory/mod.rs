@@ -7,6 +7,7 @@
 //! price version is never changed.
 
 pub mod address;
+pub mod announcement;
 pub mod catalogue;
 pub mod group;
 pub mod key;

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod admin_money;
+pub mod announcements;
 pub mod balance;
 pub mod billing;
 pub mod callbacks;
@@ -56,6 +57,7 @@ fn described() -> Routes {
         .merge(admin::routes())
         .merge(admin_money::routes())
         .merge(redemption::routes())
+        .merge(announcements::routes())
 }
 
 /// All of `/api`, ready to be merged with the relay's routes and the console's files.

@@ -81,6 +81,10 @@ permissions! {
     MoneyWrite = "money:write" for [Finance Admin Owner],
     /// See the books: events, journal, trial balance, margin, the overview.
     BooksRead = "books:read" for [Finance Auditor Admin Owner],
+    /// See the gateway's settings and all announcements.
+    SettingsRead = "settings:read" for [Support Auditor Admin Owner],
+    /// Change the gateway's settings, announce.
+    SettingsWrite = "settings:write" for [Admin Owner],
     /// See who did what.
     AuditRead = "audit:read" for [Auditor Admin Owner],
 }

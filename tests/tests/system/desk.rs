@@ -61,6 +61,9 @@ async fn at_the_desk(options: GatewayOptions) {
     for expected in ["provider.create", "price.publish", "user.change", "redemption.create"] {
         assert!(acts.iter().any(|act| act["act"] == expected), "{expected} is missing: {acts:?}");
     }
+    let announced = json!({"title": "Maintenance", "body": "Tonight.", "level": "warning"});
+    operator.api.post("/api/admin/announcements", &announced).await.ok();
+    assert_eq!(gateway.nobody().get("/api/announcements").await.ok()["items"][0]["title"], "Maintenance");
     let overview = auditor.api.get("/api/admin/overview").await.ok();
     assert!(overview["total"]["calls"].as_u64().unwrap() >= 1, "{overview}");
     gateway.stop().await;
