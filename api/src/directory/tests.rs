@@ -271,7 +271,7 @@ async fn users_are_found_by_parts_and_paged() {
         it.user(name).await;
     }
     let find = async |q: Option<&str>, before, limit| {
-        let filter = UserFilter { q: q.map(Into::into), status: None, before, limit };
+        let filter = UserFilter { q: q.map(Into::into), before, limit, ..UserFilter::default() };
         let users = it.directory.users(&filter).await.unwrap();
         users.into_iter().map(|user| (user.username, user.id.uuid())).collect::<Vec<_>>()
     };

@@ -105,6 +105,8 @@ pub struct UserFilter {
     pub q: Option<String>,
     /// The status.
     pub status: Option<Status>,
+    /// The role.
+    pub role: Option<Role>,
     /// Only users before this one.
     pub before: Option<Uuid>,
     /// How many at most.
@@ -217,6 +219,10 @@ impl Directory {
         if let Some(status) = filter.status {
             sql.push_str(" AND status = ?");
             values.push(status.as_str().into());
+        }
+        if let Some(role) = filter.role {
+            sql.push_str(" AND role = ?");
+            values.push(role.as_str().into());
         }
         if let Some(before) = filter.before {
             sql.push_str(" AND id < ?");

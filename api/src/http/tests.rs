@@ -956,6 +956,11 @@ async fn an_admin_changes_users_and_groups() {
     assert_eq!(it.call("POST", "/api/user/login", None, Some(login)).await.body["code"], "account_disabled");
     let found = it.call("GET", "/api/admin/users?q=AN&status=disabled", Some(&admin), None).await;
     assert_eq!(found.body["items"].as_array().unwrap().len(), 1);
+    let admins = it.call("GET", "/api/admin/users?role=admin", Some(&admin), None).await;
+    assert_eq!(
+        (admins.body["items"].as_array().unwrap().len(), &admins.body["items"][0]["username"]),
+        (1, &json!("root"))
+    );
     let me =
         it.call("GET", "/api/user/self", Some(&admin), None).await.body["id"].as_str().unwrap().to_owned();
     let body = Some(json!({"role": "user"}));

@@ -34,6 +34,8 @@ pub struct WhichUsers {
     q: Option<String>,
     /// Of this status.
     status: Option<Status>,
+    /// Of this role.
+    role: Option<Role>,
     /// How many at most: 1 to 100, else 20.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -50,7 +52,7 @@ async fn list(
 ) -> Result<Json<Page<User>>, Problem> {
     let limit = page_limit(which.limit)?;
     let before = page_before(which.cursor.as_deref())?;
-    let filter = UserFilter { q: which.q, status: which.status, before, limit: limit + 1 };
+    let filter = UserFilter { q: which.q, status: which.status, role: which.role, before, limit: limit + 1 };
     let users = app.directory.users(&filter).await?;
     Ok(Json(Page::of(users, limit, |user| user.id.to_string())))
 }
