@@ -65,9 +65,9 @@ bench-timing: deps ## how long answers take for known and for unknown e-mail add
 bench-sim: ## a million steps of the lease protocol over a thousand seeds
 	$(BENCH) -- bench_a_thousand_seeds --ignored --nocapture --test-threads 1
 
-golden: ## write golden files for event shapes that have none yet (existing ones are never changed), and docs/openapi.json
+golden: ## write golden files for event shapes that have none yet (existing ones are never changed), docs/openapi.json and docs/permissions.md
 	NEXUSROUTE_GOLDEN=write $(CARGO) test $(LOCKED) --package ledger golden
-	NEXUSROUTE_GOLDEN=write $(CARGO) test $(LOCKED) --package api the_committed_document_is_current
+	NEXUSROUTE_GOLDEN=write $(CARGO) test $(LOCKED) --package api the_committed_
 
 deps: ## what the gateway needs besides Rust: a nats-server
 	@tools/need.sh cargo cc

@@ -7,6 +7,7 @@ mod tables;
 mod verify;
 
 use crate::config::Config;
+use crate::directory::user::Role;
 use crate::serve::{self, Foundation};
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -90,6 +91,9 @@ enum AdminVerb {
         username: String,
         /// E-mail address.
         email: String,
+        /// support, finance, auditor, admin or owner (docs/permissions.md). The first operator is an owner, whatever is said here.
+        #[arg(long, default_value_t = Role::Admin)]
+        role: Role,
     },
     /// Give a user a new one-time password, and end their sessions.
     ResetPassword {
@@ -140,8 +144,8 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
             }
             Some(Verb::Ledger(LedgerVerb::Explain { request })) => explain(&config, *request).await,
             Some(Verb::Projections(verb)) => tables::run(&config, verb).await,
-            Some(Verb::Admin(AdminVerb::Create { username, email })) => {
-                create_admin(config, username, email).await
+            Some(Verb::Admin(AdminVerb::Create { username, email, role })) => {
+                create_admin(config, username, email, *role).await
             }
             Some(Verb::Admin(AdminVerb::ResetPassword { login })) => reset_password(config, login).await,
             Some(Verb::Config) => Ok(()),
@@ -268,18 +272,16 @@ fn word(value: &impl serde::Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().to_owned())
 }
 
-async fn create_admin(config: Config, username: &str, email: &str) -> anyhow::Result<()> {
+async fn create_admin(config: Config, username: &str, email: &str, role: Role) -> anyhow::Result<()> {
     let foundation = Foundation::open(&config).await?;
     let (password, was_given) = match &config.admin_password {
         Some(password) => (password.clone(), true),
         None => (serve::one_time_password(), false),
     };
-    foundation.create_admin(username, email, &password).await?;
+    let role = foundation.create_admin(username, email, &password, role).await?;
     match was_given {
-        true => {
-            print(&format!("operator {username} is made, with the password of NEXUSROUTE_ADMIN_PASSWORD"))
-        }
-        false => print(&format!("operator {username} is made; one-time password: {password}")),
+        true => print(&format!("{role} {username} is made, with the password of NEXUSROUTE_ADMIN_PASSWORD")),
+        false => print(&format!("{role} {username} is made; one-time password: {password}")),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod mail;
 pub mod payments;
 pub mod price_catalogue;
 pub mod problem;
+pub mod redemption;
 pub mod roles;
 pub mod secrets;
 pub mod serve;

@@ -222,7 +222,8 @@ impl From<DirectoryError> for Problem {
         match error {
             DirectoryError::NotFound(what) => Self::not_found(format!("no such {what}")),
             DirectoryError::Taken(what) => Self::conflict("taken", format!("{what} is taken")),
-            DirectoryError::LastAdmin => Self::conflict("last_admin", error.to_string()),
+            DirectoryError::LastOwner => Self::conflict("last_owner", error.to_string()),
+            DirectoryError::NotAllowed(why) => Self::forbidden(why),
             DirectoryError::TooMany { .. } => Self::conflict("too_many", error.to_string()),
             DirectoryError::Mismatch { field, fault } => Self::invalid(field, fault),
             DirectoryError::BadToken => Self::bad_request("invalid_token", error.to_string()),

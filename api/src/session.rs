@@ -2,7 +2,7 @@
 //!
 //! A session is a random token, in the cookie `nexusroute_session` or as `Authorization: Bearer`; the table keeps its
 //! SHA-256 only.
-//! Claims: nobody is 401, a user who is not an admin 403; a write with the cookie from another origin is refused; a
+//! Claims: nobody is 401, a user without an office 403; a write with the cookie from another origin is refused; a
 //! disabled user has no session.
 
 use crate::{app::App, directory::user::Role, problem::Problem};
@@ -31,7 +31,8 @@ pub struct Caller {
     pub session: String,
 }
 
-/// A logged-in admin.
+/// A logged-in person who acts for the gateway. What they may do is said where the route is declared
+/// ([`crate::http::permission`]).
 #[derive(Clone, Debug)]
 pub struct Admin(pub Caller);
 
@@ -43,7 +44,7 @@ impl Caller {
 }
 
 impl Admin {
-    /// The admin as the cause of an event.
+    /// The person as the cause of an event.
     pub fn actor(&self) -> Actor {
         actor(ActorKind::Admin, self.0.user)
     }
@@ -82,8 +83,8 @@ impl FromRequestParts<App> for Admin {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, app).await?;
         match caller.role {
-            Role::Admin => Ok(Self(caller)),
-            Role::User => Err(Problem::forbidden("this needs the role admin")),
+            Role::Support | Role::Finance | Role::Auditor | Role::Admin | Role::Owner => Ok(Self(caller)),
+            Role::User => Err(Problem::forbidden("this needs a role above user")),
         }
     }
 }

@@ -30,7 +30,7 @@ mod testing;
 pub mod verify;
 
 pub use account::{Ledger, NoSnapshots, Receipt, Snapshot, Snapshots};
-pub use audit::{Act, Audit};
+pub use audit::{Act, ActFilter, ActPage, Audit, StoredAct};
 pub use error::LedgerError;
 pub use inbox::{Inbox, RawCallback, StoredCallback};
 pub use log::{

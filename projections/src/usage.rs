@@ -10,5 +10,5 @@ mod stats;
 
 pub(crate) use fold::UsageRows;
 pub use query::{Receipt, UsageFilter, find, get, list};
-pub use stats::{StatsFilter, UsageBy, UsageStat, stats};
+pub use stats::{Latencies, StatsFilter, UsageBy, UsageStat, latencies, stats};
 pub(crate) use stats::{TOKEN_COLUMNS, only_touching};

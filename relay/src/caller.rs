@@ -1,7 +1,7 @@
 //! Who is calling: the key in the headers, and the address it comes from.
 //!
 //! May not touch: the body.
-//! Claims: nothing is looked up for a text that cannot be a key; a forwarded address is believed only from our own
+//! Claims: a key that was let in has that noted; nothing is looked up for a text that cannot be a key; a forwarded address is believed only from our own
 //! proxies.
 
 use crate::catalogue::{Catalogue, KeyGrant, KeyStatus};
@@ -39,7 +39,11 @@ pub fn authenticate(
     }
     let is_allowed = grant.ip_allow.is_empty()
         || address.is_some_and(|address| grant.ip_allow.iter().any(|network| network.contains(&address)));
-    if is_allowed { Ok(Arc::clone(grant)) } else { Err(CallError::AddressNotAllowed) }
+    if !is_allowed {
+        return Err(CallError::AddressNotAllowed);
+    }
+    grant.last_use.note(now);
+    Ok(Arc::clone(grant))
 }
 
 /// The key, in whichever way the caller's protocol sends it: `Authorization: Bearer` (OpenAI), `x-api-key` (Anthropic),
@@ -114,6 +118,7 @@ mod tests {
             budget: None,
             multiplier: rust_decimal::Decimal::ONE,
             limits: Vec::new(),
+            last_use: Arc::default(),
         }
     }
 
@@ -132,6 +137,22 @@ mod tests {
     fn a_good_key_is_let_in() {
         assert!(ask(grant(), None).is_ok());
         assert!(ask(KeyGrant { expires_at: Some(NOW.plus_ms(1)), ..grant() }, None).is_ok());
+    }
+
+    #[test]
+    fn only_a_key_that_was_let_in_was_used() {
+        let good = grant();
+        assert!(ask(good.clone(), None).is_ok());
+        assert_eq!(good.last_use.get(), Some(NOW));
+        let bad = KeyGrant { status: KeyStatus::Disabled, ..grant() };
+        assert!(ask(bad.clone(), None).is_err());
+        assert_eq!(bad.last_use.get(), None);
+        for (later_ms, noted) in
+            [(1, NOW), (10_000, NOW), (10_001, NOW.plus_ms(10_001)), (9_000, NOW.plus_ms(10_001))]
+        {
+            good.last_use.note(NOW.plus_ms(later_ms));
+            assert_eq!(good.last_use.get(), Some(noted), "{later_ms}");
+        }
     }
 
     #[test]

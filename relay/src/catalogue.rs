@@ -9,6 +9,7 @@ use domain::{AccountId, Credits, KeyId, Label, Moment, PriceVersionId, Prices};
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Everything a call needs to be admitted, routed and priced.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +41,37 @@ pub struct KeyGrant {
     pub multiplier: Decimal,
     /// The rate limits of the key and of its owner's group; empty: none.
     pub limits: Vec<(Subject, Limit)>,
+    /// When it was last used; the same in every snapshot.
+    pub last_use: Arc<LastUse>,
+}
+
+/// When a key was last used, as far as this process knows and to within [`LastUse::COARSE`].
+#[derive(Debug)]
+pub struct LastUse(AtomicI64);
+
+impl LastUse {
+    /// A use this short after the last one noted is not noted, in microseconds: a busy key's calls only read what all cores
+    /// share.
+    pub const COARSE: i64 = 10_000_000;
+
+    /// Notes a use.
+    pub fn note(&self, at: Moment) {
+        if at.micros() > self.0.load(Ordering::Relaxed).saturating_add(Self::COARSE) {
+            self.0.fetch_max(at.micros(), Ordering::Relaxed);
+        }
+    }
+
+    /// The last use that was noted.
+    pub fn get(&self) -> Option<Moment> {
+        let micros = self.0.load(Ordering::Relaxed);
+        (micros != i64::MIN).then(|| Moment::from_micros(micros))
+    }
+}
+
+impl Default for LastUse {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
 }
 
 impl KeyGrant {

@@ -36,8 +36,8 @@ pub mod sse;
 mod wire;
 
 pub use catalogue::{
-    BudgetPeriod, Catalogue, KeyBudget, KeyGrant, KeyStatus, Model, Priced, ProviderFormat, ProviderKey,
-    Route, Secret,
+    BudgetPeriod, Catalogue, KeyBudget, KeyGrant, KeyStatus, LastUse, Model, Priced, ProviderFormat,
+    ProviderKey, Route, Secret,
 };
 pub use error::CallError;
 pub use http::{NoClient, ProviderClient};

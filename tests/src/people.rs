@@ -17,6 +17,9 @@ use std::{
 /// How long projections may trail in a test.
 const TRAILING: Duration = Duration::from_secs(20);
 
+/// Every user's password.
+pub const PASSWORD: &str = "a user's long password";
+
 /// Logs in; the caller carries the session's cookie, as a browser would.
 pub async fn log_in(gateway: &Gateway, login: &str, password: &str) -> Api {
     let answer = try_log_in(gateway, login, password).await;
@@ -104,10 +107,9 @@ impl User {
     pub async fn new(gateway: &Gateway) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("user{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let password = "a user's long password";
-        let body = json!({"username": name, "email": format!("{name}@example.com"), "password": password});
+        let body = json!({"username": name, "email": format!("{name}@example.com"), "password": PASSWORD});
         gateway.nobody().post("/api/user/register", &body).await.ok();
-        let api = log_in(gateway, &name, password).await;
+        let api = log_in(gateway, &name, PASSWORD).await;
         let id = text(&api.get("/api/user/self").await.ok()["id"]);
         Self { id, api }
     }

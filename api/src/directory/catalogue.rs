@@ -12,7 +12,7 @@ use super::{
 use domain::{KeyId, Label, Moment, Prices};
 use projections::Row;
 use relay::{
-    Catalogue, KeyGrant, KeyStatus, Model, Priced, ProviderKey, Route,
+    Catalogue, KeyGrant, KeyStatus, LastUse, Model, Priced, ProviderKey, Route,
     catalogue::{BudgetPeriod as RelayPeriod, KeyBudget},
     limits::{Limit, Subject, SubjectKind},
 };
@@ -57,13 +57,24 @@ impl Directory {
     async fn load_keys(&self, limits: &Limits) -> Result<HashMap<[u8; 32], Arc<KeyGrant>>, DirectoryError> {
         let multipliers: HashMap<String, Decimal> =
             self.groups().await?.into_iter().map(|group| (group.name, group.multiplier)).collect();
-        let sql = "SELECT k.id, k.user_id, k.hash, k.status, k.expires_at, k.models, k.ip_allow, k.budget_credits, \
+        let at = super::now();
+        let sql = "SELECT k.id, k.user_id, k.hash, k.previous_hash, k.previous_until, k.status, k.expires_at, k.models, k.ip_allow, k.budget_credits, \
                    k.budget_period, u.status AS owner_status, u.group_name \
                    FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.status <> 'deleted'";
         let mut keys = HashMap::new();
         for row in self.0.db.fetch_all(sql, &[]).await? {
-            match grant(&row, &multipliers, limits) {
-                Ok((hash, grant)) => drop(keys.insert(hash, Arc::new(grant))),
+            let last_use = self.0.last_uses.of(row.parsed("id")?);
+            match grant(&row, &multipliers, limits, last_use) {
+                Ok((hash, grant)) => {
+                    let grant = Arc::new(grant);
+                    match former(&row, &grant, at) {
+                        Ok(former) => keys.extend(former),
+                        Err(error) => {
+                            tracing::error!(key = row.text("id")?, %error, "a former secret cannot be used")
+                        }
+                    }
+                    keys.insert(hash, grant);
+                }
                 Err(error) => tracing::error!(key = row.text("id")?, %error, "a key cannot be used"),
             }
         }
@@ -170,9 +181,9 @@ fn grant(
     row: &Row,
     multipliers: &HashMap<String, Decimal>,
     limits: &Limits,
+    last_use: Arc<LastUse>,
 ) -> Result<([u8; 32], KeyGrant), DirectoryError> {
-    let mut hash = [0; 32];
-    hex::decode_to_slice(row.text("hash")?, &mut hash).map_err(|error| super::corrupt("hash", error))?;
+    let hash = hash(&row.text("hash")?)?;
     let group = row.text("group_name")?;
     let multiplier =
         multipliers.get(&group).ok_or_else(|| super::corrupt("group", "there is no such group"))?;
@@ -195,8 +206,26 @@ fn grant(
             .into_iter()
             .filter_map(|(kind, subject)| limited(limits, kind, subject))
             .collect(),
+        last_use,
     };
     Ok((hash, grant))
+}
+
+fn hash(text: &str) -> Result<[u8; 32], DirectoryError> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash).map_err(|error| super::corrupt("hash", error))?;
+    Ok(hash)
+}
+
+/// A secret's hash and what it may do.
+type Granted = ([u8; 32], Arc<KeyGrant>);
+
+/// A rotated key's former secret, as long as it works: the same key, which ends earlier.
+fn former(row: &Row, grant: &KeyGrant, at: Moment) -> Result<Option<Granted>, DirectoryError> {
+    let until = row.opt_moment("previous_until")?.filter(|until| at < *until);
+    let (Some(text), Some(until)) = (row.opt_text("previous_hash")?, until) else { return Ok(None) };
+    let expires_at = Some(grant.expires_at.map_or(until, |end| end.min(until)));
+    Ok(Some((hash(&text)?, Arc::new(KeyGrant { expires_at, ..grant.clone() }))))
 }
 
 /// A key's budget. Half a budget is damage: such a key must not spend without one.

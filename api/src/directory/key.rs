@@ -1,11 +1,12 @@
 //! API keys: what a program shows to call models at its owner's expense.
 //!
 //! Claims: the secret is returned once, when made or rotated, and kept only as SHA-256; a deleted or rotated secret is
-//! out of the catalogue when the call returns; a key is only ever seen by its owner.
+//! out of the catalogue when the call returns, or ends with the overlap that its owner asked for; a secret that was shown to
+//! us by others never works again; a key is only ever seen by its owner.
 
 use super::rate_limit::{self, LimitKind};
 use super::{Directory, DirectoryError, act, corrupt, now, words};
-use domain::{AccountId, Actor, Credits, KeyId, Moment};
+use domain::{AccountId, Actor, ActorKind, Credits, KeyId, Label, Moment};
 use ipnet::IpNet;
 use projections::{Row, Tx, Value};
 use relay::{Secret, limits::Limit};
@@ -47,6 +48,12 @@ pub struct Key {
     pub created_at: Moment,
     /// When its terms or secret last changed.
     pub updated_at: Moment,
+    /// When it was last used, to about a minute; `None`: never.
+    pub last_used_at: Option<Moment>,
+    /// Until when the secret before this one works too.
+    pub previous_until: Option<Moment>,
+    /// When somebody else showed a secret of it.
+    pub leaked_at: Option<Moment>,
     /// What it may do.
     pub terms: KeyTerms,
 }
@@ -75,7 +82,7 @@ fn selected() -> String {
     let limit = rate_limit::columns_of(LimitKind::Key, "api_keys.id");
     format!(
         "id, user_id, name, prefix, status, expires_at, models, ip_allow, budget_credits, budget_period, created_at, \
-         updated_at, {limit}"
+         updated_at, last_used_at, previous_until, leaked_at, {limit}"
     )
 }
 
@@ -91,6 +98,9 @@ fn key(row: &Row) -> Result<Key, DirectoryError> {
         prefix: row.text("prefix")?,
         created_at: row.moment("created_at")?,
         updated_at: row.moment("updated_at")?,
+        last_used_at: row.opt_moment("last_used_at")?,
+        previous_until: row.opt_moment("previous_until")?.filter(|until| now() < *until),
+        leaked_at: row.opt_moment("leaked_at")?,
         terms: KeyTerms {
             name: row.text("name")?,
             status: row.parsed("status")?,
@@ -151,6 +161,9 @@ impl Directory {
             prefix: minted.prefix,
             created_at: at,
             updated_at: at,
+            last_used_at: None,
+            previous_until: None,
+            leaked_at: None,
             terms,
         };
         let mut change = self.change().await?;
@@ -191,7 +204,7 @@ impl Directory {
         // Every id sorts below "~".
         let before = before.map_or("~".to_owned(), |id| id.to_string());
         let rows = self.0.db.fetch_all(&sql, &[user.into(), before.into(), i64::from(limit).into()]).await?;
-        rows.iter().map(key).collect()
+        rows.iter().map(|row| Ok(self.with_use(key(row)?))).collect()
     }
 
     /// One key of a user.
@@ -201,7 +214,12 @@ impl Directory {
             selected()
         );
         let row = self.0.db.fetch_optional(&sql, &[id.into(), user.into()]).await?;
-        key(&row.ok_or(DirectoryError::NotFound("key"))?)
+        Ok(self.with_use(key(&row.ok_or(DirectoryError::NotFound("key"))?)?))
+    }
+
+    /// The table trails what this process saw by a minute.
+    fn with_use(&self, key: Key) -> Key {
+        Key { last_used_at: key.last_used_at.max(self.0.last_uses.seen(key.id)), ..key }
     }
 
     /// Changes a key's terms: `edit` gets the present ones.
@@ -229,11 +247,12 @@ impl Directory {
         Ok(after)
     }
 
-    /// Gives a key a new secret; the old one stops working.
+    /// Gives a key a new secret; the old one stops working after `overlap_ms`, and any older one at once.
     pub async fn rotate_key(
         &self,
         user: AccountId,
         id: KeyId,
+        overlap_ms: i64,
         actor: Actor,
     ) -> Result<(Key, Secret), DirectoryError> {
         let minted = relay::key::mint();
@@ -241,13 +260,64 @@ impl Directory {
         let mut key = locked(&mut change.tx, user, id).await?;
         key.prefix = minted.prefix;
         key.updated_at = now();
-        let values: [Value; 4] =
-            [hex::encode(minted.hash).into(), key.prefix.as_str().into(), key.updated_at.into(), id.into()];
-        let update = "UPDATE api_keys SET hash = ?, prefix = ?, updated_at = ? WHERE id = ?";
+        key.previous_until = (overlap_ms > 0).then(|| key.updated_at.plus_ms(overlap_ms));
+        key.leaked_at = None;
+        let former = change.tx.fetch_one("SELECT hash FROM api_keys WHERE id = ?", &[id.into()]).await?;
+        let former = key.previous_until.map(|_| former.text("hash")).transpose()?;
+        let values: [Value; 6] = [
+            hex::encode(minted.hash).into(),
+            key.prefix.as_str().into(),
+            former.into(),
+            key.previous_until.into(),
+            key.updated_at.into(),
+            id.into(),
+        ];
+        let update = "UPDATE api_keys SET hash = ?, prefix = ?, previous_hash = ?, previous_until = ?, \
+                      leaked_at = NULL, updated_at = ? WHERE id = ?";
         change.tx.execute(update, &values).await?;
-        change.acts.push(act(actor, "key.rotate", id.to_string(), None, None));
+        let after = json!({"previous_until": key.previous_until});
+        change.acts.push(act(actor, "key.rotate", id.to_string(), None, Some(after)));
         self.finish(change).await?;
         Ok((key, minted.secret))
+    }
+
+    /// Somebody showed a secret, by its SHA-256: it never works again. A key whose present secret it was is switched off, and
+    /// works again once its owner has rotated it and switched it on. A secret that nobody has is passed over.
+    pub async fn revoke_leaked(&self, hash: [u8; 32]) -> Result<(), DirectoryError> {
+        let hash = hex::encode(hash);
+        let sql =
+            "SELECT id, user_id FROM api_keys WHERE (hash = ? OR previous_hash = ?) AND status <> 'deleted'";
+        let both: [Value; 2] = [hash.as_str().into(), hash.as_str().into()];
+        // Looked at before anything is locked: this door is open to everybody.
+        if self.0.db.fetch_optional(sql, &both).await?.is_none() {
+            return Ok(());
+        }
+        let mut change = self.change().await?;
+        let sql = "SELECT id, user_id, hash FROM api_keys WHERE (hash = ? OR previous_hash = ?) AND status <> 'deleted'";
+        let Some(row) = change.tx.fetch_optional(sql, &both).await? else { return Ok(()) };
+        let at = now();
+        let is_present = row.text("hash")? == hash;
+        if is_present {
+            // No secret has this hash.
+            let nothing = hex::encode(rand::random::<[u8; 32]>());
+            let values: [Value; 4] = [nothing.into(), at.into(), at.into(), row.text("id")?.into()];
+            let update = "UPDATE api_keys SET hash = ?, previous_hash = NULL, previous_until = NULL, \
+                          status = 'disabled', leaked_at = ?, updated_at = ? WHERE id = ?";
+            change.tx.execute(update, &values).await?;
+        } else {
+            let values: [Value; 3] = [at.into(), at.into(), row.text("id")?.into()];
+            let update = "UPDATE api_keys SET previous_hash = NULL, previous_until = NULL, leaked_at = ?, \
+                          updated_at = ? WHERE id = ?";
+            change.tx.execute(update, &values).await?;
+        }
+        let secret = if is_present { "present" } else { "former" };
+        let after = json!({"owner": row.text("user_id")?, "secret": secret});
+        let finder = Actor {
+            kind: ActorKind::System,
+            id: Label::try_new("leak report").map_err(|error| corrupt("an actor", error))?,
+        };
+        change.acts.push(act(finder, "key.revoke_leaked", row.text("id")?, None, Some(after)));
+        self.finish(change).await
     }
 
     /// Deletes a key. Its row stays, so that usage keeps its name.

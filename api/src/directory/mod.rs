@@ -3,20 +3,23 @@
 //! For: typed reads and writes of those tables, and the catalogue that the relay reads ([`catalogue`]).
 //! May not touch: balances, projections' tables, HTTP.
 //! Claims: a change, the act that tells of it and the raised revision are one transaction; after a change the catalogue
-//! of this process is new before the caller has its answer, and that of any other process about a second later; a
+//! of this process is new before the caller has its answer, and that of any other process within a second; a
 //! price version is never changed.
 
 pub mod address;
+pub mod announcement;
 pub mod catalogue;
 pub mod group;
 pub mod invitation;
 pub mod key;
+mod last_use;
 pub mod mail;
 pub mod model;
 pub mod password;
 pub mod price_import;
 pub mod provider;
 pub mod rate_limit;
+pub mod redemption;
 pub mod registration;
 pub mod session;
 pub mod settings;
@@ -28,7 +31,7 @@ use crate::secrets::{SealError, Sealer};
 use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::Utc;
-use domain::{Actor, Moment};
+use domain::{Actor, EventId, Moment};
 use ledger::{Act, Audit};
 use projections::{Database, DatabaseError, Tx, Value};
 use relay::Catalogue;
@@ -53,9 +56,12 @@ pub enum DirectoryError {
     /// A name that must be unique is not.
     #[error("{0} is taken")]
     Taken(&'static str),
-    /// Nobody could administer the gateway any more.
-    #[error("this is the last active admin; make another one first")]
-    LastAdmin,
+    /// Nobody could say any more who operates the gateway.
+    #[error("this is the last active owner; make another one first")]
+    LastOwner,
+    /// The role of whoever asks does not reach that far; the text says how far it does.
+    #[error("{0}")]
+    NotAllowed(&'static str),
     /// A list is full.
     #[error("there may be at most {max} {what}")]
     TooMany {
@@ -120,6 +126,7 @@ struct Inner {
     reloading: Mutex<()>,
     writer: String,
     wake: Notify,
+    last_uses: last_use::LastUses,
 }
 
 /// A change under way.
@@ -147,8 +154,11 @@ pub fn act(
 }
 
 impl Directory {
-    /// How often the other processes' changes are looked for.
-    const WATCH: Duration = Duration::from_secs(1);
+    /// How often the other processes' changes are looked for. What is switched off must be off everywhere within a second,
+    /// and reading the catalogue takes its time too.
+    const WATCH: Duration = Duration::from_millis(400);
+    /// How often it is written when keys were last used.
+    const WRITE_USES: Duration = Duration::from_secs(60);
     /// An act that its own writer has not published for this long is published by whoever sees it.
     const OVERDUE_MS: i64 = 60_000;
 
@@ -163,6 +173,7 @@ impl Directory {
             reloading: Mutex::new(()),
             writer: Uuid::new_v4().to_string(),
             wake: Notify::new(),
+            last_uses: last_use::LastUses::default(),
         }));
         directory.reload().await?;
         Ok(directory)
@@ -197,6 +208,7 @@ impl Directory {
     /// Keeps the catalogue fresh and publishes acts, until told to stop. Run it as a task of its own.
     pub async fn keep_fresh(self, audit: Audit, stop: CancellationToken) {
         let mut next_purge = tokio::time::Instant::now();
+        let mut next_uses = tokio::time::Instant::now() + Self::WRITE_USES;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -207,6 +219,10 @@ impl Directory {
                 tracing::warn!(%error, "the catalogue could not be refreshed; calls go on with the last one");
             }
             self.publish_acts(&audit).await;
+            if tokio::time::Instant::now() >= next_uses {
+                next_uses += Self::WRITE_USES;
+                self.write_uses().await;
+            }
             if tokio::time::Instant::now() >= next_purge {
                 next_purge += Duration::from_secs(3600);
                 if let Err(error) = self.purge().await {
@@ -215,6 +231,13 @@ impl Directory {
             }
         }
         self.publish_acts(&audit).await;
+        self.write_uses().await;
+    }
+
+    async fn write_uses(&self) {
+        if let Err(error) = self.write_last_uses().await {
+            tracing::warn!(%error, "when keys were last used could not be written; it is tried again");
+        }
     }
 
     /// Deletes what has ended by itself.
@@ -278,6 +301,13 @@ impl Directory {
         Ok(())
     }
 
+    /// Records an act that changes nothing here: it happened elsewhere, on the ledger or at a provider.
+    pub async fn tell(&self, act: Act) -> Result<(), DirectoryError> {
+        let mut change = self.change_aside().await?;
+        change.acts.push(act);
+        self.finish(change).await
+    }
+
     /// Publishes the acts that wait, oldest first. An act may be published twice after a crash, never zero times.
     async fn publish_acts(&self, audit: &Audit) {
         if let Err(error) = self.try_publish_acts(audit).await {
@@ -291,8 +321,10 @@ impl Directory {
             "SELECT id, act FROM audit_outbox WHERE writer = ? OR created_at < ? ORDER BY id LIMIT 100";
         for row in self.0.db.fetch_all(waiting, &[self.0.writer.as_str().into(), overdue.into()]).await? {
             let act: Act = serde_json::from_str(&row.text("act")?)?;
-            audit.record(&act).await?;
-            self.0.db.execute("DELETE FROM audit_outbox WHERE id = ?", &[row.text("id")?.into()]).await?;
+            // The row's id is the message's: an act that a crash lets be published again within minutes stands there once.
+            let id = row.text("id")?;
+            audit.record_as(EventId::from_uuid(id.parse()?), &act).await?;
+            self.0.db.execute("DELETE FROM audit_outbox WHERE id = ?", &[id.into()]).await?;
         }
         Ok(())
     }

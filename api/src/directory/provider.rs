@@ -435,12 +435,21 @@ impl Directory {
         self.provider(id).await?;
         let at = now();
         let mut change = self.change().await?;
+        let which: [Value; 2] = [id.to_string().into(), model.model_name.as_str().into()];
+        let select =
+            "SELECT upstream_name, cost FROM provider_models WHERE provider_id = ? AND model_name = ?";
+        let before = change.tx.fetch_optional(select, &which).await?;
+        let before = before.map(|row| -> Result<_, DirectoryError> {
+            let cost = row.opt_json::<serde_json::Value>("cost")?;
+            Ok(json!({"model": model.model_name, "upstream_name": row.text("upstream_name")?, "cost": cost}))
+        });
+        let before = before.transpose()?;
         let delete = "DELETE FROM provider_models WHERE provider_id = ? AND model_name = ?";
-        change.tx.execute(delete, &[id.to_string().into(), model.model_name.as_str().into()]).await?;
+        change.tx.execute(delete, &which).await?;
         add_model(&mut change.tx, id, &model, at).await?;
         let after =
             json!({"model": model.model_name, "upstream_name": model.upstream_name, "cost": model.cost});
-        change.acts.push(act(actor, "provider.put_model", id.to_string(), None, Some(after)));
+        change.acts.push(act(actor, "provider.put_model", id.to_string(), before, Some(after)));
         self.finish(change).await?;
         let NewProviderModel { model_name, upstream_name, cost, .. } = model;
         Ok(ProviderModel { model_name, upstream_name, cost, created_at: at })

@@ -99,10 +99,14 @@ impl Directory {
     /// States a limit anew; one without any number is none.
     pub async fn put_rate_limit(&self, rate: &RateLimit, actor: Actor) -> Result<(), DirectoryError> {
         let mut change = self.change().await?;
+        let sql = format!("SELECT {COLUMNS} FROM rate_limits WHERE kind = ? AND subject = ?");
+        let values = [rate.kind.as_str().into(), rate.subject.as_str().into()];
+        let before =
+            change.tx.fetch_optional(&sql, &values).await?.as_ref().map(limit).transpose()?.map(told);
         put(&mut change.tx, rate.kind, &rate.subject, rate.limit).await?;
         let mut after = told(rate.limit);
         after["kind"] = json!(rate.kind);
-        change.acts.push(act(actor, "rate_limit.put", rate.subject.clone(), None, Some(after)));
+        change.acts.push(act(actor, "rate_limit.put", rate.subject.clone(), before, Some(after)));
         self.finish(change).await
     }
 

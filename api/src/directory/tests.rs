@@ -182,27 +182,86 @@ async fn a_session_ends_by_age_by_idleness_at_logout_and_with_its_user() {
     assert!(it.directory.session(&other).await.unwrap().is_none());
 
     let off = UserChange { status: Some(Status::Disabled), ..UserChange::default() };
-    it.directory.change_user(ann.id, off, admin()).await.unwrap();
+    it.directory.change_user(ann.id, off, admin(), Role::Owner).await.unwrap();
     assert!(it.directory.session(&kept).await.unwrap().is_none());
     let tokens = it.db.fetch_all("SELECT id FROM sessions", &[]).await.unwrap();
     assert!(tokens.iter().all(|row| row.text("id").unwrap() != kept));
 }
 
 #[tokio::test]
-async fn the_last_active_admin_stays_one() {
+async fn the_last_active_owner_stays_one() {
     let it = fixture().await;
-    assert!(!it.directory.has_admin().await.unwrap());
-    let first = it.try_user("first", "first@example.org", Role::Admin).await.unwrap();
+    assert!(!it.directory.has_owner().await.unwrap());
+    let first = it.try_user("first", "first@example.org", Role::Owner).await.unwrap();
     let demoted = || UserChange { role: Some(Role::User), ..UserChange::default() };
     let disabled = || UserChange { status: Some(Status::Disabled), ..UserChange::default() };
     for change in [demoted(), disabled()] {
-        let refused = it.directory.change_user(first.id, change, admin()).await;
-        assert!(matches!(refused, Err(DirectoryError::LastAdmin)));
+        let refused = it.directory.change_user(first.id, change, admin(), Role::Owner).await;
+        assert!(matches!(refused, Err(DirectoryError::LastOwner)));
     }
     assert_eq!(it.directory.user(first.id).await.unwrap().unwrap(), first);
-    it.try_user("second", "second@example.org", Role::Admin).await.unwrap();
-    assert_eq!(it.directory.change_user(first.id, demoted(), admin()).await.unwrap().role, Role::User);
-    assert!(it.directory.has_admin().await.unwrap());
+    it.try_user("second", "second@example.org", Role::Owner).await.unwrap();
+    assert_eq!(
+        it.directory.change_user(first.id, demoted(), admin(), Role::Owner).await.unwrap().role,
+        Role::User
+    );
+    assert!(it.directory.has_owner().await.unwrap());
+}
+
+#[tokio::test]
+async fn nobody_makes_or_changes_whom_their_role_does_not_govern() {
+    let it = fixture().await;
+    let governed = |by| match by {
+        Role::Owner => Role::ALL.to_vec(),
+        Role::Admin => vec![Role::User, Role::Support, Role::Finance, Role::Auditor],
+        Role::Support => vec![Role::User],
+        Role::User | Role::Finance | Role::Auditor => Vec::new(),
+    };
+    it.try_user("the_boss", "boss@example.org", Role::Owner).await.unwrap();
+    for (n, (by, was)) in Role::ALL.iter().flat_map(|by| Role::ALL.map(|was| (*by, was))).enumerate() {
+        let name = format!("person{n}");
+        let person = it.try_user(&name, &format!("{name}@example.org"), was).await.unwrap();
+        let off = UserChange { status: Some(Status::Disabled), ..UserChange::default() };
+        let changed = it.directory.change_user(person.id, off, admin(), by).await;
+        assert_eq!(changed.is_ok(), governed(by).contains(&was), "{by} switches off a {was}");
+        for is in Role::ALL.into_iter().filter(|is| *is != was) {
+            let wanted = UserChange { role: Some(is), ..UserChange::default() };
+            let changed = it.directory.change_user(person.id, wanted, admin(), by).await;
+            let may = governed(by).contains(&was) && governed(by).contains(&is) && by != Role::Support;
+            assert_eq!(changed.is_ok(), may, "{by} makes a {was} a {is}");
+            if let Err(error) = changed {
+                assert!(matches!(error, DirectoryError::NotAllowed(_)), "{error}");
+                continue;
+            }
+            let back = UserChange { role: Some(was), ..UserChange::default() };
+            it.directory.change_user(person.id, back, admin(), Role::Owner).await.unwrap();
+        }
+    }
+    it.directory.put_group(&Group { name: "vip".into(), multiplier: Decimal::ZERO }, admin()).await.unwrap();
+    let ann = it.user("ann").await;
+    let vip = || UserChange { group: Some("vip".into()), ..UserChange::default() };
+    let refused = it.directory.change_user(ann.id, vip(), admin(), Role::Support).await;
+    assert!(matches!(refused, Err(DirectoryError::NotAllowed(_))), "a group is a price");
+    it.directory.change_user(ann.id, vip(), admin(), Role::Admin).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upgrade_makes_the_first_active_admin_the_owner() {
+    let it = fixture().await;
+    let mut admins = Vec::new();
+    for name in ["oldest", "older", "young"] {
+        admins.push(it.try_user(name, &format!("{name}@example.org"), Role::Admin).await.unwrap());
+    }
+    let off = UserChange { status: Some(Status::Disabled), ..UserChange::default() };
+    it.directory.change_user(admins[0].id, off, admin(), Role::Owner).await.unwrap();
+    let migration = include_str!("../../../migrations/sqlite/0009_desk.sql");
+    let promote = migration.split_once("UPDATE").unwrap().1.split_once(";").unwrap().0;
+    it.db.execute(&format!("UPDATE{promote}"), &[]).await.unwrap();
+    let mut roles = Vec::new();
+    for admin in &admins {
+        roles.push(it.directory.user(admin.id).await.unwrap().unwrap().role);
+    }
+    assert_eq!(roles, [Role::Admin, Role::Owner, Role::Admin]);
 }
 
 #[tokio::test]
@@ -212,7 +271,7 @@ async fn users_are_found_by_parts_and_paged() {
         it.user(name).await;
     }
     let find = async |q: Option<&str>, before, limit| {
-        let filter = UserFilter { q: q.map(Into::into), status: None, before, limit };
+        let filter = UserFilter { q: q.map(Into::into), before, limit, ..UserFilter::default() };
         let users = it.directory.users(&filter).await.unwrap();
         users.into_iter().map(|user| (user.username, user.id.uuid())).collect::<Vec<_>>()
     };
@@ -234,7 +293,7 @@ async fn a_key_is_in_the_catalogue_when_made_and_its_old_secret_is_not_when_rota
     assert_eq!(grant(&secret).unwrap().key, key.id);
     assert_eq!(grant(&secret).unwrap().account, ann.id);
 
-    let (rotated, new_secret) = it.directory.rotate_key(ann.id, key.id, admin()).await.unwrap();
+    let (rotated, new_secret) = it.directory.rotate_key(ann.id, key.id, 0, admin()).await.unwrap();
     assert_eq!(rotated.id, key.id);
     assert!(grant(&secret).is_none());
     assert_eq!(grant(&new_secret).unwrap().key, key.id);
@@ -273,10 +332,10 @@ async fn a_keys_terms_reach_the_catalogue() {
     assert_eq!(grant().multiplier, Decimal::ONE);
 
     let vip = UserChange { group: Some("vip".into()), ..UserChange::default() };
-    it.directory.change_user(ann.id, vip, admin()).await.unwrap();
+    it.directory.change_user(ann.id, vip, admin(), Role::Owner).await.unwrap();
     assert_eq!(grant().multiplier, Decimal::new(5, 1));
     let nowhere = UserChange { group: Some("nowhere".into()), ..UserChange::default() };
-    let refused = it.directory.change_user(ann.id, nowhere, admin()).await;
+    let refused = it.directory.change_user(ann.id, nowhere, admin(), Role::Owner).await;
     assert!(matches!(refused, Err(DirectoryError::NotFound("group"))));
 
     let edit = |terms: &mut KeyTerms| {
@@ -290,7 +349,7 @@ async fn a_keys_terms_reach_the_catalogue() {
     assert!(grant().budget.is_none());
 
     let off = UserChange { status: Some(Status::Disabled), ..UserChange::default() };
-    it.directory.change_user(ann.id, off, admin()).await.unwrap();
+    it.directory.change_user(ann.id, off, admin(), Role::Owner).await.unwrap();
     assert_eq!(grant().status, GrantStatus::OwnerDisabled);
 }
 
@@ -302,7 +361,7 @@ async fn a_key_is_only_its_owners() {
     let missing =
         |result: Result<Key, DirectoryError>| matches!(result, Err(DirectoryError::NotFound("key")));
     assert!(missing(it.directory.key(bob.id, key.id).await));
-    assert!(missing(it.directory.rotate_key(bob.id, key.id, admin()).await.map(|(key, _)| key)));
+    assert!(missing(it.directory.rotate_key(bob.id, key.id, 0, admin()).await.map(|(key, _)| key)));
     assert!(missing(it.directory.change_key(bob.id, key.id, |_| (), admin()).await));
     let deleted = it.directory.delete_key(bob.id, key.id, admin()).await;
     assert!(matches!(deleted, Err(DirectoryError::NotFound("key"))));
@@ -423,6 +482,113 @@ async fn a_provider_under_another_master_key_takes_out_only_itself() {
 }
 
 #[tokio::test]
+async fn a_rotated_secret_works_as_long_as_its_owner_asked_and_only_one_of_them() {
+    let it = fixture().await;
+    let ann = it.user("ann").await;
+    let (key, first) = it.directory.create_key(ann.id, terms("one"), admin()).await.unwrap();
+    let grant = |secret: &Secret| it.catalogue().keys.get(&relay::key::hash(secret.expose())).cloned();
+    let began = now();
+    let (rotated, second) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    let until = rotated.previous_until.unwrap();
+    assert!(until >= began.plus_ms(60_000) && until <= now().plus_ms(60_000));
+    assert_eq!(grant(&first).unwrap().expires_at, Some(until));
+    assert_eq!((grant(&second).unwrap().expires_at, grant(&second).unwrap().key), (None, key.id));
+    assert_eq!(it.directory.key(ann.id, key.id).await.unwrap().previous_until, Some(until));
+    // The key's own end counts for both; what is done to the key is done to both secrets.
+    let end = now().plus_ms(1_000);
+    let edit = |terms: &mut KeyTerms| {
+        terms.expires_at = Some(end);
+        terms.status = KeyStatus::Disabled;
+    };
+    it.directory.change_key(ann.id, key.id, edit, admin()).await.unwrap();
+    for secret in [&first, &second] {
+        let grant = grant(secret).unwrap();
+        assert_eq!((grant.expires_at, grant.status), (Some(end), GrantStatus::Disabled));
+    }
+    let (_, third) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    assert!(grant(&first).is_none() && grant(&second).is_some() && grant(&third).is_some());
+    let (_, fourth) = it.directory.rotate_key(ann.id, key.id, 0, admin()).await.unwrap();
+    assert!(grant(&second).is_none() && grant(&third).is_none() && grant(&fourth).is_some());
+    // What is past opens nothing, though its row still names it.
+    let (_, fifth) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    let past = now().plus_ms(-1);
+    it.db.execute("UPDATE api_keys SET previous_until = ?", &[past.into()]).await.unwrap();
+    it.directory.reload().await.unwrap();
+    assert!(grant(&fourth).is_none() && grant(&fifth).is_some());
+    assert_eq!(it.directory.key(ann.id, key.id).await.unwrap().previous_until, None);
+}
+
+#[tokio::test]
+async fn a_leaked_secret_never_works_again() {
+    let it = fixture().await;
+    let ann = it.user("ann").await;
+    let (key, first) = it.directory.create_key(ann.id, terms("one"), admin()).await.unwrap();
+    let (other, kept) = it.directory.create_key(ann.id, terms("other"), admin()).await.unwrap();
+    let grant = |secret: &Secret| it.catalogue().keys.get(&relay::key::hash(secret.expose())).cloned();
+    let leaks = async |secret: &Secret| {
+        it.directory.revoke_leaked(relay::key::hash(secret.expose())).await.unwrap();
+    };
+    let shown = async || it.directory.key(ann.id, key.id).await.unwrap();
+    let revision = it.directory.revision().await.unwrap();
+    it.directory.revoke_leaked([7; 32]).await.unwrap();
+    assert_eq!(it.directory.revision().await.unwrap(), revision, "a stranger's guess makes nobody read anew");
+
+    let (_, second) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    leaks(&first).await;
+    assert!(grant(&first).is_none(), "the former one ends before its time");
+    assert_eq!(grant(&second).unwrap().status, GrantStatus::Active, "and the present one goes on");
+    assert!(shown().await.leaked_at.is_some());
+
+    leaks(&second).await;
+    leaks(&second).await;
+    assert!(grant(&second).is_none());
+    assert_eq!(shown().await.terms.status, KeyStatus::Disabled);
+    let on = |terms: &mut KeyTerms| terms.status = KeyStatus::Active;
+    it.directory.change_key(ann.id, key.id, on, admin()).await.unwrap();
+    assert!(grant(&second).is_none(), "switching the key on does not bring the secret back");
+    let (rotated, third) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    assert_eq!((grant(&third).unwrap().key, rotated.leaked_at), (key.id, None));
+    assert_eq!(grant(&kept).unwrap().key, other.id);
+    let acts = it.acts().await;
+    let told: Vec<_> = acts.iter().filter(|act| act.act == "key.revoke_leaked").collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0].after, Some(serde_json::json!({"owner": ann.id, "secret": "former"})));
+    let json = serde_json::to_string(&acts).unwrap();
+    assert!(!json.contains(first.expose()) && !json.contains(second.expose()));
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_is_seen_at_once_here_and_written_for_others() {
+    let it = fixture().await;
+    let ann = it.user("ann").await;
+    let (key, secret) = it.directory.create_key(ann.id, terms("one"), admin()).await.unwrap();
+    let other = Directory::open(it.db.clone(), Sealer::new(&[1; 32])).await.unwrap();
+    let used = async |directory: &Directory| directory.key(ann.id, key.id).await.unwrap().last_used_at;
+    assert_eq!(used(&it.directory).await, None);
+    let uses = |secret: &Secret, at: Moment| {
+        it.catalogue().keys[&relay::key::hash(secret.expose())].last_use.note(at);
+    };
+    let first = now();
+    uses(&secret, first);
+    assert_eq!((used(&it.directory).await, used(&other).await), (Some(first), None));
+    it.directory.write_last_uses().await.unwrap();
+    assert_eq!(used(&other).await, Some(first));
+    // Another secret of the key, and another catalogue, note it in the same place.
+    let (_, second) = it.directory.rotate_key(ann.id, key.id, 60_000, admin()).await.unwrap();
+    let later = first.plus_ms(20_000);
+    uses(&second, later);
+    uses(&secret, later.plus_ms(1));
+    assert_eq!(used(&it.directory).await, Some(later), "close to the last one: not noted");
+    it.directory.write_last_uses().await.unwrap();
+    assert_eq!(used(&other).await, Some(later));
+    // A process that saw only an earlier use does not turn it back.
+    other.refresh().await.unwrap();
+    other.catalogue_handle().load().keys[&relay::key::hash(second.expose())].last_use.note(first);
+    other.write_last_uses().await.unwrap();
+    assert_eq!(used(&it.directory).await, Some(later));
+}
+
+#[tokio::test]
 async fn another_process_sees_a_change_at_its_next_look() {
     let it = fixture().await;
     let other = Directory::open(it.db.clone(), Sealer::new(&[1; 32])).await.unwrap();
@@ -440,7 +606,7 @@ async fn every_write_is_an_act_without_secrets() {
     let it = fixture().await;
     let ann = it.user("ann").await;
     let (key, secret) = it.directory.create_key(ann.id, terms("one"), admin()).await.unwrap();
-    it.directory.rotate_key(ann.id, key.id, admin()).await.unwrap();
+    it.directory.rotate_key(ann.id, key.id, 0, admin()).await.unwrap();
     let provider = it.provider("p", 0, &["m"]).await;
     let new_key = Secret::new("sk-other");
     let rename = |terms: &mut ProviderTerms| terms.name = "q".into();

@@ -1,7 +1,8 @@
 //! Users: who may log in, what they may do, which price group they are in.
 //!
 //! A user's id is the id of their account on the ledger, which knows nothing else of them.
-//! Claims: names and e-mails are unique whatever their case; there is always an active admin once there was one.
+//! Claims: names and e-mails are unique whatever their case; there is always an active owner once there was one; nobody
+//! changes, or makes, someone whom their role does not govern.
 
 use super::{Directory, DirectoryError, Status, act, now, taken, words};
 use domain::{AccountId, Actor, Moment};
@@ -15,8 +16,33 @@ words! {
     Role {
         /// Use their own account.
         User = "user",
+        /// Help people: see them, their orders and the providers; switch users on and off.
+        Support = "support",
+        /// Move credits and see the books.
+        Finance = "finance",
+        /// See everything, change nothing.
+        Auditor = "auditor",
         /// Operate the gateway.
         Admin = "admin",
+        /// Operate the gateway, and say who else does.
+        Owner = "owner",
+    }
+}
+
+impl Role {
+    /// All of them, from the least to the most.
+    pub const ALL: [Self; 6] =
+        [Self::User, Self::Support, Self::Finance, Self::Auditor, Self::Admin, Self::Owner];
+
+    /// May someone of this role change someone of that role, or give it?
+    pub const fn governs(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Owner, _) => true,
+            (Self::Admin, Self::Admin | Self::Owner) => false,
+            (Self::Admin, Self::User | Self::Support | Self::Finance | Self::Auditor) => true,
+            (Self::Support, other) => matches!(other, Self::User),
+            (Self::User | Self::Finance | Self::Auditor, _) => false,
+        }
     }
 }
 
@@ -79,6 +105,8 @@ pub struct UserFilter {
     pub q: Option<String>,
     /// The status.
     pub status: Option<Status>,
+    /// The role.
+    pub role: Option<Role>,
     /// Only users before this one.
     pub before: Option<Uuid>,
     /// How many at most.
@@ -229,6 +257,10 @@ impl Directory {
             sql.push_str(" AND status = ?");
             values.push(status.as_str().into());
         }
+        if let Some(role) = filter.role {
+            sql.push_str(" AND role = ?");
+            values.push(role.as_str().into());
+        }
         if let Some(before) = filter.before {
             sql.push_str(" AND id < ?");
             values.push(before.to_string().into());
@@ -238,12 +270,13 @@ impl Directory {
         self.0.db.fetch_all(&sql, &values).await?.iter().map(user).collect()
     }
 
-    /// Changes what an admin may change. Disabling a user ends their sessions and stops their keys.
+    /// Changes a user as someone of the role `by` may. Disabling a user ends their sessions and stops their keys.
     pub async fn change_user(
         &self,
         id: AccountId,
         wanted: UserChange,
         actor: Actor,
+        by: Role,
     ) -> Result<User, DirectoryError> {
         let mut change = self.change().await?;
         let sql = format!("SELECT {COLUMNS} FROM users WHERE id = ?");
@@ -259,6 +292,12 @@ impl Directory {
         if after == before {
             return Ok(before); // the transaction rolls back as it is dropped
         }
+        if !by.governs(before.role) || !by.governs(after.role) {
+            return Err(DirectoryError::NotAllowed("only an owner makes and changes owners and admins"));
+        }
+        if by == Role::Support && (&after.group, after.role) != (&before.group, before.role) {
+            return Err(DirectoryError::NotAllowed("support switches users on and off and no more"));
+        }
         let group = "SELECT name FROM user_groups WHERE name = ?";
         if change.tx.fetch_optional(group, &[after.group.as_str().into()]).await?.is_none() {
             return Err(DirectoryError::NotFound("group"));
@@ -271,9 +310,9 @@ impl Directory {
         ];
         let update = "UPDATE users SET status = ?, group_name = ?, role = ? WHERE id = ?";
         change.tx.execute(update, &values).await?;
-        let admins = "SELECT COUNT(*) AS n FROM users WHERE role = 'admin' AND status = 'active'";
-        if before.role == Role::Admin && change.tx.fetch_one(admins, &[]).await?.int("n")? == 0 {
-            return Err(DirectoryError::LastAdmin);
+        let owners = "SELECT COUNT(*) AS n FROM users WHERE role = 'owner' AND status = 'active'";
+        if before.role == Role::Owner && change.tx.fetch_one(owners, &[]).await?.int("n")? == 0 {
+            return Err(DirectoryError::LastOwner);
         }
         if after.status == Status::Disabled {
             change.tx.execute("DELETE FROM sessions WHERE user_id = ?", &[id.into()]).await?;
@@ -369,9 +408,9 @@ impl Directory {
         Ok(())
     }
 
-    /// Is there an admin, active or not?
-    pub async fn has_admin(&self) -> Result<bool, DirectoryError> {
-        let row = self.0.db.fetch_one("SELECT COUNT(*) AS n FROM users WHERE role = 'admin'", &[]).await?;
+    /// Is there an owner, active or not?
+    pub async fn has_owner(&self) -> Result<bool, DirectoryError> {
+        let row = self.0.db.fetch_one("SELECT COUNT(*) AS n FROM users WHERE role = 'owner'", &[]).await?;
         Ok(row.int("n")? > 0)
     }
 }

@@ -7,6 +7,7 @@
 use crate::app::App;
 use crate::body::{Idempotency, Json, Page, Path, Query};
 use crate::directory::{act, words};
+use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{Position, page_of, paging, reached};
 use crate::http::topup::{TopUpStatus, TopUpView};
 use crate::problem::Problem;
@@ -20,15 +21,15 @@ use domain::{
 use ledger::Receipt;
 use projections::top_ups;
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(post_adjustment))
-        .routes(routes!(post_grant))
-        .routes(routes!(list_orders))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::MoneyWrite, routes!(post_adjustment))
+        .guarded(Permission::MoneyWrite, routes!(post_grant))
+        .guarded(Permission::MoneyRead, routes!(list_orders))
 }
 
 words! {
@@ -195,7 +196,7 @@ async fn execute(
         "id": view.id, "credits": view.credits, "reason": view.reason, "event_seq": view.event_seq,
     });
     let told = act(admin.actor(), verb, account.to_string(), None, Some(after));
-    if let Err(error) = app.audit.record(&told).await {
+    if let Err(error) = app.directory.tell(told).await {
         tracing::error!(%account, event_seq = view.event_seq, "an admin's act is on LEDGER but not in AUDIT: {error}");
     }
     Ok((StatusCode::CREATED, Position(view.event_seq), Json(view)))

@@ -8,6 +8,7 @@
 
 use crate::app::App;
 use crate::body::{Json, Query};
+use crate::http::permission::{Permission, Routes};
 use crate::http::reading::reached;
 use crate::problem::Problem;
 use crate::session::Caller;
@@ -18,11 +19,11 @@ use projections::balances::{self, Balance};
 use projections::journal;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(get_balance))
+pub fn routes() -> Routes {
+    Routes::new().guarded(Permission::SelfRead, routes!(get_balance))
 }
 
 /// What is asked of a balance.

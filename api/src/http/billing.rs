@@ -9,6 +9,7 @@
 use crate::app::App;
 use crate::body::{Json, Page, Path, Query};
 use crate::directory::words;
+use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{Period, page_of, paging, reached};
 use crate::http::topup::{OneQuery, TopUpStatus};
 use crate::problem::Problem;
@@ -20,15 +21,15 @@ use projections::billing::{self, BillingBy, BillingFilter, BillingKind, BillingR
 use projections::journal::{self, Entry};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(list_billing))
-        .routes(routes!(get_billing_stats))
-        .routes(routes!(get_billing_record))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::SelfRead, routes!(list_billing))
+        .guarded(Permission::SelfRead, routes!(get_billing_stats))
+        .guarded(Permission::SelfRead, routes!(get_billing_record))
 }
 
 words! {

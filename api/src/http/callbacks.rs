@@ -7,6 +7,7 @@
 use crate::app::App;
 use crate::body::{Json, Path};
 use crate::http::limit::Rule;
+use crate::http::permission::Routes;
 use crate::payments::callback::{self, Ending, Trouble};
 use crate::payments::sandbox::page;
 use crate::payments::sandbox::{Delivered, NAME, Press};
@@ -23,7 +24,7 @@ use ledger::RawCallback;
 use projections::top_ups::TopUpOrder;
 use serde::Serialize;
 use std::sync::Arc;
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::router::UtoipaMethodRouterExt;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -38,15 +39,15 @@ const NOT_BELIEVED: Rule = Rule { name: "callback not believed", max: 1000, wind
 const NOT_KEPT: [HeaderName; 3] = [header::COOKIE, header::AUTHORIZATION, header::PROXY_AUTHORIZATION];
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
+pub fn routes() -> Routes {
     let limit = || DefaultBodyLimit::max(CALLBACK_LIMIT_BYTES);
     // The sandbox's own callback is said again: else its path would be read as the page of an order named "callback".
     let sandbox = axum::routing::get(sandbox_callback).post(sandbox_callback).layer(limit());
-    OpenApiRouter::new()
-        .routes(routes!(get_payment_callback, post_payment_callback).layer(limit()))
-        .route("/api/payments/sandbox/callback", sandbox)
-        .routes(routes!(get_sandbox_page))
-        .routes(routes!(press_sandbox_button))
+    Routes::new()
+        .open(routes!(get_payment_callback, post_payment_callback).layer(limit()))
+        .open_alias("/api/payments/sandbox/callback", &[Method::GET, Method::POST], sandbox)
+        .open(routes!(get_sandbox_page))
+        .open(routes!(press_sandbox_button))
 }
 
 /// What a payment gateway tells us, as a query.
@@ -434,7 +435,8 @@ mod tests {
     #[test]
     fn the_doors_do_not_stand_in_each_others_way() {
         // A conflict of paths panics when the router is built.
-        let (_, document) = routes().split_for_parts();
+        let routes = routes();
+        let document = routes.document();
         let paths: Vec<&str> = document.paths.paths.keys().map(String::as_str).collect();
         assert_eq!(paths.len(), 3, "{paths:?}");
         let callback = &document.paths.paths["/api/payments/{channel}/callback"];

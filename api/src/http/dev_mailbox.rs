@@ -4,6 +4,7 @@
 //! machine; whoever could read it could take over any account.
 
 use super::pages::{page, wants_page};
+use crate::http::permission::Routes;
 use crate::{
     app::App,
     body::{Json, Page},
@@ -17,11 +18,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(mailbox))
+pub fn routes() -> Routes {
+    Routes::new().open(routes!(mailbox))
 }
 
 /// Headers by which a proxy says that the request is somebody else's.

@@ -1,5 +1,6 @@
 //! A user's API keys.
 
+use super::limit::Rule;
 use crate::{
     app::App,
     body::{Json, Page, PageQuery, Path, Query, nullable},
@@ -7,8 +8,9 @@ use crate::{
         key::{BudgetPeriod, Key, KeyStatus, KeyTerms},
         now,
     },
+    http::permission::{Permission, Routes},
     problem::Problem,
-    session::Caller,
+    session::{Caller, ClientIp},
 };
 use axum::{extract::State, http::StatusCode};
 use domain::{Credits, KeyId, Moment};
@@ -16,15 +18,18 @@ use ipnet::IpNet;
 use relay::limits::Limit;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(show, change, delete))
-        .routes(routes!(rotate))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::SelfRead, routes!(list))
+        .guarded(Permission::SelfUse, routes!(create))
+        .guarded(Permission::SelfRead, routes!(show))
+        .guarded(Permission::SelfUse, routes!(change, delete))
+        .guarded(Permission::SelfUse, routes!(rotate))
+        .open(routes!(revoke_leaked))
 }
 
 /// A key, without its secret.
@@ -60,6 +65,15 @@ pub struct KeyView {
     /// When its terms or secret last changed.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Moment,
+    /// When it was last used, to about a minute; null: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Moment>,
+    /// Until when the secret before the last rotation works too; null: it does not.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    previous_until: Option<Moment>,
+    /// When somebody reported a secret of this key as leaked; null: nobody did since the last rotation.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    leaked_at: Option<Moment>,
 }
 
 /// A key with its secret.
@@ -99,6 +113,9 @@ impl From<Key> for KeyView {
             concurrency: terms.limit.concurrency,
             created_at: key.created_at,
             updated_at: key.updated_at,
+            last_used_at: key.last_used_at,
+            previous_until: key.previous_until,
+            leaked_at: key.leaked_at,
         }
     }
 }
@@ -260,17 +277,71 @@ async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<Uuid>) ->
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Gives a key a new secret; the old one stops working at once.
+/// How a secret is replaced.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKey {
+    /// How long the old secret works beside the new one, 0 to 604800 (seven days); 0 where absent.
+    #[serde(default)]
+    overlap_seconds: u32,
+}
+
+/// The longest overlap of two secrets, in seconds.
+const MAX_OVERLAP_S: u32 = 7 * 24 * 3600;
+
+/// Gives a key a new secret. The old one stops working at once, or after `overlap_seconds`; one that still overlaps from a
+/// rotation before stops at once.
 #[utoipa::path(operation_id = "rotate_key", post, path = "/api/user/keys/{id}/rotate", tag = "keys", params(("id" = Uuid, Path)),
+    request_body = Option<RotateKey>,
     responses((status = 200, description = "The key; its new secret is shown this once", body = SecretKeyView)))]
 async fn rotate(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<Uuid>,
+    body: Option<Json<RotateKey>>,
 ) -> Result<Json<SecretKeyView>, Problem> {
-    let (key, secret) = app.directory.rotate_key(caller.user, KeyId::from_uuid(id), caller.actor()).await?;
+    let overlap_seconds = body.map_or(0, |Json(body)| body.overlap_seconds);
+    if overlap_seconds > MAX_OVERLAP_S {
+        return Err(Problem::invalid("overlap_seconds", format!("must be 0 to {MAX_OVERLAP_S}")));
+    }
+    let (id, overlap_ms) = (KeyId::from_uuid(id), i64::from(overlap_seconds) * 1000);
+    let (key, secret) = app.directory.rotate_key(caller.user, id, overlap_ms, caller.actor()).await?;
     Ok(Json(SecretKeyView { key: key.into(), secret: secret.expose().to_owned() }))
 }
+
+/// Keys that somebody found where they should not be.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeakedKeys {
+    /// The whole keys, 1 to 100 of them.
+    keys: Vec<String>,
+}
+
+/// Revokes keys that have leaked. Whoever holds a secret may end it; nobody need log in.
+///
+/// A key of this gateway is `sk-`, 42 characters of `0-9A-Za-z` and 6 that are the CRC-32 (IEEE) of all before them, as a
+/// number in base 62 with the digits `0-9A-Za-z`, most significant first. What is none is passed over, as is a key that nobody
+/// has; the answer is the same, so it tells nobody which keys there are. A key whose present secret is named is switched off
+/// and its secret never works again; its owner sees `leaked_at`, rotates it and switches it on.
+#[utoipa::path(operation_id = "revoke_leaked_keys", post, path = "/api/keys/revoke-leaked", tag = "keys", request_body = LeakedKeys,
+    responses((status = 204, description = "What there was of them is revoked, on every node within a second")))]
+async fn revoke_leaked(
+    State(app): State<App>,
+    ClientIp(ip): ClientIp,
+    Json(body): Json<LeakedKeys>,
+) -> Result<StatusCode, Problem> {
+    if !(1..=100).contains(&body.keys.len()) {
+        return Err(Problem::invalid("keys", "must be 1 to 100"));
+    }
+    app.limits.admit(LEAK_REPORTS, &ip.to_string()).await?;
+    for key in body.keys.iter().filter(|key| relay::key::is_well_formed(key)) {
+        app.directory.revoke_leaked(relay::key::hash(key)).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Reports of leaked keys from one address.
+const LEAK_REPORTS: Rule = Rule { name: "leak reports", max: 60, window_s: 600 };
 
 /// A number of a limit: a key that may not be used at all is switched off instead.
 pub(super) fn checked_rate(field: &'static str, rate: Option<u64>) -> Result<Option<u64>, Problem> {

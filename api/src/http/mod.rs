@@ -1,11 +1,13 @@
 //! The routes under `/api`, one room per subject.
 //!
 //! For: extract, call, wrap; views and bodies of the wire. May not touch: SQL, rules of money.
-//! Claims: every route is registered with its description, so the OpenAPI document is whole by construction; every
+//! Claims: every route is registered with its description, so the OpenAPI document is whole by construction, and
+//! with the permission it asks for ([`permission`]); every
 //! answer carries `x-request-id` and the security headers; unknown paths and methods answer as problems too.
 
 pub mod admin;
 pub mod admin_money;
+pub mod announcements;
 pub mod balance;
 pub mod billing;
 pub mod callbacks;
@@ -17,8 +19,10 @@ pub mod models;
 pub mod openapi;
 mod pages;
 pub mod password;
+pub mod permission;
 pub mod prices;
 pub mod reading;
+pub mod redemption;
 pub mod registration;
 pub mod settings;
 pub mod topup;
@@ -28,6 +32,7 @@ pub mod user;
 use crate::{
     app::App,
     body::BODY_LIMIT_BYTES,
+    http::permission::Routes,
     problem::{Problem, REQUEST_ID},
 };
 use axum::{
@@ -39,14 +44,13 @@ use axum::{
     routing::any,
 };
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Every described route.
-fn described() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(openapi::frame())
+/// Every described route, with who may call it.
+fn described() -> Routes {
+    Routes::with_document(openapi::frame())
         .merge(registration::routes())
         .merge(user::routes())
         .merge(password::routes())
@@ -61,11 +65,13 @@ fn described() -> OpenApiRouter<App> {
         .merge(usage::routes())
         .merge(admin::routes())
         .merge(admin_money::routes())
+        .merge(redemption::routes())
+        .merge(announcements::routes())
 }
 
 /// All of `/api`, ready to be merged with the relay's routes and the console's files.
 pub fn router(app: App) -> Router {
-    let (router, document) = described().split_for_parts();
+    let (router, document) = described().into_parts(&app);
     let whole = router
         .merge(openapi::pages(openapi::finish(document)))
         .method_not_allowed_fallback(wrong_method)

@@ -1,16 +1,16 @@
 //! The models on offer, with their prices. Public: people look at prices before they join.
 
 use super::prices::PriceTable;
-use crate::{app::App, body::Json, problem::Problem};
+use crate::{app::App, body::Json, http::permission::Routes, problem::Problem};
 use axum::extract::State;
 use domain::Moment;
 use serde::Serialize;
 use std::collections::HashMap;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list))
+pub fn routes() -> Routes {
+    Routes::new().open(routes!(list))
 }
 
 /// A model on offer.

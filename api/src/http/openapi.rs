@@ -20,7 +20,8 @@ use utoipa_swagger_ui::SwaggerUi;
         title = "NexusRoute",
         description = "A self-hosted LLM API gateway with a prepaid wallet.\n\nAmounts are decimal strings. Errors \
                        are `application/problem+json` with a stable `code`. Lists page by cursor: pass \
-                       `next_cursor` as `cursor`. Paths without a lock need no session."
+                       `next_cursor` as `cursor`. Paths without a lock need no session; what the \
+                       others ask for stands in `x-permission`, and who has it in docs/permissions.md."
     ),
     components(schemas(ProblemBody))
 )]

@@ -6,6 +6,7 @@
 use super::limit::TOKEN;
 use super::pages::page;
 use super::registration::{MailAsked, WhichAddress, ask, language};
+use crate::http::permission::Routes;
 use crate::{
     app::App,
     body::Json,
@@ -19,11 +20,11 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(forgot)).routes(routes!(reset_page, reset))
+pub fn routes() -> Routes {
+    Routes::new().open(routes!(forgot)).open(routes!(reset_page, reset))
 }
 
 /// Asks for a mail with which a forgotten password can be set anew.

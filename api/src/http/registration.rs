@@ -5,6 +5,7 @@
 
 use super::limit::{MAIL_FROM, MAIL_TO, REGISTER, TOKEN};
 use super::pages::{page, wants_page};
+use crate::http::permission::Routes;
 use crate::{
     app::App,
     body::{Json, Query},
@@ -27,11 +28,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(resend))
+pub fn routes() -> Routes {
+    Routes::new().open(routes!(register)).open(routes!(verify)).open(routes!(resend))
 }
 
 /// The language of a request: what `Accept-Language` names first of those that we speak.

@@ -1,6 +1,7 @@
 //! What I have set for myself.
 
 use super::registration::language;
+use crate::http::permission::{Permission, Routes};
 use crate::{
     app::App,
     body::Json,
@@ -11,11 +12,11 @@ use crate::{
 use axum::{extract::State, http::HeaderMap};
 use domain::Credits;
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(show, put))
+pub fn routes() -> Routes {
+    Routes::new().guarded(Permission::SelfRead, routes!(show)).guarded(Permission::SelfLogin, routes!(put))
 }
 
 /// A user's settings.

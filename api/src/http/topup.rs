@@ -6,6 +6,7 @@
 use crate::app::App;
 use crate::body::{Idempotency, Json, Page, Path, Query};
 use crate::directory::words;
+use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{MoneyView, Position, page_of, paging, reached};
 use crate::payments::top_up::{self, OpenError, Wish};
 use crate::payments::{Action, Channel};
@@ -18,15 +19,16 @@ use domain::{Moment, OrderId};
 use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(get_top_up_options))
-        .routes(routes!(list_top_ups, create_top_up))
-        .routes(routes!(get_top_up))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::SelfRead, routes!(get_top_up_options))
+        .guarded(Permission::SelfRead, routes!(list_top_ups))
+        .guarded(Permission::SelfUse, routes!(create_top_up))
+        .guarded(Permission::SelfRead, routes!(get_top_up))
 }
 
 /// What may be paid, and how.

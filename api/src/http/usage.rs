@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::body::{Json, Page, Path, Query};
 use crate::directory::words;
 use crate::http::billing::{LedgerEvent, PostingView, SumTooLarge, own_postings};
+use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{Period, page_of, paging, parameter, reached};
 use crate::http::topup::OneQuery;
 use crate::problem::Problem;
@@ -24,15 +25,16 @@ use ledger::{LedgerError, Logged};
 use projections::usage::{self, Receipt, StatsFilter, UsageBy, UsageFilter, UsageStat};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{Value, to_raw_value};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(list_usage))
-        .routes(routes!(get_usage_stats))
-        .routes(routes!(get_receipt))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::SelfRead, routes!(list_usage))
+        .guarded(Permission::SelfRead, routes!(get_usage_stats))
+        .guarded(Permission::SelfRead, routes!(get_key_stats))
+        .guarded(Permission::SelfRead, routes!(get_receipt))
 }
 
 words! {
@@ -604,6 +606,42 @@ async fn get_usage_stats(
     let stats = usage::stats(&app.db, &filter, by.into()).await?;
     let total = sum(&stats).ok_or_else(|| Problem::internal(&SumTooLarge))?;
     Ok(Json(UsageStats { by, items: stats.iter().map(Into::into).collect(), total: (&total).into() }))
+}
+
+/// Which statistics of a key are wanted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct KeyStatsQuery {
+    /// From this moment: RFC 3339, or a date in the operator's time zone. Hours that touch the period count whole.
+    from: Option<String>,
+    /// Before this moment; a date includes that day.
+    to: Option<String>,
+    /// Grouped by; a day where absent.
+    by: Option<UsageGroup>,
+    /// Wait until everything up to this position is in the answer.
+    after: Option<u64>,
+}
+
+/// What one of the caller's keys has used.
+#[utoipa::path(
+    get,
+    path = "/api/user/keys/{id}/stats",
+    tag = "keys",
+    params(("id" = Uuid, Path), KeyStatsQuery),
+    responses((status = 200, body = UsageStats))
+)]
+async fn get_key_stats(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<Uuid>,
+    Query(query): Query<KeyStatsQuery>,
+) -> Result<Json<UsageStats>, Problem> {
+    // Another's key is not found, rather than found without calls.
+    app.directory.key(caller.user, KeyId::from_uuid(id)).await?;
+    let KeyStatsQuery { from, to, by, after } = query;
+    let query = UsageStatsQuery { from, to, key: Some(id), model: None, by, after };
+    get_usage_stats(State(app), caller, Query(query)).await
 }
 
 fn sum(stats: &[UsageStat]) -> Option<UsageStat> {

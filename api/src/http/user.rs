@@ -12,6 +12,7 @@ use crate::{
         session::{LIFE_MS, SessionView},
         user::{Role, User, check_email, check_username},
     },
+    http::permission::{Permission, Routes},
     problem::Problem,
     session::{COOKIE, Caller, ClientIp},
 };
@@ -22,18 +23,19 @@ use axum::{
 };
 use domain::Moment;
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(login))
-        .routes(routes!(logout))
-        .routes(routes!(logout_everywhere))
-        .routes(routes!(sessions))
-        .routes(routes!(end_session))
-        .routes(routes!(show, change))
-        .routes(routes!(change_password))
+pub fn routes() -> Routes {
+    Routes::new()
+        .open(routes!(login))
+        .guarded(Permission::SelfLogin, routes!(logout))
+        .guarded(Permission::SelfLogin, routes!(logout_everywhere))
+        .guarded(Permission::SelfLogin, routes!(sessions))
+        .guarded(Permission::SelfLogin, routes!(end_session))
+        .guarded(Permission::SelfRead, routes!(show))
+        .guarded(Permission::SelfLogin, routes!(change))
+        .guarded(Permission::SelfLogin, routes!(change_password))
 }
 
 /// Who wants in.

@@ -48,8 +48,15 @@ impl Foundation {
         &self.passwords
     }
 
-    /// Makes an operator.
-    pub async fn create_admin(&self, username: &str, email: &str, password: &str) -> anyhow::Result<()> {
+    /// Makes an operator; answers with the role they have got, which is owner as long as there is none.
+    pub async fn create_admin(
+        &self,
+        username: &str,
+        email: &str,
+        password: &str,
+        role: Role,
+    ) -> anyhow::Result<Role> {
+        let role = if self.directory.has_owner().await? { role } else { Role::Owner };
         let fits = |checked: Result<(), &str>, what: &str| match checked {
             Ok(()) => Ok(()),
             Err(fault) => bail!("the {what} {fault}"),
@@ -62,11 +69,11 @@ impl Foundation {
             username: username.to_owned(),
             email: email.to_owned(),
             password_hash,
-            role: Role::Admin,
+            role,
             email_verified: true,
         };
         self.directory.create_user(new, Some(command_line())).await?;
-        Ok(())
+        Ok(role)
     }
 
     /// Gives a user a new password and ends their sessions.
@@ -78,10 +85,10 @@ impl Foundation {
         Ok(())
     }
 
-    /// Makes the user `admin` if there is no operator yet. `Some`: the one-time password to print, or `None` inside when
+    /// Makes the user `admin` if there is no owner yet. `Some`: the one-time password to print, or `None` inside when
     /// the operator chose it.
     pub(super) async fn first_admin(&self, config: &Config) -> anyhow::Result<Option<FirstAdmin>> {
-        if self.directory.has_admin().await? {
+        if self.directory.has_owner().await? {
             return Ok(None);
         }
         let (password, one_time) = match &config.admin_password {
@@ -91,10 +98,10 @@ impl Foundation {
                 (password.clone(), Some(password))
             }
         };
-        match self.create_admin(FIRST_ADMIN, "admin@localhost.localdomain", &password).await {
-            Ok(()) => Ok(Some(FirstAdmin { one_time })),
+        match self.create_admin(FIRST_ADMIN, "admin@localhost.localdomain", &password, Role::Owner).await {
+            Ok(_) => Ok(Some(FirstAdmin { one_time })),
             // Another process of the cluster started at the same moment, and shows its password.
-            Err(_) if self.directory.has_admin().await? => Ok(None),
+            Err(_) if self.directory.has_owner().await? => Ok(None),
             Err(error) => Err(error),
         }
     }

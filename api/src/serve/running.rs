@@ -10,7 +10,7 @@ use crate::directory::address::Guard;
 use crate::mail::Post;
 use crate::payments::Channels;
 use crate::roles::Roles;
-use crate::{health, http};
+use crate::{health, http, redemption};
 use anyhow::Context;
 use ledger::outbox::Flush;
 use ledger::{Audit, Inbox, Ledger, Log, Meter, MeterOptions};
@@ -80,6 +80,9 @@ impl Running {
             let fresh = foundation.directory().clone().keep_fresh(audit.clone(), running.stop.clone());
             running.background.spawn(fresh);
             if config.roles.api {
+                let directory = foundation.directory().clone();
+                let granting = redemption::keep_granting(ledger.clone(), directory, running.stop.clone());
+                running.background.spawn(granting);
                 running.app = Some(running.app(config, foundation, ledger, audit, address)?);
             }
         }

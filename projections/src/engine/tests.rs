@@ -426,6 +426,24 @@ async fn margin_is_what_was_paid_less_what_providers_take(on: On) {
     let stats = usage::stats(&test.db, &period, UsageBy::Provider).await.unwrap();
     let margins: Vec<_> = stats.iter().map(|it| (it.bucket.as_str(), it.margin().unwrap())).collect();
     assert_eq!(margins, [("cheap", credits("-0.002")), ("dear", none)]);
+    let newest = |wanted: &[usize]| {
+        let mut latencies = usage::Latencies::default();
+        latencies.ttft_ms.extend(wanted.iter().filter_map(|n| calls[*n].ttft_ms));
+        latencies.duration_ms.extend(wanted.iter().map(|n| calls[*n].duration_ms));
+        latencies.ttft_ms.sort_unstable();
+        latencies.duration_ms.sort_unstable();
+        latencies
+    };
+    let end = calls[3].at.plus_ms(1);
+    for (from, to, most, wanted) in [
+        (calls[0].at, end, 10, &[0, 1, 2, 3][..]),
+        (calls[2].at, end, 10, &[2, 3]),
+        (calls[0].at, calls[2].at, 10, &[0, 1]),
+        (calls[0].at, calls[0].at, 10, &[]),
+    ] {
+        assert_eq!(usage::latencies(&test.db, from, to, most).await.unwrap(), newest(wanted));
+    }
+    assert_eq!(usage::latencies(&test.db, calls[0].at, end, 2).await.unwrap(), newest(&[2, 3]));
 }
 
 async fn consumption_is_a_row_per_day_of_the_operators_zone(on: On) {

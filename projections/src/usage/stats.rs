@@ -179,3 +179,32 @@ fn read(row: &Row, by: UsageBy) -> Result<UsageStat, DatabaseError> {
         cost: row.credits("cost_sum")?,
     })
 }
+
+/// How long calls took, from the newest of a period.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latencies {
+    /// Milliseconds to the first byte, shortest first; only calls that had one.
+    pub ttft_ms: Vec<u64>,
+    /// Milliseconds from the request to the end, shortest first.
+    pub duration_ms: Vec<u64>,
+}
+
+/// How long the newest `most` calls took that ended at `from` or later and before `to`. A sample, so that a busy day costs no
+/// more than a quiet one.
+pub async fn latencies(
+    db: &Database,
+    from: Moment,
+    to: Moment,
+    most: u32,
+) -> Result<Latencies, DatabaseError> {
+    let sql = "SELECT ttft_ms, duration_ms FROM usage_records WHERE at >= ? AND at < ? \
+               ORDER BY at DESC, request_id DESC LIMIT ?";
+    let mut latencies = Latencies::default();
+    for row in db.fetch_all(sql, &[from.into(), to.into(), i64::from(most).into()]).await? {
+        latencies.ttft_ms.extend(row.opt_count("ttft_ms")?);
+        latencies.duration_ms.push(row.count("duration_ms")?);
+    }
+    latencies.ttft_ms.sort_unstable();
+    latencies.duration_ms.sort_unstable();
+    Ok(latencies)
+}

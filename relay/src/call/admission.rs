@@ -163,6 +163,7 @@ mod tests {
             budget: None,
             multiplier: Decimal::ONE,
             limits: Vec::new(),
+            last_use: std::sync::Arc::default(),
         };
         let now: Moment = "2026-11-22T10:00:00Z".parse().unwrap();
         assert_eq!(scope(&grant, now).unwrap(), (Scope::Account, None));

@@ -89,6 +89,7 @@ mod tests {
             budget: None,
             multiplier: Decimal::ONE,
             limits: Vec::new(),
+            last_use: std::sync::Arc::default(),
         }
     }
 

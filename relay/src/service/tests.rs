@@ -205,6 +205,7 @@ async fn gateway_with(options: RelayOptions, available: i64, routes: Vec<Route>)
         budget: None,
         multiplier: Decimal::ONE,
         limits: Vec::new(),
+        last_use: Arc::default(),
     };
     let models = BTreeMap::from([
         model("vendor/model", Some(price()), routes.clone()),

@@ -10,11 +10,13 @@ use system_tests::{
 /// Routes that are there for everybody. Payment gateways and payers come without a session: those routes check a signature
 /// or an unguessable order number. The links of mails carry a token; the mailbox is there in development, for the same machine.
 const OPEN: &[&str] = &[
+    "GET /api/announcements",
     "GET /api/dev/mailbox",
     "GET /api/models",
     "GET /api/payments/sandbox/{order}",
     "POST /api/payments/sandbox/{order}/{button}",
     "GET /api/payments/{channel}/callback",
+    "POST /api/keys/revoke-leaked",
     "POST /api/payments/{channel}/callback",
     "GET /api/user/password/reset",
     "GET /api/user/verify-email",

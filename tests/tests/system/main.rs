@@ -8,6 +8,7 @@ mod chaos;
 mod clients;
 mod cluster;
 mod concurrency;
+mod desk;
 mod doors;
 mod faults;
 mod lifecycle;

@@ -4,6 +4,7 @@ use crate::{
     app::App,
     body::{Json, Path},
     directory::group::Group,
+    http::permission::{Permission, Routes},
     http::prices::decimal,
     problem::Problem,
     session::Admin,
@@ -12,11 +13,13 @@ use axum::extract::State;
 use domain::{Tokens, price::PriceList};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(put))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::CatalogueRead, routes!(list))
+        .guarded(Permission::CatalogueWrite, routes!(put))
 }
 
 /// A group.

@@ -1,5 +1,6 @@
 //! Invitations: codes that let people register.
 
+use crate::http::permission::{Permission, Routes};
 use crate::{
     app::App,
     body::{Json, Page, PageQuery, Path, Query},
@@ -10,12 +11,15 @@ use crate::{
 use axum::{extract::State, http::StatusCode};
 use domain::Moment;
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::SettingsRead, routes!(list))
+        .guarded(Permission::SettingsWrite, routes!(create))
+        .guarded(Permission::SettingsWrite, routes!(revoke))
 }
 
 /// An invitation to be.

@@ -6,6 +6,7 @@
 use crate::{
     app::App,
     body::{Json, Page, Query, page_limit},
+    http::permission::{Permission, Routes},
     http::reading::{Period, parameter, reached},
     problem::Problem,
     session::Admin,
@@ -18,15 +19,15 @@ use projections::journal::{self, BookSums, Entry, EntryFilter, Sums};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Duration;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(get_trial_balance))
-        .routes(routes!(list_entries))
-        .routes(routes!(list_events))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::BooksRead, routes!(get_trial_balance))
+        .guarded(Permission::BooksRead, routes!(list_entries))
+        .guarded(Permission::BooksRead, routes!(list_events))
 }
 
 /// Which day is wanted.

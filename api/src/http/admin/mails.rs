@@ -1,5 +1,6 @@
 //! Mails on their way, as an operator sees them: never their words, which may hold a token.
 
+use crate::http::permission::{Permission, Routes};
 use crate::{
     app::App,
     body::{Json, Page, Path, Query, page_before, page_limit},
@@ -9,12 +10,14 @@ use crate::{
 };
 use axum::extract::State;
 use serde::Deserialize;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(retry))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::UsersRead, routes!(list))
+        .guarded(Permission::SettingsWrite, routes!(retry))
 }
 
 /// Which mails.

@@ -8,6 +8,7 @@ use crate::{
     body::{Json, Query},
     directory::words,
     http::billing::SumTooLarge,
+    http::permission::{Permission, Routes},
     http::reading::{Period, reached},
     problem::Problem,
     session::Admin,
@@ -16,11 +17,11 @@ use axum::extract::State;
 use domain::Credits;
 use projections::usage::{self, StatsFilter, UsageBy, UsageStat};
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(margin))
+pub fn routes() -> Routes {
+    Routes::new().guarded(Permission::BooksRead, routes!(margin))
 }
 
 words! {

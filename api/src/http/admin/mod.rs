@@ -1,25 +1,26 @@
-//! What operators do: providers, models, prices, users, groups, invitations; and what they see of the books, the log and the mails. All of it needs
-//! the role admin, and all writes are acts on AUDIT.
+//! What operators do: providers, models, prices, users, groups, invitations; and what they see of the books, the log and the
+//! mails. Which role may do what stands with each route ([`permission`](super::permission)); all writes are acts on AUDIT.
 
+pub mod audit;
 pub mod groups;
 pub mod invitations;
 pub mod ledger;
 pub mod mails;
 pub mod margin;
 pub mod models;
+pub mod overview;
 pub mod price_catalogue;
 pub mod prices;
 pub mod providers;
 pub mod rate_limits;
 pub mod users;
 
-use crate::{app::App, problem::Problem};
+use crate::{http::permission::Routes, problem::Problem};
 use domain::Label;
-use utoipa_axum::router::OpenApiRouter;
 
 /// The routes of these rooms.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+pub fn routes() -> Routes {
+    Routes::new()
         .merge(providers::routes())
         .merge(models::routes())
         .merge(prices::routes())
@@ -31,6 +32,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(mails::routes())
         .merge(rate_limits::routes())
         .merge(ledger::routes())
+        .merge(audit::routes())
+        .merge(overview::routes())
 }
 
 /// A name that goes on the log: 1 to 200 bytes without control characters or spaces around it.

@@ -8,6 +8,7 @@ use crate::{
         Status,
         model::{ModelChange, ModelRow},
     },
+    http::permission::{Permission, Routes},
     http::prices::PriceTable,
     problem::Problem,
     session::Admin,
@@ -15,14 +16,16 @@ use crate::{
 use axum::extract::State;
 use domain::{Moment, Prices};
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The most tokens that a cap may allow.
 pub(super) const MAX_CAP: u64 = 10_000_000;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, change))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::CatalogueRead, routes!(list))
+        .guarded(Permission::CatalogueWrite, routes!(change))
 }
 
 /// A model.

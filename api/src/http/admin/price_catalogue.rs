@@ -13,6 +13,7 @@ use crate::{
     app::App,
     body::{Json, Query, page_limit},
     directory::price_import::{ImportedPrice, PriceImport},
+    http::permission::{Permission, Routes},
     http::prices::{PriceTable, decimal},
     price_catalogue::{Entry, MarkedUp, PriceCatalogue, embedded, marked_up},
     problem::Problem,
@@ -23,15 +24,17 @@ use domain::{Moment, Tokens, price::PriceList};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// How many models one request imports at most: more than the catalogue has.
 const MAX_ITEMS: usize = 1000;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(search)).routes(routes!(import))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::CatalogueRead, routes!(search))
+        .guarded(Permission::CatalogueWrite, routes!(import))
 }
 
 /// What a provider publishes for a model.

@@ -4,6 +4,7 @@ use crate::{
     app::App,
     body::{Json, Page, Query, page_before, page_limit},
     directory::{DirectoryError, model::PriceVersion, now},
+    http::permission::{Permission, Routes},
     http::prices::PriceTable,
     problem::Problem,
     session::Admin,
@@ -11,14 +12,16 @@ use crate::{
 use axum::{extract::State, http::StatusCode};
 use domain::{Moment, PriceVersionId};
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// How far in the past a price may begin: what clocks may differ by. Anything more would tell a wrong history.
 const PAST_MS: i64 = 60_000;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, publish))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::CatalogueRead, routes!(list))
+        .guarded(Permission::CatalogueWrite, routes!(publish))
 }
 
 /// A version of a model's prices.

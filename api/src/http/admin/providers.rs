@@ -5,13 +5,14 @@ use crate::{
     app::App,
     body::{Json, Path, Query},
     directory::{
-        Status,
+        Status, act,
         address::{Guard, check_base_url},
         provider::{
             ApiFormat, NewProviderModel, PRESETS, Preset, Provider, ProviderConfig, ProviderKey,
             ProviderModel, ProviderTerms,
         },
     },
+    http::permission::{Permission, Routes},
     http::prices::PriceTable,
     problem::Problem,
     session::Admin,
@@ -22,23 +23,27 @@ use relay::Secret;
 use relay::health::{Condition, State as Circuit};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// How long a provider may take to answer a test.
 const TEST_LIMIT: Duration = Duration::from_secs(10);
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(presets))
-        .routes(routes!(show, change, delete))
-        .routes(routes!(list_models, put_model, delete_model))
-        .routes(routes!(list_keys, add_key, delete_key))
-        .routes(routes!(health))
-        .routes(routes!(reset_health))
-        .routes(routes!(test))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::ProvidersRead, routes!(list))
+        .guarded(Permission::ProvidersWrite, routes!(create))
+        .guarded(Permission::ProvidersRead, routes!(presets))
+        .guarded(Permission::ProvidersRead, routes!(show))
+        .guarded(Permission::ProvidersWrite, routes!(change, delete))
+        .guarded(Permission::ProvidersRead, routes!(list_models))
+        .guarded(Permission::ProvidersWrite, routes!(put_model, delete_model))
+        .guarded(Permission::ProvidersRead, routes!(list_keys))
+        .guarded(Permission::ProvidersWrite, routes!(add_key, delete_key))
+        .guarded(Permission::ProvidersRead, routes!(health))
+        .guarded(Permission::ProvidersWrite, routes!(reset_health))
+        .guarded(Permission::ProvidersWrite, routes!(test))
 }
 
 /// A provider. Its key is never shown.
@@ -524,12 +529,17 @@ async fn health(State(app): State<App>, _: Admin) -> Json<ProviderConditions> {
 /// Forgets what calls of this process found about a provider, so that it is tried again at once: it was mended.
 #[utoipa::path(operation_id = "reset_provider_health", post, path = "/api/admin/providers/{id}/reset-health", tag = "admin: providers",
     params(("id" = Uuid, Path)), responses((status = 204, description = "Forgotten")))]
-async fn reset_health(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
+async fn reset_health(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode, Problem> {
     let provider = app.directory.provider(id).await?;
     let name = domain::Label::try_new(provider.terms.name).map_err(|error| Problem::internal(&error))?;
     if let Some(health) = &app.provider_health {
         health.forgive(&name);
     }
+    app.directory.tell(act(admin.actor(), "provider.reset_health", id.to_string(), None, None)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -549,8 +559,14 @@ pub struct TestResult {
 /// Tries a provider: asks for its list of models, with its key, for ten seconds at most.
 #[utoipa::path(operation_id = "test_provider", post, path = "/api/admin/providers/{id}/test", tag = "admin: providers",
     params(("id" = Uuid, Path)), responses((status = 200, body = TestResult)))]
-async fn test(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<TestResult>, Problem> {
+async fn test(
+    State(app): State<App>,
+    admin: Admin,
+    Path(id): Path<Uuid>,
+) -> Result<Json<TestResult>, Problem> {
     let (provider, api_key) = app.directory.open_provider(id).await?;
+    // Before it is tried: the key leaves the house.
+    app.directory.tell(act(admin.actor(), "provider.test", id.to_string(), None, None)).await?;
     let allow_private = app.config.allow_private_providers;
     // The rule may have become stricter since the URL was set, and what its host resolves to another.
     let base_url = checked_url(&app, &provider.terms.base_url).await?;

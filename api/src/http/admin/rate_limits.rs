@@ -5,17 +5,20 @@ use crate::{
     body::Json,
     directory::rate_limit::{LimitKind, RateLimit},
     http::keys::checked_rate,
+    http::permission::{Permission, Routes},
     problem::Problem,
     session::Admin,
 };
 use axum::extract::State;
 use relay::limits::Limit;
 use serde::{Deserialize, Serialize};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, put))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::CatalogueRead, routes!(list))
+        .guarded(Permission::CatalogueWrite, routes!(put))
 }
 
 /// What a limit is of.

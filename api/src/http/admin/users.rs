@@ -7,18 +7,22 @@ use crate::{
         DirectoryError, Status,
         user::{Role, User, UserChange, UserFilter},
     },
+    http::permission::{Permission, Routes},
     problem::Problem,
     session::Admin,
 };
 use axum::extract::State;
 use domain::AccountId;
 use serde::Deserialize;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 /// The routes of this room.
-pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, change))
+pub fn routes() -> Routes {
+    Routes::new()
+        .guarded(Permission::UsersRead, routes!(list))
+        .guarded(Permission::UsersRead, routes!(show))
+        .guarded(Permission::UsersWrite, routes!(change))
 }
 
 /// Which users.
@@ -30,6 +34,8 @@ pub struct WhichUsers {
     q: Option<String>,
     /// Of this status.
     status: Option<Status>,
+    /// Of this role.
+    role: Option<Role>,
     /// How many at most: 1 to 100, else 20.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -46,7 +52,7 @@ async fn list(
 ) -> Result<Json<Page<User>>, Problem> {
     let limit = page_limit(which.limit)?;
     let before = page_before(which.cursor.as_deref())?;
-    let filter = UserFilter { q: which.q, status: which.status, before, limit: limit + 1 };
+    let filter = UserFilter { q: which.q, status: which.status, role: which.role, before, limit: limit + 1 };
     let users = app.directory.users(&filter).await?;
     Ok(Json(Page::of(users, limit, |user| user.id.to_string())))
 }
@@ -71,7 +77,7 @@ pub struct ChangeUser {
     role: Option<Role>,
 }
 
-/// Changes a user. The last active admin stays one.
+/// Changes a user whom the caller's role governs. The last active owner stays one.
 #[utoipa::path(operation_id = "change_user", patch, path = "/api/admin/users/{id}", tag = "admin: users", params(("id" = Uuid, Path)),
     request_body = ChangeUser, responses((status = 200, body = User)))]
 async fn change(
@@ -81,7 +87,7 @@ async fn change(
     Json(body): Json<ChangeUser>,
 ) -> Result<Json<User>, Problem> {
     let wanted = UserChange { status: body.status, group: body.group, role: body.role };
-    match app.directory.change_user(AccountId::from_uuid(id), wanted, admin.actor()).await {
+    match app.directory.change_user(AccountId::from_uuid(id), wanted, admin.actor(), admin.0.role).await {
         Ok(user) => Ok(Json(user)),
         Err(DirectoryError::NotFound("group")) => Err(Problem::invalid("group", "there is no such group")),
         Err(error) => Err(error.into()),
