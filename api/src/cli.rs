@@ -3,6 +3,7 @@
 //! Claims: every command says in one line what went wrong, and ends with a status that a script can use.
 
 mod archive;
+mod import;
 mod tables;
 mod verify;
 
@@ -46,6 +47,8 @@ enum Verb {
     /// Look after operators.
     #[command(subcommand)]
     Admin(AdminVerb),
+    /// Bring users, keys, providers, prices and balances of a New API or One API database here (docs/migrating.md).
+    Import(#[command(flatten)] crate::import::ImportOptions),
     /// Print every option, its variable, its default and what it does.
     Config,
 }
@@ -125,7 +128,10 @@ pub fn run() -> ExitCode {
 fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
     let roles = match verb {
         Some(Verb::Serve { role }) => role.as_slice(),
-        None | Some(Verb::Ledger(_) | Verb::Projections(_) | Verb::Admin(_) | Verb::Config) => &[],
+        None
+        | Some(Verb::Ledger(_) | Verb::Projections(_) | Verb::Admin(_) | Verb::Import(_) | Verb::Config) => {
+            &[]
+        }
     };
     let config = Config::load(file, roles)?;
     // One TLS provider for everything, chosen before anything can choose another.
@@ -138,6 +144,7 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
             Some(Verb::Ledger(LedgerVerb::Verify(args))) => return verify::verify(&config, args).await,
             Some(Verb::Ledger(LedgerVerb::Export { file })) => return archive::export(&config, file).await,
             Some(Verb::Ledger(LedgerVerb::Import { file })) => return archive::import(&config, file).await,
+            Some(Verb::Import(options)) => return import::run(&config, options).await,
             None | Some(Verb::Serve { .. }) => serve::serve(config).await,
             Some(Verb::Ledger(LedgerVerb::Tail { account, after, follow })) => {
                 tail(&config, *account, *after, *follow).await

@@ -10,6 +10,7 @@ mod log;
 mod running;
 
 pub use foundation::{Foundation, one_time_password, open_database};
+pub(crate) use foundation::{command_line, database_url};
 pub use log::{LogAccess, log_for_import, log_of};
 pub use running::time_zone;
 

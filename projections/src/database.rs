@@ -316,6 +316,38 @@ impl Database {
         Ok(Self { pools })
     }
 
+    /// Connects to a database of somebody else's, to read it by [`Database::snapshot`]: nothing is written to it, not even to
+    /// the header of a SQLite file, and nothing is asked of its encoding.
+    pub async fn connect_to_read(url: &str) -> Result<Self, DatabaseError> {
+        let pools = match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => {
+                let options: SqliteConnectOptions = url.parse()?;
+                let options = options.read_only(true).create_if_missing(false);
+                let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+                let read = pool.connect_with(options.busy_timeout(SQLITE_BUSY_TIMEOUT)).await?;
+                Pools::Sqlite { write: read.clone(), read }
+            }
+            Some("postgres" | "postgresql") => {
+                let options: PgConnectOptions = url.parse()?;
+                let options = options.application_name("nexusroute import");
+                let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+                let read_only = [("default_transaction_read_only", "on")];
+                Pools::Postgres(pool.connect_with(options.options(read_only)).await?)
+            }
+            Some("mysql" | "mariadb") => {
+                let url =
+                    url.strip_prefix("mariadb:").map_or_else(|| url.to_owned(), |it| format!("mysql:{it}"));
+                let options: MySqlConnectOptions = url.parse()?;
+                Pools::MySql(mysql_pool(options.charset("utf8mb4"), 1).await?)
+            }
+            Some(_) | None => {
+                let schemes = "its URL must begin with sqlite:, postgres: or mysql:";
+                return Err(DatabaseError::Config(schemes.to_owned()));
+            }
+        };
+        Ok(Self { pools })
+    }
+
     /// Brings the tables up to date. Safe to call from several processes at once: one does it, the
     /// others wait.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {

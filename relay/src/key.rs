@@ -1,10 +1,10 @@
 //! API keys: `sk-`, 42 random base62 characters and 6 characters of checksum.
 //!
-//! For: minting a key, telling a typing error from a real key before anything is looked up, hashing it.
+//! For: minting a key, telling what may be a key from what cannot before anything is looked up, hashing it.
 //! May not touch: storage. The secret is shown once; only its hash and its display form are ever kept.
 //! Claims: a minted key passes its own check; a key with one character changed does not. The checksum lets scanners
-//! of leaked secrets tell a key from a random word, and spares a lookup for each mistyped one. It is not a defence:
-//! anyone can compute it.
+//! of leaked secrets tell a key from a random word. It is not a defence: anyone can compute it. Keys that were imported from
+//! another gateway have none and are found all the same.
 
 use crate::catalogue::Secret;
 use sha2::{Digest, Sha256};
@@ -15,6 +15,10 @@ const RANDOM_LEN: usize = 42;
 const CHECK_LEN: usize = 6;
 /// The length of a whole key, in characters.
 pub const KEY_LEN: usize = PREFIX.len() + RANDOM_LEN + CHECK_LEN;
+
+/// The shortest and the longest imported key, without `sk-`.
+const IMPORTED_LEN_MIN: usize = 20;
+const IMPORTED_LEN_MAX: usize = 128;
 
 /// A fresh key.
 #[derive(Clone, Debug)]
@@ -65,6 +69,29 @@ pub fn is_well_formed(key: &str) -> bool {
         && key.starts_with(PREFIX)
         && signed[PREFIX.len()..].iter().all(u8::is_ascii_alphanumeric)
         && *check == checksum(signed)
+}
+
+/// The hash by which a key is looked up, however it came here: minted by this gateway, or imported from another and in use
+/// there without a checksum, with or without `sk-` before it. `None`: it cannot be a key.
+pub fn lookup_hash(key: &str) -> Option<[u8; 32]> {
+    if is_well_formed(key) {
+        return Some(hash(key));
+    }
+    let bare = key.strip_prefix(PREFIX).unwrap_or(key);
+    is_importable(bare).then(|| hash(&format!("{PREFIX}{bare}")))
+}
+
+/// May a key of another gateway, as stored there without `sk-`, become one here? Letters, digits and `_`, at least as many as
+/// cannot be guessed. It is hashed with `sk-` before it.
+pub fn is_importable(bare: &str) -> bool {
+    (IMPORTED_LEN_MIN..=IMPORTED_LEN_MAX).contains(&bare.len())
+        && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// A key that was minted elsewhere, by its bare form.
+pub fn imported(bare: &str) -> Option<MintedKey> {
+    let key = is_importable(bare).then(|| format!("{PREFIX}{bare}"))?;
+    Some(MintedKey { hash: hash(&key), prefix: display(&key), secret: Secret::new(key) })
 }
 
 /// The SHA-256 of a whole key. A key has 250 random bits, so a fast hash without salt is enough: there is nothing to
@@ -125,6 +152,33 @@ mod tests {
             sum * 62 + ALPHABET.iter().position(|letter| letter == digit).unwrap() as u64
         });
         assert_eq!(value, 0xCBF4_3926);
+    }
+
+    #[test]
+    fn an_imported_key_is_found_however_it_is_sent() {
+        let bare = "Ab".repeat(24);
+        let key = imported(&bare).unwrap();
+        assert_eq!(key.hash, hash(&format!("sk-{bare}")));
+        assert_eq!(key.prefix, "sk-AbAb…AbAb");
+        assert_eq!(lookup_hash(&bare), Some(key.hash));
+        assert_eq!(lookup_hash(&format!("sk-{bare}")), Some(key.hash));
+        let ours = mint_from([3; 32]);
+        assert_eq!(lookup_hash(ours.secret.expose()), Some(ours.hash));
+        // A channel that is named behind the key is not ours; the rest cannot be a key, or could be guessed.
+        for none in [
+            &format!("sk-{bare}-7"),
+            "",
+            "sk-",
+            "sk-short",
+            &"A".repeat(19),
+            &"A".repeat(129),
+            "密密密密密密密",
+            "with a blank in it and long",
+        ] {
+            assert_eq!(lookup_hash(none), None, "{none}");
+            assert!(imported(none).is_none(), "{none}");
+        }
+        assert!(imported(&"A".repeat(20)).is_some() && imported(&"A".repeat(128)).is_some());
     }
 
     #[test]

@@ -46,6 +46,17 @@ pub async fn check_base_url(text: &str, allow_private: bool) -> Result<String, S
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// The same of what the text itself tells, without asking what its name resolves to, which [`Guard`] does at every connection.
+pub fn check_literal(text: &str, allow_private: bool) -> Result<String, String> {
+    let url = check_shape(text, allow_private)?;
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(ip) if !allow_private && !is_public(ip) => Err(format!("{host} is a private address")),
+        Ok(ip) if url.scheme() == "http" && is_public(ip) => Err("must start with https://".to_owned()),
+        Ok(_) | Err(_) => Ok(url.as_str().trim_end_matches('/').to_owned()),
+    }
+}
+
 fn check_shape(text: &str, allow_private: bool) -> Result<Url, String> {
     let url = Url::parse(text)
         .map_err(|error| format!("is not a URL such as https://api.example.org/v1: {error}"))?;

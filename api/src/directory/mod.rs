@@ -10,6 +10,8 @@ pub mod address;
 pub mod announcement;
 pub mod catalogue;
 pub mod group;
+pub mod import;
+pub mod imported_password;
 pub mod invitation;
 pub mod key;
 mod last_use;
@@ -127,6 +129,7 @@ struct Inner {
     writer: String,
     wake: Notify,
     last_uses: last_use::LastUses,
+    imported_cost: imported_password::ImportedCost,
 }
 
 /// A change under way.
@@ -174,6 +177,7 @@ impl Directory {
             writer: Uuid::new_v4().to_string(),
             wake: Notify::new(),
             last_uses: last_use::LastUses::default(),
+            imported_cost: imported_password::ImportedCost::default(),
         }));
         directory.reload().await?;
         Ok(directory)
@@ -199,6 +203,7 @@ impl Directory {
         // The revision is read first: a change that lands while the tables are read is seen at the next look.
         let revision = self.revision().await?;
         let (catalogue, due) = self.load_catalogue(now()).await?;
+        self.load_imported_cost().await?;
         self.0.catalogue.store(Arc::new(catalogue));
         self.0.due.store(due.map_or(i64::MAX, Moment::micros), Ordering::Relaxed);
         self.0.seen.store(revision, Ordering::Relaxed);
@@ -227,6 +232,9 @@ impl Directory {
                 next_purge += Duration::from_secs(3600);
                 if let Err(error) = self.purge().await {
                     tracing::warn!(%error, "what has ended could not be deleted; it stays unusable");
+                }
+                if let Err(error) = self.forget_imported_cost().await {
+                    tracing::warn!(%error, "it is not known whether imported passwords are left; logins go on costing as if");
                 }
             }
         }
@@ -309,7 +317,7 @@ impl Directory {
     }
 
     /// Publishes the acts that wait, oldest first. An act may be published twice after a crash, never zero times.
-    async fn publish_acts(&self, audit: &Audit) {
+    pub(crate) async fn publish_acts(&self, audit: &Audit) {
         if let Err(error) = self.try_publish_acts(audit).await {
             tracing::warn!(%error, "acts wait to be published to AUDIT");
         }

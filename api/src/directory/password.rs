@@ -4,6 +4,7 @@
 //! waits or is turned away, and never takes all memory (19 MiB each) or all threads.
 
 use super::DirectoryError;
+use super::imported_password::{self, ImportedCost};
 use crate::config::PasswordConfig;
 use argon2::{
     Algorithm, Argon2, Params, Version,
@@ -35,6 +36,7 @@ pub struct Passwords {
     at_once: Arc<Semaphore>,
     nobody: Arc<OnceLock<String>>,
     cost: PasswordConfig,
+    imported: ImportedCost,
 }
 
 /// What came of checking a password.
@@ -62,13 +64,25 @@ impl Passwords {
     /// With hashes of this cost.
     pub fn new(cost: PasswordConfig) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { at_once: Arc::new(Semaphore::new(threads)), nobody: Arc::default(), cost }
+        Self {
+            at_once: Arc::new(Semaphore::new(threads)),
+            nobody: Arc::default(),
+            cost,
+            imported: ImportedCost::default(),
+        }
     }
 
     /// The PHC string of a new password, with a random salt.
     pub async fn hash(&self, password: String) -> Result<String, DirectoryError> {
         let cost = self.cost;
         self.run(move || hash(&password, cost)).await?
+    }
+
+    /// The same, with checks that cost as much as the dearest imported hash.
+    #[must_use]
+    pub fn beside(mut self, imported: ImportedCost) -> Self {
+        self.imported = imported;
+        self
     }
 
     /// Is this the password? `None`: there is no such user, which takes as long to find out.
@@ -78,8 +92,19 @@ impl Passwords {
 
     /// The same, and whether the hash should be made anew.
     pub async fn check(&self, hash_of: Option<String>, password: String) -> Result<Checked, DirectoryError> {
-        let (nobody, cost) = (Arc::clone(&self.nobody), self.cost);
+        let (nobody, cost, dearest) = (Arc::clone(&self.nobody), self.cost, self.imported.get());
         self.run(move || {
+            let bcrypt = hash_of.as_deref().and_then(imported_password::cost_of);
+            // Both checks are made for everyone, each for nobody where the hash is of the other kind.
+            let imported = match (bcrypt, dearest) {
+                (None, None) => false,
+                (own, dearest) => {
+                    let hash = hash_of.as_deref().filter(|_| own.is_some());
+                    imported_password::verify(hash, &password, own.max(dearest).unwrap_or(0))
+                }
+            };
+            let ours = |hash: &String| bcrypt.is_none() && hash != imported_password::NO_PASSWORD;
+            let hash_of = hash_of.filter(ours);
             let exists = hash_of.is_some();
             let stored = match hash_of {
                 Some(stored) => stored,
@@ -95,10 +120,11 @@ impl Passwords {
                 PasswordHash::new(&stored).map_err(|error| DirectoryError::Password(error.to_string()))?;
             // The cost is that of the stored hash, not that of new ones.
             let fits = Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok() && exists;
-            Ok(match fits {
-                false => Checked::Wrong,
-                true if is_weaker(&parsed, cost) => Checked::RightButWeak,
-                true => Checked::Right,
+            Ok(match (imported, fits) {
+                (true, _) => Checked::RightButWeak,
+                (false, false) => Checked::Wrong,
+                (false, true) if is_weaker(&parsed, cost) => Checked::RightButWeak,
+                (false, true) => Checked::Right,
             })
         })
         .await?
@@ -176,6 +202,27 @@ mod tests {
         let passwords = Passwords::default();
         for guess in ["", "nobody's password"] {
             assert!(!passwords.verify(None, guess.into()).await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_imported_password_fits_and_is_to_be_hashed_anew() {
+        let imported = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".to_owned();
+        let cost = ImportedCost::default();
+        let passwords = Passwords::default().beside(cost.clone());
+        let ours = passwords.hash("U*U".into()).await.unwrap();
+        // Before and after the directory learned that there are imported hashes.
+        for dearest in [None, Some(6)] {
+            cost.set(dearest);
+            let check = async |hash: &str, word: &str| {
+                passwords.check(Some(hash.to_owned()), word.to_owned()).await.unwrap()
+            };
+            assert_eq!(check(&imported, "U*U").await, Checked::RightButWeak);
+            assert_eq!(check(&imported, "U*V").await, Checked::Wrong);
+            assert_eq!(check(&imported, "nobody's password").await, Checked::Wrong);
+            assert_eq!(check(&ours, "U*U").await, Checked::Right);
+            assert_eq!(check(imported_password::NO_PASSWORD, "").await, Checked::Wrong);
+            assert!(!passwords.verify(None, "U*U".into()).await.unwrap());
         }
     }
 

@@ -703,3 +703,56 @@ fn the_built_in_preset_is_antinomy() {
     assert_eq!((preset.name, preset.base_url), ("Antinomy AI", "https://antinomy.ai/api/v1"));
     assert_eq!(preset.models.len(), 7);
 }
+
+#[tokio::test]
+async fn passwords_cost_what_imported_ones_do_until_the_last_of_them_is_gone() {
+    use super::import::{ImportSource, ImportedUser};
+    let it = fixture().await;
+    let imported = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let user = ImportedUser {
+        source_id: "1".into(),
+        id: AccountId::from_uuid(Uuid::from_u128(1)),
+        username: "ann".into(),
+        email: "ann@example.org".into(),
+        email_verified: false,
+        password_hash: imported.into(),
+        role: Role::User,
+        status: Status::Active,
+        group: "default".into(),
+        created_at: None,
+        quota: 5,
+        credits: Credits::from_nano(10_000),
+    };
+    let source = ImportSource {
+        source: "old".into(),
+        kind: "new-api".into(),
+        fingerprint: "f".into(),
+        quota_per_credit: 500_000,
+    };
+    let cost = it.directory.imported_cost();
+    assert_eq!(cost.get(), None);
+    let users = [user];
+    it.directory.begin_import(&source, &users, admin()).await.unwrap();
+    assert_eq!(cost.get(), Some(5), "before the first of them can be tried");
+    it.directory.import_users("old", &users).await.unwrap();
+    let again = it.directory.import_users("old", &users).await;
+    assert!(matches!(again, Err(DirectoryError::Taken(_))), "a row is imported once");
+    it.directory.begin_import(&source, &[], admin()).await.unwrap();
+    it.directory.forget_imported_cost().await.unwrap();
+    assert_eq!(cost.get(), Some(5));
+
+    // Only the hash that was checked is replaced.
+    let (id, hash) = (users[0].id, async || it.directory.password_hash(users[0].id).await.unwrap().unwrap());
+    it.directory.upgrade_password(id, "another", "$argon2id$new").await.unwrap();
+    assert_eq!(hash().await, imported);
+    it.directory.upgrade_password(id, imported, "$argon2id$new").await.unwrap();
+    assert_eq!(hash().await, "$argon2id$new");
+    it.directory.forget_imported_cost().await.unwrap();
+    assert_eq!(cost.get(), None);
+
+    let present = super::import::present(&it.db, "old").await.unwrap();
+    let mapped = &present.mapped[&("user".to_owned(), "1".to_owned())];
+    assert_eq!((mapped.quota, mapped.credits), (5, Credits::from_nano(10_000)));
+    assert_eq!(present.source, Some(source));
+    assert!(!present.has_operator && present.usernames.contains("ann"));
+}

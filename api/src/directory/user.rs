@@ -396,7 +396,7 @@ impl Directory {
         self.finish(change).await
     }
 
-    /// Replaces the hash of a password by a costlier one of the same password, if it is still there.
+    /// Replaces the hash of a password by a stronger one of the same password, if it is still there.
     pub async fn upgrade_password(
         &self,
         id: AccountId,

@@ -320,7 +320,7 @@ pub struct LeakedKeys {
 /// Revokes keys that have leaked. Whoever holds a secret may end it; nobody need log in.
 ///
 /// A key of this gateway is `sk-`, 42 characters of `0-9A-Za-z` and 6 that are the CRC-32 (IEEE) of all before them, as a
-/// number in base 62 with the digits `0-9A-Za-z`, most significant first. What is none is passed over, as is a key that nobody
+/// number in base 62 with the digits `0-9A-Za-z`, most significant first; one that came from another gateway has no such sum. What is none is passed over, as is a key that nobody
 /// has; the answer is the same, so it tells nobody which keys there are. A key whose present secret is named is switched off
 /// and its secret never works again; its owner sees `leaked_at`, rotates it and switches it on.
 #[utoipa::path(operation_id = "revoke_leaked_keys", post, path = "/api/keys/revoke-leaked", tag = "keys", request_body = LeakedKeys,
@@ -334,8 +334,8 @@ async fn revoke_leaked(
         return Err(Problem::invalid("keys", "must be 1 to 100"));
     }
     app.limits.admit(LEAK_REPORTS, &ip.to_string()).await?;
-    for key in body.keys.iter().filter(|key| relay::key::is_well_formed(key)) {
-        app.directory.revoke_leaked(relay::key::hash(key)).await?;
+    for hash in body.keys.iter().filter_map(|key| relay::key::lookup_hash(key)) {
+        app.directory.revoke_leaked(hash).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,8 +4,8 @@
 //! Claims: an order is answered from its receipt; a repeated `Idempotency-Key` is the same order; nobody sees another's.
 
 use crate::app::App;
-use crate::body::{Idempotency, Json, Page, Path, Query};
-use crate::directory::words;
+use crate::body::{Idempotency, Json, Page, PageQuery, Path, Query};
+use crate::directory::{import::PastTopUp, words};
 use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{MoneyView, Position, page_of, paging, reached};
 use crate::payments::top_up::{self, OpenError, Wish};
@@ -28,6 +28,7 @@ pub fn routes() -> Routes {
         .guarded(Permission::SelfRead, routes!(get_top_up_options))
         .guarded(Permission::SelfRead, routes!(list_top_ups))
         .guarded(Permission::SelfUse, routes!(create_top_up))
+        .guarded(Permission::SelfRead, routes!(list_imported_top_ups))
         .guarded(Permission::SelfRead, routes!(get_top_up))
 }
 
@@ -399,6 +400,30 @@ async fn list_top_ups(
     let status = query.status.map(Into::into);
     let page = top_ups::list(&app.db, Some(caller.user), status, &paging).await?;
     Ok(Json(page_of(page, TopUpView::from)))
+}
+
+/// The caller's payments at the gateway that this account came from, newest first. History: no balance comes from them.
+#[utoipa::path(
+    get,
+    path = "/api/user/topup/imported",
+    tag = "topup",
+    params(PageQuery),
+    responses(
+        (status = 200, body = Page<PastTopUp>),
+    )
+)]
+async fn list_imported_top_ups(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<PastTopUp>>, Problem> {
+    let limit = query.limit()?;
+    // Nothing is added to the past, so a place in the list is a cursor.
+    let skip = query.cursor.as_deref().map_or(Ok(0), str::parse::<u32>);
+    let skip =
+        skip.map_err(|_| Problem::bad_request("invalid_query", "cursor: is not one that this list gave"))?;
+    let items = app.directory.past_top_ups(caller.user, skip, limit + 1).await?;
+    Ok(Json(Page::of(items, limit, |_| skip.saturating_add(limit).to_string())))
 }
 
 /// What is asked of one thing.

@@ -30,16 +30,17 @@ impl Foundation {
     pub(super) async fn on(config: &Config, db: Database) -> anyhow::Result<Self> {
         let sealer = Sealer::from_environment_or_file(config.master_key.as_deref(), &config.data_dir)?;
         let directory = Directory::open(db.clone(), sealer).await?;
-        Ok(Self { db, directory, passwords: Passwords::new(config.password) })
+        let passwords = Passwords::new(config.password).beside(directory.imported_cost());
+        Ok(Self { db, directory, passwords })
     }
 
     /// The database.
-    pub(super) fn db(&self) -> &Database {
+    pub(crate) fn db(&self) -> &Database {
         &self.db
     }
 
     /// People, keys, providers, models, prices.
-    pub(super) fn directory(&self) -> &Directory {
+    pub(crate) fn directory(&self) -> &Directory {
         &self.directory
     }
 
@@ -119,7 +120,8 @@ pub(super) struct FirstAdmin {
     pub(super) one_time: Option<String>,
 }
 
-fn command_line() -> Actor {
+/// Whoever may run commands on this machine.
+pub(crate) fn command_line() -> Actor {
     // The constant fits a label; a wrong one would be refused at the first use of the command line.
     let id = Label::try_new("command line").unwrap_or_else(|_| unreachable!());
     Actor { kind: ActorKind::System, id }
@@ -134,9 +136,13 @@ pub(super) async fn migrated(config: &Config) -> anyhow::Result<Database> {
 
 /// Opens the database that is configured: the named one, or SQLite in the data folder.
 pub async fn open_database(config: &Config) -> anyhow::Result<Database> {
-    let url = match &config.database_url {
+    Database::connect(&database_url(config)).await.context("cannot open the database")
+}
+
+/// Where the database is that is configured.
+pub(crate) fn database_url(config: &Config) -> String {
+    match &config.database_url {
         Some(url) => url.clone(),
         None => format!("sqlite://{}?mode=rwc", config.data_dir.join("nexusroute.db").display()),
-    };
-    Database::connect(&url).await.context("cannot open the database")
+    }
 }

@@ -468,3 +468,26 @@ fn migrations_have_the_same_numbers_and_names_everywhere() {
     assert_eq!(names(SQLITE), names(POSTGRES));
     assert_eq!(names(SQLITE), names(MYSQL));
 }
+
+#[tokio::test]
+async fn anothers_database_is_read_and_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("theirs.db");
+    let url = format!("sqlite://{}?mode=rwc", path.display());
+    assert!(Database::connect_to_read(&url).await.is_err() && !path.exists(), "it is not made");
+    // A file as another program leaves it, with a journal of another kind than ours.
+    let options: SqliteConnectOptions = url.parse().unwrap();
+    let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (7)").execute(&pool).await.unwrap();
+    pool.close().await;
+    let before = std::fs::read(&path).unwrap();
+
+    let db = Database::connect_to_read(&url).await.unwrap();
+    let mut tx = db.snapshot().await.unwrap();
+    assert_eq!(tx.fetch_one("SELECT a FROM t", &[]).await.unwrap().int("a").unwrap(), 7);
+    assert!(tx.execute("INSERT INTO t VALUES (8)", &[]).await.is_err());
+    drop(tx);
+    db.close().await;
+    assert_eq!(std::fs::read(&path).unwrap(), before, "to the last byte");
+    assert!(!folder.path().join("theirs.db-wal").exists());
+}

@@ -11,6 +11,7 @@ mod concurrency;
 mod desk;
 mod doors;
 mod faults;
+mod import;
 mod lifecycle;
 mod readme;
 mod tables;
