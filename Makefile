@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run llmock build check test chaos bench bench-relay bench-timing bench-sim golden deps clean-deps
+.PHONY: help run llmock build check test chaos bench bench-relay bench-timing bench-sim fuzz golden deps clean-deps
 
 # The lock file is part of the sources: a build that would change it stops and says so.
 CARGO := cargo
@@ -61,6 +61,11 @@ bench-relay: deps ## the relay beside nginx and direct calls, and 5,000 streams 
 
 bench-timing: deps ## how long answers take for known and for unknown e-mail addresses, TRIES=500 of each (some minutes, on a quiet machine)
 	TRIES=$(or $(TRIES),500) $(CARGO) test $(LOCKED) --workspace --lib nobody_learns_it_from_the_clock -- --ignored --nocapture
+
+fuzz: deps ## odd requests to every route of the API for ten minutes, FUZZ_SECONDS=600; `make test` sends a few
+	@tools/setup-test-clients.sh python
+	$(CARGO) build $(LOCKED) --package api
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(CARGO) test $(LOCKED) --package system-tests --test system fuzz:: -- --nocapture
 
 bench-sim: ## a million steps of the lease protocol over a thousand seeds
 	$(BENCH) -- bench_a_thousand_seeds --ignored --nocapture --test-threads 1

@@ -58,6 +58,7 @@ words! {
 #[into_params(parameter_in = Query)]
 struct FormatQuery {
     /// JSON where absent.
+    #[param(inline)]
     format: Option<CodeFormat>,
 }
 

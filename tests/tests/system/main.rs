@@ -11,6 +11,7 @@ mod concurrency;
 mod desk;
 mod doors;
 mod faults;
+mod fuzz;
 mod import;
 mod lifecycle;
 mod readme;
