@@ -73,8 +73,26 @@ pub(super) async fn in_transaction(
         return Ok(false);
     }
     ledger::crash::point("project.moved");
-    fold_and_write(db, tx, zone, batch).await?;
+    fold_in(db, tx, zone, batch).await?;
     Ok(true)
+}
+
+/// Folds a batch and writes its rows, in a transaction that has moved the checkpoint.
+///
+/// A process that slept may have lost its transaction, and the checkpoint with it, before it read: then what it read is of
+/// others' making. Nothing of that can be written, since the transaction is gone; but a fold that finds it wrong must not be
+/// believed before the transaction has been heard of again.
+pub(super) async fn fold_in(
+    db: &Database,
+    tx: &mut Tx,
+    zone: FixedOffset,
+    batch: &[Logged],
+) -> Result<(), ProjectionError> {
+    let done = fold_and_write(db, tx, zone, batch).await;
+    if let Err(ProjectionError::Halt(_)) = &done {
+        tx.fetch_one("SELECT 1 AS held", &[]).await?;
+    }
+    done
 }
 
 /// What the rooms make of a batch, without the checkpoint: whoever calls this knows that the tables contain everything

@@ -1,6 +1,6 @@
 //! The engine and a database that fails: a connection that breaks at COMMIT, a server that is killed.
 
-use super::apply::in_transaction;
+use super::apply::{fold_in, in_transaction};
 use super::{Applied, apply};
 use crate::testing::*;
 use crate::{Checkpoint, Checksums, DatabaseError, ProjectionError, checksum};
@@ -179,4 +179,24 @@ async fn a_projector_that_falls_asleep_in_a_long_answer_does_not_hold_up_the_oth
         applied = woken => applied,
     };
     assert_eq!(applied, Applied::Here(Checkpoint::after(second.last().unwrap(), &identity)));
+}
+
+/// It slept until the server had ended its transaction and another had applied its batch, and then reads what that has written.
+#[tokio::test]
+async fn a_projector_whose_transaction_ended_while_it_slept_does_not_take_the_others_rows_for_a_fault() {
+    let log = TestLog::busy_week(25);
+    let server = Program::Postgres.shared();
+    let test = TestDatabase::on_server(server, &server.socket()).await;
+    let (first, second) = log.messages.split_at(log.messages.len() / 2);
+    let from = apply_in(&test.db, first, 1_000).await;
+    let (identity, other) = (identity(), test.another().await);
+    let to = Checkpoint::after(second.last().unwrap(), &identity);
+    let mut sleeper = test.db.begin_watched().await.unwrap();
+    assert!(Checkpoint::compare_and_set(&mut sleeper, &from, &to).await.unwrap());
+    let own = sleeper.fetch_one("SELECT pg_backend_pid() AS pid", &[]).await.unwrap().int("pid").unwrap();
+    other.execute(&format!("SELECT pg_terminate_backend({own})"), &[]).await.unwrap();
+    let applied = apply(&other, zone(8), &identity, &from, second).await.unwrap();
+    assert_eq!(applied, Applied::Here(to));
+    let error = fold_in(&test.db, &mut sleeper, zone(8), second).await.unwrap_err();
+    assert!(matches!(&error, ProjectionError::Database(it) if it.is_unavailable()), "{error:?}");
 }
