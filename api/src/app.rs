@@ -5,6 +5,7 @@ use crate::{
     directory::{Directory, password::Passwords},
     http::limit::Limits,
     mail::Post,
+    webhook::Courier,
     payments::Channels,
 };
 use arc_swap::ArcSwap;
@@ -45,6 +46,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Sends what stands in the queue of mails.
     pub post: Post,
+    /// Makes the calls that stand in the queue of webhooks.
+    pub courier: Courier,
 }
 
 impl App {

@@ -12,6 +12,7 @@ pub mod balance;
 pub mod billing;
 pub mod callbacks;
 mod dashboard;
+pub mod deletion;
 pub mod dev_mailbox;
 pub mod keys;
 pub mod limit;
@@ -28,6 +29,7 @@ pub mod settings;
 pub mod topup;
 pub mod usage;
 pub mod user;
+pub mod webhooks;
 
 use crate::{
     app::App,
@@ -55,6 +57,8 @@ fn described() -> Routes {
         .merge(user::routes())
         .merge(password::routes())
         .merge(settings::routes())
+        .merge(webhooks::routes())
+        .merge(deletion::routes())
         .merge(dev_mailbox::routes())
         .merge(keys::routes())
         .merge(models::routes())

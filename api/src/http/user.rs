@@ -182,7 +182,7 @@ async fn end_session(
 }
 
 /// The session cookie. `Secure` where browsers reach us by https: without TLS they would not send such a cookie back.
-fn set_cookie(token: &str, max_age_s: i64, public_url: &str) -> HeaderValue {
+pub(super) fn set_cookie(token: &str, max_age_s: i64, public_url: &str) -> HeaderValue {
     let secure = if public_url.starts_with("https://") { "; Secure" } else { "" };
     let text = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}");
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
@@ -273,7 +273,7 @@ async fn change_password(
 }
 
 /// The caller proves again to be who they are. Wrong guesses count as failed logins.
-async fn prove(app: &App, caller: &Caller, field: &'static str, password: String) -> Result<(), Problem> {
+pub(super) async fn prove(app: &App, caller: &Caller, field: &'static str, password: String) -> Result<(), Problem> {
     app.limits.admit(LOGIN, &caller.username).await?;
     let hash = app.directory.password_hash(caller.user).await?;
     if password.chars().count() > crate::directory::password::MAX_CHARS
