@@ -27,7 +27,9 @@ pub async fn keep_watching(directory: Directory, db: Database, stop: Cancellatio
                 if seen != Some(position) || is_due {
                     match look(&directory).await {
                         Ok(_) => (seen, looked) = (Some(position), Some(Instant::now())),
-                        Err(error) => tracing::warn!(%error, "low balances could not be looked for; it is tried again"),
+                        Err(error) => {
+                            tracing::warn!(%error, "low balances could not be looked for; it is tried again")
+                        }
                     }
                 }
             }

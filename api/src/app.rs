@@ -5,8 +5,8 @@ use crate::{
     directory::{Directory, password::Passwords},
     http::limit::Limits,
     mail::Post,
-    webhook::Courier,
     payments::Channels,
+    webhook::Courier,
 };
 use arc_swap::ArcSwap;
 use ledger::{Audit, Inbox, Ledger};

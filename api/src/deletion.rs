@@ -165,7 +165,9 @@ pub async fn keep_closing(ledger: Ledger, directory: Directory, stop: Cancellati
                     tracing::info!(%account, forfeited = %after.forfeited, "the account of a deleted user was closed");
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%account, %error, "the account of a deleted user cannot be closed yet"),
+                Err(error) => {
+                    tracing::warn!(%account, %error, "the account of a deleted user cannot be closed yet")
+                }
             }
         }
     }

@@ -117,7 +117,8 @@ impl Courier {
         match self.post(it).await {
             Ok(status) => directory.delivery_taken(it, status.as_u16()).await,
             Err(failure) => {
-                let is_over = it.attempts >= MAX_ATTEMPTS || failure.status == Some(StatusCode::GONE.as_u16());
+                let is_over =
+                    it.attempts >= MAX_ATTEMPTS || failure.status == Some(StatusCode::GONE.as_u16());
                 let again_at = (!is_over).then(|| now().plus_ms(pause_ms(it.attempts)));
                 tracing::debug!(delivery = %it.id, account = %it.user, attempts = it.attempts, error = failure.error, "a webhook's call was not taken");
                 directory.delivery_failed(it, &failure, again_at).await
@@ -150,9 +151,7 @@ impl Courier {
                 status: Some(status.as_u16()),
                 error: format!("it answered {status}; redirects are not followed"),
             }),
-            status => {
-                Err(Failure { status: Some(status.as_u16()), error: format!("it answered {status}") })
-            }
+            status => Err(Failure { status: Some(status.as_u16()), error: format!("it answered {status}") }),
         }
     }
 }

@@ -4,8 +4,8 @@
 //! Claims: a call sees one catalogue from start to end, so its price version and its route belong together.
 
 use crate::custom::Template;
-use crate::zone::Zone;
 use crate::limits::{Limit, Subject};
+use crate::zone::Zone;
 use domain::{AccountId, Credits, KeyId, Label, Moment, PriceVersionId, Prices};
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, HashMap};

@@ -293,7 +293,9 @@ mod tests {
             let found = check_webhook_url(url, false).await.unwrap_err();
             assert!(found.contains(fault), "{url}: {found}");
         }
-        assert!(check_webhook_url(&format!("https://93.184.216.34/{}", "x".repeat(1000)), false).await.is_err());
+        assert!(
+            check_webhook_url(&format!("https://93.184.216.34/{}", "x".repeat(1000)), false).await.is_err()
+        );
         assert!(check_webhook_url("http://127.0.0.1:1/hook", true).await.is_ok());
         assert!(check_webhook_url("http://93.184.216.34/hook", true).await.is_err());
     }

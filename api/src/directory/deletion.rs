@@ -100,12 +100,14 @@ impl Directory {
         match it.role {
             None => {}
             Some(role) if role == Role::Support || !role.governs(before.role) => {
-                return Err(DirectoryError::NotAllowed("only an owner deletes owners and admins, and support nobody"));
+                return Err(DirectoryError::NotAllowed(
+                    "only an owner deletes owners and admins, and support nobody",
+                ));
             }
             Some(_) => {}
         }
         // Also mails that were asked for by whoever has the address: their rows name nobody.
-        let mails = "DELETE FROM mails WHERE subject_id = ? OR recipient = ? OR recipient = ?";
+        let mails = "DELETE FROM mails WHERE subject_id = ? OR recipient = ? OR LOWER(recipient) = ?";
         let whose: [Value; 3] = [it.user.into(), before.email.as_str().into(), fold(&before.email).into()];
         change.tx.execute(mails, &whose).await?;
         // The last one, in a language that is forgotten below; it is forgotten itself once it has left.

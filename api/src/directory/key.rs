@@ -312,8 +312,11 @@ impl Directory {
                           updated_at = ? WHERE id = ?";
             change.tx.execute(update, &values).await?;
         }
-        let leaked =
-            Notice::KeyLeaked { key: row.parsed("id")?, name: row.text("name")?, prefix: row.text("prefix")? };
+        let leaked = Notice::KeyLeaked {
+            key: row.parsed("id")?,
+            name: row.text("name")?,
+            prefix: row.text("prefix")?,
+        };
         notice::notify(&mut change.tx, row.parsed("user_id")?, &leaked, at).await?;
         let secret = if is_present { "present" } else { "former" };
         let after = json!({"owner": row.text("user_id")?, "secret": secret});

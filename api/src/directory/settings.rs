@@ -66,7 +66,8 @@ impl Settings {
 pub(super) async fn put(tx: &mut Tx, user: AccountId, settings: &Settings) -> Result<(), DirectoryError> {
     let dialect: Dialect = tx.dialect();
     // Below zero is no threshold, so it can stand for none.
-    let arm = "UPDATE user_settings SET alert_armed = 1 WHERE user_id = ? AND COALESCE(low_balance_alert, -1) <> ?";
+    let arm =
+        "UPDATE user_settings SET alert_armed = 1 WHERE user_id = ? AND COALESCE(low_balance_alert, -1) <> ?";
     let threshold = settings.low_balance_alert.map_or(-1, Credits::nano);
     tx.execute(arm, &[user.into(), threshold.into()]).await?;
     let sets =

@@ -157,8 +157,7 @@ pub(super) fn alias(email: &str) -> String {
     }
 }
 
-pub(super) const COLUMNS: &str =
-    "id, username, email, role, status, email_verified, group_name, created_at, last_login_at, deleted_at, password_hash";
+pub(super) const COLUMNS: &str = "id, username, email, role, status, email_verified, group_name, created_at, last_login_at, deleted_at, password_hash";
 
 pub(super) fn user(row: &Row) -> Result<User, DirectoryError> {
     Ok(User {

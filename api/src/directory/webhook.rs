@@ -173,14 +173,8 @@ pub(super) async fn queue(
     }
     let id = Uuid::now_v7();
     let body = json!({"id": id, "type": event, "created_at": at, "account": user, "data": data}).to_string();
-    let values: [Value; 6] = [
-        id.to_string().into(),
-        user.into(),
-        event.into(),
-        body.as_str().into(),
-        at.into(),
-        at.into(),
-    ];
+    let values: [Value; 6] =
+        [id.to_string().into(), user.into(), event.into(), body.as_str().into(), at.into(), at.into()];
     let insert = "INSERT INTO webhook_deliveries (id, user_id, event, body, state, attempts, next_try_at, last_error, \
                   created_at) VALUES (?, ?, ?, ?, 'queued', 0, ?, '', ?)";
     tx.execute(insert, &values).await?;
@@ -376,7 +370,8 @@ impl Directory {
     /// What signs a user's calls. One that does not open, under another master key, is left out; a call without any is not made.
     fn secrets_of(&self, user: AccountId, row: &Row, at: Moment) -> Result<Vec<Secret>, DirectoryError> {
         let previous = row.opt_moment("previous_until")?.is_some_and(|until| at < until);
-        let sealed = [Some(row.text("secret_sealed")?), row.opt_text("previous_sealed")?.filter(|_| previous)];
+        let sealed =
+            [Some(row.text("secret_sealed")?), row.opt_text("previous_sealed")?.filter(|_| previous)];
         let mut secrets = Vec::new();
         for sealed in sealed.into_iter().flatten() {
             match self.0.sealer.open(&sealed, &owner(user)) {

@@ -215,7 +215,10 @@ async fn delete_user(
     Json(body): Json<DeleteUser>,
 ) -> Result<Json<DeletionView>, Problem> {
     if !(1..=200).contains(&body.reason.chars().count()) || body.reason.chars().any(char::is_control) {
-        return Err(Problem::invalid("reason", "must be 1 to 200 characters, none of them a control character"));
+        return Err(Problem::invalid(
+            "reason",
+            "must be 1 to 200 characters, none of them a control character",
+        ));
     }
     let user = AccountId::from_uuid(id);
     if user == admin.0.user {
@@ -237,12 +240,7 @@ struct Wish {
 }
 
 /// Erases the person, then closes the account as far as that can be done now.
-async fn delete(
-    app: &App,
-    wish: Wish,
-    by: AccountId,
-    actor: domain::Actor,
-) -> Result<Deletion, Problem> {
+async fn delete(app: &App, wish: Wish, by: AccountId, actor: domain::Actor) -> Result<Deletion, Problem> {
     let known = app.directory.deletion(wish.user).await?;
     let deletion = match known {
         Some(deletion) => deletion,

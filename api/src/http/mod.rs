@@ -148,4 +148,4 @@ pub async fn security_headers(request: Request, next: Next) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

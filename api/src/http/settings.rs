@@ -84,7 +84,10 @@ async fn put(
     }
     let notifications = body.notifications.unwrap_or_default();
     if !notifications.security.mail {
-        return Err(Problem::invalid("notifications.security.mail", "mails about security cannot be switched off"));
+        return Err(Problem::invalid(
+            "notifications.security.mail",
+            "mails about security cannot be switched off",
+        ));
     }
     let settings = Settings {
         language: body.language,

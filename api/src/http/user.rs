@@ -273,7 +273,12 @@ async fn change_password(
 }
 
 /// The caller proves again to be who they are. Wrong guesses count as failed logins.
-pub(super) async fn prove(app: &App, caller: &Caller, field: &'static str, password: String) -> Result<(), Problem> {
+pub(super) async fn prove(
+    app: &App,
+    caller: &Caller,
+    field: &'static str,
+    password: String,
+) -> Result<(), Problem> {
     app.limits.admit(LOGIN, &caller.username).await?;
     let hash = app.directory.password_hash(caller.user).await?;
     if password.chars().count() > crate::directory::password::MAX_CHARS

@@ -150,12 +150,14 @@ mod tests {
     fn what_a_notice_tells_stands_in_its_words_and_is_no_template() {
         let details = [("key", "{{username}} <b>"), ("prefix", "sk-1…2")];
         let details = details.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let words = write(&Matter::Notice(MailKind::KeyLeaked, details), Language::English, "ann", "https://g/");
+        let words =
+            write(&Matter::Notice(MailKind::KeyLeaked, details), Language::English, "ann", "https://g/");
         assert!(words.text.contains("{{username}} <b>") && words.text.contains("sk-1…2"), "{}", words.text);
         assert!(words.html.contains("{{username}} &lt;b&gt;"), "{}", words.html);
         let details = [("balance", "1.5"), ("threshold", "2")];
         let details = details.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let words = write(&Matter::Notice(MailKind::LowBalance, details), Language::Chinese, "ann", "https://g/");
+        let words =
+            write(&Matter::Notice(MailKind::LowBalance, details), Language::Chinese, "ann", "https://g/");
         assert!(words.text.contains("1.5") && words.text.contains('2'), "{}", words.text);
     }
 

@@ -55,7 +55,14 @@ async fn list(
 ) -> Result<Json<Page<User>>, Problem> {
     let limit = page_limit(which.limit)?;
     let before = page_before(which.cursor.as_deref())?;
-    let filter = UserFilter { q: which.q, status: which.status, role: which.role, deleted: which.deleted, before, limit: limit + 1 };
+    let filter = UserFilter {
+        q: which.q,
+        status: which.status,
+        role: which.role,
+        deleted: which.deleted,
+        before,
+        limit: limit + 1,
+    };
     let users = app.directory.users(&filter).await?;
     Ok(Json(Page::of(users, limit, |user| user.id.to_string())))
 }
