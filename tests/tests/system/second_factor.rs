@@ -53,7 +53,8 @@ async fn walks(database: &str) {
             .environment("NEXUSROUTE_DATABASE_URL", database)
             .environment("NEXUSROUTE_MASTER_KEY", &"07".repeat(32))
     };
-    let (one, two) = tokio::join!(shared().start(), shared().start());
+    let (one, two) = (shared(), shared());
+    let (one, two) = tokio::join!(one.start(), two.start());
     let gateways = [&one, &two];
     let ann = User::new(&one).await;
     let name = text(&ann.api.get("/api/user/self").await.ok()["username"]);
@@ -88,10 +89,8 @@ async fn walks(database: &str) {
         gateways[n % 2].nobody().bearer(&text(&session.ok()["access_token"]))
     };
     let (first, second) = (with_cookie(0).await, with_cookie(1).await);
-    let (made, also) = tokio::join!(
-        first.post("/api/user/recovery-codes", &json!({})),
-        second.post("/api/user/recovery-codes", &json!({}))
-    );
+    let (path, nothing) = ("/api/user/recovery-codes", json!({}));
+    let (made, also) = tokio::join!(first.post(path, &nothing), second.post(path, &nothing));
     assert_eq!((made.status, also.status), (201, 201), "{} {}", made.text, also.text);
     assert_eq!(ann.api.get("/api/user/second-factor").await.ok()["recovery_codes"], 10);
 
