@@ -26,6 +26,10 @@ pub(super) const PERSONAL: &[(&str, &str)] = &[
     ("mails", "subject_id"),
     ("webhooks", "user_id"),
     ("webhook_deliveries", "user_id"),
+    ("totp_secrets", "user_id"),
+    ("recovery_codes", "user_id"),
+    ("passkeys", "user_id"),
+    ("login_challenges", "user_id"),
 ];
 
 /// Who is to be deleted, and on whose word.
@@ -210,13 +214,6 @@ impl Directory {
             [forfeited.into(), Value::opt_count(event_seq), closed_at.into(), user.into()];
         self.0.db.execute(sql, &values).await?;
         Ok(())
-    }
-
-    /// When a session was opened.
-    pub async fn session_opened_at(&self, session: &str) -> Result<Option<Moment>, DirectoryError> {
-        let sql = "SELECT created_at FROM sessions WHERE id = ?";
-        let row = self.0.db.fetch_optional(sql, &[session.into()]).await?;
-        row.map(|row| Ok(row.moment("created_at")?)).transpose()
     }
 
     /// What a user brought from another gateway as an opening balance: paid for there, for all that is known here.

@@ -4,14 +4,13 @@
 //! Claims: nobody loses credits that were paid for without having said so; who is deleted has proven just now that it is they
 //! who ask, or is governed by whoever does.
 
-use super::user::{prove, set_cookie};
+use super::login::set_cookie;
 use crate::{
     app::App,
     body::{Json, Page, PageQuery, Path, Query},
     deletion::{CloseError, Standing, close, standing},
     directory::{
         deletion::{Deletion, NewDeletion},
-        now,
         user::Role,
     },
     http::permission::{Permission, Routes},
@@ -20,7 +19,7 @@ use crate::{
 };
 use axum::{
     extract::State,
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use domain::{AccountId, Credits, Moment};
@@ -33,14 +32,11 @@ use uuid::Uuid;
 pub fn routes() -> Routes {
     Routes::new()
         .guarded(Permission::SelfRead, routes!(preview))
-        .guarded(Permission::SelfLogin, routes!(delete_self))
+        .confirmed(Permission::SelfLogin, routes!(delete_self))
         .guarded(Permission::UsersRead, routes!(preview_of))
-        .guarded(Permission::UsersWrite, routes!(delete_user))
+        .confirmed(Permission::UsersWrite, routes!(delete_user))
         .guarded(Permission::UsersRead, routes!(list))
 }
-
-/// A session this young proves who asks as well as the password does, in milliseconds.
-const FRESH_MS: i64 = 10 * 60_000;
 
 /// What deleting an account would mean now.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -135,12 +131,10 @@ async fn preview(State(app): State<App>, caller: Caller) -> Result<Json<Deletion
     Ok(Json(standing(&app.ledger, &app.directory, caller.user).await?.into()))
 }
 
-/// How I confirm that my account is to be deleted.
+/// On what terms my account is to be deleted.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteSelf {
-    /// My password. It may be left out in the first ten minutes of a session.
-    password: Option<String>,
     /// I give up the credits that I paid for. Where there are none it makes no difference.
     #[serde(default)]
     forfeit: bool,
@@ -159,24 +153,10 @@ async fn delete_self(
     body: Option<Json<DeleteSelf>>,
 ) -> Result<Response, Problem> {
     let body = body.map(|Json(body)| body).unwrap_or_default();
-    match body.password {
-        Some(password) => prove(&app, &caller, "password", password).await?,
-        None => fresh(&app, &caller).await?,
-    }
     let wish = Wish { user: caller.user, role: None, reason: String::new(), forfeit: body.forfeit };
     let deletion = delete(&app, wish, caller.user, caller.actor()).await?;
     let cookie = set_cookie("", 0, &app.config.public_url);
     Ok(([(header::SET_COOKIE, cookie)], Json(DeletionView::from(deletion))).into_response())
-}
-
-/// Refuses a session that is not young.
-async fn fresh(app: &App, caller: &Caller) -> Result<(), Problem> {
-    let opened_at = app.directory.session_opened_at(&caller.session).await?;
-    if opened_at.is_some_and(|at| now() < at.plus_ms(FRESH_MS)) {
-        return Ok(());
-    }
-    let detail = "say your password too, or log in again and ask within ten minutes";
-    Err(Problem::new(StatusCode::FORBIDDEN, "confirmation_needed", detail))
 }
 
 /// What deleting a user's account would mean now.

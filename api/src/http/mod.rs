@@ -11,11 +11,13 @@ pub mod announcements;
 pub mod balance;
 pub mod billing;
 pub mod callbacks;
+pub mod confirm;
 mod dashboard;
 pub mod deletion;
 pub mod dev_mailbox;
 pub mod keys;
 pub mod limit;
+pub mod login;
 pub mod models;
 pub mod openapi;
 mod pages;
@@ -25,6 +27,7 @@ pub mod prices;
 pub mod reading;
 pub mod redemption;
 pub mod registration;
+pub mod second_factor;
 pub mod settings;
 pub mod topup;
 pub mod usage;
@@ -55,6 +58,9 @@ fn described() -> Routes {
     Routes::with_document(openapi::frame())
         .merge(registration::routes())
         .merge(user::routes())
+        .merge(login::routes())
+        .merge(confirm::routes())
+        .merge(second_factor::routes())
         .merge(password::routes())
         .merge(settings::routes())
         .merge(webhooks::routes())

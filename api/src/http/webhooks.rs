@@ -23,8 +23,9 @@ use uuid::Uuid;
 pub fn routes() -> Routes {
     Routes::new()
         .guarded(Permission::SelfRead, routes!(show))
-        .guarded(Permission::SelfUse, routes!(put, delete))
-        .guarded(Permission::SelfUse, routes!(rotate_secret))
+        .confirmed(Permission::SelfUse, routes!(put))
+        .guarded(Permission::SelfUse, routes!(delete))
+        .confirmed(Permission::SelfUse, routes!(rotate_secret))
         .guarded(Permission::SelfUse, routes!(test))
         .guarded(Permission::SelfRead, routes!(deliveries))
         .guarded(Permission::SelfUse, routes!(retry))

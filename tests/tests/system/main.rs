@@ -16,5 +16,6 @@ mod fuzz;
 mod import;
 mod lifecycle;
 mod readme;
+mod second_factor;
 mod tables;
 mod walk;

@@ -69,8 +69,7 @@ async fn credits_that_were_paid_for_are_not_forfeited_unsaid_and_gifts_are() {
     assert_eq!((preview.status.as_u16(), &preview.body), (200, &expected));
     is(&it.leaves(&token, json!({})).await, 409, "credits_left");
     assert_eq!(it.left_of(ann).await, "4");
-    is(&it.leaves(&token, json!({"password": "wrong horse", "forfeit": true})).await, 403, "wrong_password");
-    let gone = it.leaves(&token, json!({"password": "correct horse", "forfeit": true})).await;
+    let gone = it.leaves(&token, json!({"forfeit": true})).await;
     assert_eq!((gone.status.as_u16(), &gone.body["forfeited"]), (200, &json!("4")), "{}", gone.body);
     assert!(
         gone.body["closed_at"].is_string()
@@ -97,13 +96,14 @@ async fn credits_that_were_paid_for_are_not_forfeited_unsaid_and_gifts_are() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_not_fresh_needs_the_password() {
+async fn a_session_that_is_not_fresh_confirms_first() {
     let it = gateway().await;
     let token = it.token("ann", Role::User).await;
-    it.app.db.execute("UPDATE sessions SET created_at = created_at - 600000000", &[]).await.unwrap();
-    is(&it.leaves(&token, json!({})).await, 403, "confirmation_needed");
-    is(&it.leaves(&token, json!({"password": "wrong horse"})).await, 403, "wrong_password");
-    assert_eq!(it.leaves(&token, json!({"password": "correct horse"})).await.status, 200);
+    it.app.db.execute("UPDATE sessions SET confirmed_at = 0", &[]).await.unwrap();
+    is(&it.leaves(&token, json!({})).await, 403, "confirmation_required");
+    let proof = json!({"password": "correct horse"});
+    assert_eq!(it.call("POST", "/api/user/confirm", Some(&token), Some(proof)).await.status, 200);
+    assert_eq!(it.leaves(&token, json!({})).await.status, 200);
 }
 
 #[tokio::test]
