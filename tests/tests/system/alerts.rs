@@ -76,7 +76,7 @@ async fn walks(gateways: &[&Gateway]) {
     operator.adjusts(&ann, "3").await.ok();
     let told = receiver.call("balance.low", 1).await;
     assert_eq!((&told["genuine"], &told["account"]), (&json!(true), &json!(ann.id)), "{told}");
-    assert_eq!(told["forgeries"], json!([false; 6]), "{told}");
+    assert_eq!(told["forgeries"], json!(vec![false; 6]), "{told}");
     assert_eq!((&told["path"], &told["delivery"]), (&json!("/hook?of=ann"), &told["id"]));
     assert_eq!((&told["data"]["balance"], &told["data"]["threshold"]), (&json!("3"), &json!("5")));
     // Another threshold is another crossing, told once however many processes watch, and however far it falls.
