@@ -6,6 +6,7 @@ use crate::{
     http::limit::Limits,
     mail::Post,
     payments::Channels,
+    webhook::Courier,
 };
 use arc_swap::ArcSwap;
 use ledger::{Audit, Inbox, Ledger};
@@ -45,6 +46,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Sends what stands in the queue of mails.
     pub post: Post,
+    /// Makes the calls that stand in the queue of webhooks.
+    pub courier: Courier,
 }
 
 impl App {

@@ -63,6 +63,7 @@ options! {
     "log_format" Text "text" "`text` or `json`."
     "drain_seconds" Integer "30" "How long a stop waits for calls in flight, and as long again for the log."
     "allow_private_providers" Bool "false" "Lets providers live on loopback and private addresses, and speak plain http there."
+    "allow_private_webhooks" Bool "false" "Lets users' webhooks lead to loopback and private addresses, and be called by plain http there. For development, and where all users are trusted with the inside of the network."
     "trusted_proxies" List "" "Networks (CIDR) of reverse proxies whose `X-Forwarded-For` is believed."
     "sandbox" Bool "true" "The development payment channel. Never there in production mode."
     "registration.mode" Text "" "Who may register: `required` (whoever proves their e-mail address), `optional` (anybody; the address may be proven later), `invite` (only with an invitation), `closed` (nobody). Empty: `required` where `smtp.host` is set, else `optional`."
@@ -139,6 +140,8 @@ pub struct Config {
     pub drain: Duration,
     /// Providers on private addresses are allowed.
     pub allow_private_providers: bool,
+    /// Users' webhooks on private addresses are allowed.
+    pub allow_private_webhooks: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// The development channel.
@@ -342,6 +345,7 @@ struct Raw {
     log_format: LogFormat,
     drain_seconds: u64,
     allow_private_providers: bool,
+    allow_private_webhooks: bool,
     trusted_proxies: Vec<ipnet::IpNet>,
     sandbox: bool,
     registration: RawRegistration,
@@ -691,6 +695,7 @@ impl Config {
             log_json: raw.log_format == LogFormat::Json,
             drain: Duration::from_secs(raw.drain_seconds),
             allow_private_providers: raw.allow_private_providers,
+            allow_private_webhooks: raw.allow_private_webhooks,
             trusted_proxies: raw.trusted_proxies,
             sandbox_enabled: raw.sandbox && !raw.production,
             registration,

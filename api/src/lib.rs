@@ -6,10 +6,12 @@
 //! Claims: every JSON error is a problem that names the fault and carries the request's id; every route is in the
 //! OpenAPI document; no secret leaves in an answer, a log line or an audit record, but once, when it is made.
 
+pub mod alerts;
 pub mod app;
 pub mod body;
 pub mod cli;
 pub mod config;
+pub mod deletion;
 pub mod directory;
 pub mod health;
 pub mod http;
@@ -23,3 +25,4 @@ pub mod roles;
 pub mod secrets;
 pub mod serve;
 pub mod session;
+pub mod webhook;

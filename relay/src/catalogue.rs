@@ -5,6 +5,7 @@
 
 use crate::custom::Template;
 use crate::limits::{Limit, Subject};
+use crate::zone::Zone;
 use domain::{AccountId, Credits, KeyId, Label, Moment, PriceVersionId, Prices};
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, HashMap};
@@ -99,9 +100,11 @@ pub struct KeyBudget {
     pub credits: Credits,
     /// Which period.
     pub period: BudgetPeriod,
+    /// Where its days and months begin: the owner's time zone.
+    pub zone: Zone,
 }
 
-/// How long a budget lasts. Days and months are UTC.
+/// How long a budget lasts. Days and months are the owner's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetPeriod {
     /// For ever.

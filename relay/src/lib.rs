@@ -34,6 +34,7 @@ pub mod seen;
 mod service;
 pub mod sse;
 mod wire;
+pub mod zone;
 
 pub use catalogue::{
     BudgetPeriod, Catalogue, KeyBudget, KeyGrant, KeyStatus, LastUse, Model, Priced, ProviderFormat,

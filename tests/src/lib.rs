@@ -25,6 +25,7 @@ pub mod process;
 pub mod provider;
 pub mod smtp;
 pub mod wait;
+pub mod webhooks;
 
 pub use cluster::NatsCluster;
 pub use gateway::{Gateway, GatewayOptions};

@@ -80,6 +80,65 @@ fn check_shape(text: &str, allow_private: bool) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Checks where a user wants notices to be posted, and returns it as it is called. Unlike a provider's, it may hold a query.
+///
+/// A name that does not resolve now is accepted, as a provider's is: [`Guard`] asks again at every connection.
+pub async fn check_webhook_url(text: &str, allow_private: bool) -> Result<String, String> {
+    let url = check_webhook_literal(text, allow_private)?;
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or(443);
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let found = match tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((name, port))).await {
+        Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    };
+    for ip in found {
+        check_webhook_address(&url, ip, allow_private)?;
+    }
+    Ok(url.as_str().to_owned())
+}
+
+/// The same of what the text itself tells: an address that is written as one is connected to without asking any [`Guard`].
+pub fn check_webhook_literal(text: &str, allow_private: bool) -> Result<Url, String> {
+    if text.len() > 1000 {
+        return Err("must not be longer than 1000 bytes".to_owned());
+    }
+    let url = Url::parse(text)
+        .map_err(|error| format!("is not a URL such as https://example.org/hooks/nexusroute: {error}"))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_private => {}
+        _ => return Err("must start with https://".to_owned()),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or password".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("must not hold a fragment".to_owned());
+    }
+    if url.as_str().len() > 1000 {
+        return Err("must not be longer than 1000 bytes".to_owned());
+    }
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    if host.is_empty() {
+        return Err("must name a host".to_owned());
+    }
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        check_webhook_address(&url, ip, allow_private)?;
+    }
+    Ok(url)
+}
+
+fn check_webhook_address(url: &Url, ip: IpAddr, allow_private: bool) -> Result<(), String> {
+    if !allow_private && !is_public(ip) {
+        return Err(format!("leads to the private address {ip}"));
+    }
+    if url.scheme() == "http" && is_public(ip) {
+        return Err("must start with https:// (http:// is for private addresses only)".to_owned());
+    }
+    Ok(())
+}
+
 /// May a provider be at this address without the operator's switch?
 pub fn is_public(ip: IpAddr) -> bool {
     match ip {
@@ -210,6 +269,35 @@ mod tests {
         }
         let fault = check_base_url("http://93.184.216.34", true).await.unwrap_err();
         assert!(fault.contains("https://"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn a_webhook_goes_outward_by_https_and_may_hold_a_query() {
+        for url in ["https://93.184.216.34/hook?token=a&b=c", "https://[2606:4700::1111]:8443/"] {
+            assert_eq!(check_webhook_url(url, false).await.unwrap(), url);
+        }
+        for (url, fault) in [
+            ("https://127.0.0.1/", "private"),
+            ("https://2130706433/", "private"),
+            ("https://0177.0.0.1/", "private"),
+            ("https://169.254.169.254/latest", "private"),
+            ("https://[::ffff:10.0.0.1]/", "private"),
+            ("https://[fd00:ec2::254]/", "private"),
+            ("https://localhost/", "private"),
+            ("http://93.184.216.34/", "https://"),
+            ("ftp://93.184.216.34/", "https://"),
+            ("https://user:pw@93.184.216.34/", "user name"),
+            ("https://93.184.216.34/#x", "fragment"),
+            ("/hook", "not a URL"),
+        ] {
+            let found = check_webhook_url(url, false).await.unwrap_err();
+            assert!(found.contains(fault), "{url}: {found}");
+        }
+        assert!(
+            check_webhook_url(&format!("https://93.184.216.34/{}", "x".repeat(1000)), false).await.is_err()
+        );
+        assert!(check_webhook_url("http://127.0.0.1:1/hook", true).await.is_ok());
+        assert!(check_webhook_url("http://93.184.216.34/hook", true).await.is_err());
     }
 
     #[tokio::test]

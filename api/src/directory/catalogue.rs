@@ -15,6 +15,7 @@ use relay::{
     Catalogue, KeyGrant, KeyStatus, LastUse, Model, Priced, ProviderKey, Route,
     catalogue::{BudgetPeriod as RelayPeriod, KeyBudget},
     limits::{Limit, Subject, SubjectKind},
+    zone::Zone,
 };
 use rust_decimal::Decimal;
 use std::{
@@ -59,8 +60,8 @@ impl Directory {
             self.groups().await?.into_iter().map(|group| (group.name, group.multiplier)).collect();
         let at = super::now();
         let sql = "SELECT k.id, k.user_id, k.hash, k.previous_hash, k.previous_until, k.status, k.expires_at, k.models, k.ip_allow, k.budget_credits, \
-                   k.budget_period, u.status AS owner_status, u.group_name \
-                   FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.status <> 'deleted'";
+                   k.budget_period, u.status AS owner_status, u.group_name, s.time_zone \
+                   FROM api_keys k JOIN users u ON u.id = k.user_id LEFT JOIN user_settings s ON s.user_id = k.user_id WHERE k.status <> 'deleted'";
         let mut keys = HashMap::new();
         for row in self.0.db.fetch_all(sql, &[]).await? {
             let last_use = self.0.last_uses.of(row.parsed("id")?);
@@ -236,7 +237,10 @@ fn budget(row: &Row) -> Result<Option<KeyBudget>, DirectoryError> {
         BudgetPeriod::Month => RelayPeriod::Month,
     });
     match (row.opt_credits("budget_credits")?, period) {
-        (Some(credits), Some(period)) => Ok(Some(KeyBudget { credits, period })),
+        (Some(credits), Some(period)) => {
+            let zone = row.opt_parsed("time_zone")?.unwrap_or(Zone::UTC);
+            Ok(Some(KeyBudget { credits, period, zone }))
+        }
         (None, None) => Ok(None),
         (_, _) => Err(super::corrupt("budget", "credits and period go together")),
     }

@@ -4,6 +4,7 @@
 //! out of the catalogue when the call returns, or ends with the overlap that its owner asked for; a secret that was shown to
 //! us by others never works again; a key is only ever seen by its owner.
 
+use super::notice::{self, Notice};
 use super::rate_limit::{self, LimitKind};
 use super::{Directory, DirectoryError, act, corrupt, now, words};
 use domain::{AccountId, Actor, ActorKind, Credits, KeyId, Label, Moment};
@@ -24,7 +25,7 @@ words! {
         /// Its owner switched it off.
         Disabled = "disabled",
     }
-    /// How long a budget lasts; days and months are UTC.
+    /// How long a budget lasts; days and months are those of the owner's time zone.
     BudgetPeriod {
         /// For ever.
         Total = "total",
@@ -293,7 +294,8 @@ impl Directory {
             return Ok(());
         }
         let mut change = self.change().await?;
-        let sql = "SELECT id, user_id, hash FROM api_keys WHERE (hash = ? OR previous_hash = ?) AND status <> 'deleted'";
+        let sql = "SELECT id, user_id, hash, name, prefix FROM api_keys WHERE (hash = ? OR previous_hash = ?) \
+                   AND status <> 'deleted'";
         let Some(row) = change.tx.fetch_optional(sql, &both).await? else { return Ok(()) };
         let at = now();
         let is_present = row.text("hash")? == hash;
@@ -310,6 +312,12 @@ impl Directory {
                           updated_at = ? WHERE id = ?";
             change.tx.execute(update, &values).await?;
         }
+        let leaked = Notice::KeyLeaked {
+            key: row.parsed("id")?,
+            name: row.text("name")?,
+            prefix: row.text("prefix")?,
+        };
+        notice::notify(&mut change.tx, row.parsed("user_id")?, &leaked, at).await?;
         let secret = if is_present { "present" } else { "former" };
         let after = json!({"owner": row.text("user_id")?, "secret": secret});
         let finder = Actor {

@@ -13,11 +13,12 @@ use super::{
     user::{User, alias, fold},
     words,
 };
-use domain::{Actor, Moment};
+use domain::{AccountId, Actor, Moment};
 use projections::{Row, Tx, Value};
 use relay::Secret;
 use serde::Serialize;
 use serde_json::json;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 words! {
@@ -29,6 +30,16 @@ words! {
         Resend = "resend",
         /// To set a new password.
         Reset = "reset",
+        /// The balance is below the threshold that the owner set.
+        LowBalance = "low-balance",
+        /// The password was changed.
+        PasswordChanged = "password-changed",
+        /// The address was changed; to the one before.
+        EmailChanged = "email-changed",
+        /// A key leaked and was revoked.
+        KeyLeaked = "key-leaked",
+        /// The account was deleted. The last mail; no trace of it stays.
+        AccountDeleted = "account-deleted",
     }
 
     /// How far a mail has come.
@@ -85,6 +96,8 @@ pub struct Claimed {
     pub to: String,
     language: Language,
     subject_id: Option<String>,
+    /// What a notice's words are made of.
+    details: Option<BTreeMap<String, String>>,
     /// How often it was tried, this time included.
     pub attempts: i64,
 }
@@ -109,6 +122,8 @@ pub enum Matter {
     Reset(Secret),
     /// Somebody tried to register with your address; you have an account.
     AccountExists,
+    /// Something happened ([`super::notice`]): which template, and what it puts in.
+    Notice(MailKind, BTreeMap<String, String>),
 }
 
 /// A mail in the development mailbox.
@@ -152,6 +167,34 @@ pub(super) async fn queue(
     ];
     let insert = "INSERT INTO mails (id, kind, recipient, language, subject_id, state, attempts, next_try_at, subject, \
                   body_text, body_html, last_error, created_at) VALUES (?, ?, ?, ?, ?, 'queued', 0, ?, '', '', '', '', ?)";
+    tx.execute(insert, &values).await?;
+    Ok(())
+}
+
+/// Asks for a mail that tells a user what happened, within the change that it happened in. Its words are made of `details`, a
+/// JSON object of texts, and of nothing that is looked up later.
+pub(super) async fn queue_notice(
+    tx: &mut Tx,
+    kind: MailKind,
+    to: &str,
+    language: Language,
+    user: AccountId,
+    details: &str,
+) -> Result<(), DirectoryError> {
+    let at = now();
+    let values: [Value; 8] = [
+        Uuid::now_v7().to_string().into(),
+        kind.as_str().into(),
+        to.into(),
+        language.as_str().into(),
+        user.into(),
+        details.into(),
+        at.into(),
+        at.into(),
+    ];
+    let insert = "INSERT INTO mails (id, kind, recipient, language, subject_id, details, state, attempts, next_try_at, \
+                  subject, body_text, body_html, last_error, created_at) \
+                  VALUES (?, ?, ?, ?, ?, ?, 'queued', 0, ?, '', '', '', '', ?)";
     tx.execute(insert, &values).await?;
     Ok(())
 }
@@ -201,7 +244,7 @@ impl Directory {
         limit: i64,
         at: Moment,
     ) -> Result<Vec<Claimed>, DirectoryError> {
-        let due = "SELECT id, kind, recipient, language, subject_id, attempts FROM mails \
+        let due = "SELECT id, kind, recipient, language, subject_id, details, attempts FROM mails \
                    WHERE state IN ('queued', 'sending') AND next_try_at <= ? ORDER BY next_try_at, id LIMIT ?";
         let mut claimed = Vec::new();
         for row in self.0.db.fetch_all(due, &[at.into(), limit.into()]).await? {
@@ -222,6 +265,7 @@ impl Directory {
                     to: row.text("recipient")?,
                     language: row.parsed("language")?,
                     subject_id: row.opt_text("subject_id")?,
+                    details: row.opt_json("details")?,
                     attempts: attempts + 1,
                 });
             }
@@ -272,6 +316,16 @@ impl Directory {
                 let token = self.make_email_token(Purpose::Verify, &user.id.to_string(), &address).await?;
                 let language = self.language_of(&user, mail.language).await?;
                 Ok(Some(Letter { language, username: user.username, matter: Matter::Verify(token) }))
+            }
+            MailKind::LowBalance
+            | MailKind::PasswordChanged
+            | MailKind::EmailChanged
+            | MailKind::KeyLeaked
+            | MailKind::AccountDeleted => {
+                let mut details = mail.details.clone().unwrap_or_default();
+                let username = details.remove("username").unwrap_or_default();
+                let matter = Matter::Notice(mail.kind, details);
+                Ok(Some(Letter { language: mail.language, username, matter }))
             }
         }
     }
@@ -326,6 +380,9 @@ impl Directory {
         words: Option<(&str, &str)>,
     ) -> Result<(), DirectoryError> {
         let (text, html) = words.unwrap_or_default();
+        if mail.kind == MailKind::AccountDeleted && words.is_none() {
+            return self.forget_mail(mail).await;
+        }
         let sql = "UPDATE mails SET state = 'sent', subject = ?, body_text = ?, body_html = ?, last_error = '', \
                    sent_at = ? WHERE id = ? AND attempts = ?";
         let values: [Value; 6] = [
@@ -347,6 +404,9 @@ impl Directory {
         error: &str,
         again_at: Option<Moment>,
     ) -> Result<(), DirectoryError> {
+        if mail.kind == MailKind::AccountDeleted && again_at.is_none() {
+            return self.forget_mail(mail).await;
+        }
         let state = if again_at.is_some() { MailState::Queued } else { MailState::Failed };
         let error: String = error.chars().filter(|c| !c.is_control()).take(1000).collect();
         let sql = "UPDATE mails SET state = ?, next_try_at = ?, last_error = ? WHERE id = ? AND attempts = ?";

@@ -1,14 +1,16 @@
 //! The directory: the plain tables of people, sessions, keys, groups, providers, models and prices.
 //!
 //! For: typed reads and writes of those tables, and the catalogue that the relay reads ([`catalogue`]).
-//! May not touch: balances, projections' tables, HTTP.
+//! May not touch: balances, projections' tables (what warns of a low balance reads them), HTTP.
 //! Claims: a change, the act that tells of it and the raised revision are one transaction; after a change the catalogue
 //! of this process is new before the caller has its answer, and that of any other process within a second; a
 //! price version is never changed.
 
 pub mod address;
 pub mod announcement;
+pub mod balance_alert;
 pub mod catalogue;
+pub mod deletion;
 pub mod group;
 pub mod import;
 pub mod imported_password;
@@ -17,6 +19,7 @@ pub mod key;
 mod last_use;
 pub mod mail;
 pub mod model;
+pub mod notice;
 pub mod password;
 pub mod price_import;
 pub mod provider;
@@ -29,6 +32,7 @@ pub mod settings;
 pub mod token;
 pub mod tries;
 pub mod user;
+pub mod webhook;
 
 use crate::secrets::{SealError, Sealer};
 use arc_swap::ArcSwap;
@@ -266,6 +270,7 @@ impl Directory {
         self.purge_sessions().await?;
         self.purge_registrations().await?;
         self.purge_mails().await?;
+        self.purge_deliveries().await?;
         self.purge_challenges().await?;
         self.purge_tries().await
     }

@@ -9,6 +9,7 @@
 use super::{
     Directory, DirectoryError, Status, act, invitation,
     mail::{self, MailKind},
+    notice::{self, Notice},
     now,
     settings::{self, Language, Settings},
     token::{self, Purpose},
@@ -213,6 +214,10 @@ impl Directory {
         let update = "UPDATE users SET email = ?, email_folded = ?, email_alias = ?, email_wanted = NULL, \
                       email_verified = 1 WHERE id = ?";
         tx.execute(update, &values).await.map_err(super::taken("that e-mail address"))?;
+        if fold(&before.email) != folded {
+            let changed = Notice::EmailChanged { before: before.email.clone() };
+            notice::notify(tx, id, &changed, now()).await?;
+        }
         Ok(User { email: email.to_owned(), email_verified: true, ..before })
     }
 
@@ -258,6 +263,7 @@ impl Directory {
             return Err(DirectoryError::BadToken);
         }
         change.tx.execute("DELETE FROM sessions WHERE user_id = ?", &[id.into()]).await?;
+        notice::notify(&mut change.tx, id, &Notice::PasswordChanged, at).await?;
         let actor = crate::session::actor(ActorKind::User, id);
         change.acts.push(act(actor, "user.reset_password", id.to_string(), None, None));
         self.finish(change).await?;

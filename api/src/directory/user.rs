@@ -2,9 +2,13 @@
 //!
 //! A user's id is the id of their account on the ledger, which knows nothing else of them.
 //! Claims: names and e-mails are unique whatever their case; there is always an active owner once there was one; nobody
-//! changes, or makes, someone whom their role does not govern.
+//! changes, or makes, someone whom their role does not govern; whoever's password or address is changed is told.
 
-use super::{Directory, DirectoryError, Status, act, now, taken, words};
+use super::{
+    Directory, DirectoryError, Status, act,
+    notice::{self, Notice},
+    now, taken, words,
+};
 use domain::{AccountId, Actor, Moment};
 use projections::{Row, Tx, Value};
 use serde::Serialize;
@@ -70,6 +74,9 @@ pub struct User {
     /// When they last logged in.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_login_at: Option<Moment>,
+    /// When they were deleted; null: they are here. Name and address of the deleted are not kept.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deleted_at: Option<Moment>,
 }
 
 /// A user to be.
@@ -107,6 +114,8 @@ pub struct UserFilter {
     pub status: Option<Status>,
     /// The role.
     pub role: Option<Role>,
+    /// Those that were deleted, instead of those that are here.
+    pub deleted: bool,
     /// Only users before this one.
     pub before: Option<Uuid>,
     /// How many at most.
@@ -148,8 +157,7 @@ pub(super) fn alias(email: &str) -> String {
     }
 }
 
-pub(super) const COLUMNS: &str =
-    "id, username, email, role, status, email_verified, group_name, created_at, last_login_at, password_hash";
+pub(super) const COLUMNS: &str = "id, username, email, role, status, email_verified, group_name, created_at, last_login_at, deleted_at, password_hash";
 
 pub(super) fn user(row: &Row) -> Result<User, DirectoryError> {
     Ok(User {
@@ -162,6 +170,7 @@ pub(super) fn user(row: &Row) -> Result<User, DirectoryError> {
         group: row.text("group_name")?,
         created_at: row.moment("created_at")?,
         last_login_at: row.opt_moment("last_login_at")?,
+        deleted_at: row.opt_moment("deleted_at")?,
     })
 }
 
@@ -184,6 +193,7 @@ pub(super) async fn insert_user(
         group: super::group::DEFAULT.to_owned(),
         created_at: now(),
         last_login_at: None,
+        deleted_at: None,
     };
     let alias = alias(&made.email);
     if fold_aliases {
@@ -245,7 +255,8 @@ impl Directory {
 
     /// Users, newest first.
     pub async fn users(&self, filter: &UserFilter) -> Result<Vec<User>, DirectoryError> {
-        let mut sql = format!("SELECT {COLUMNS} FROM users WHERE 1 = 1");
+        let mut sql = format!("SELECT {COLUMNS} FROM users WHERE deleted_at IS");
+        sql.push_str(if filter.deleted { " NOT NULL" } else { " NULL" });
         let mut values: Vec<Value> = Vec::new();
         if let Some(q) = &filter.q {
             // "!" escapes: a backslash means different things to the three databases.
@@ -292,6 +303,9 @@ impl Directory {
         if after == before {
             return Ok(before); // the transaction rolls back as it is dropped
         }
+        if before.deleted_at.is_some() {
+            return Err(DirectoryError::NotAllowed("this user is deleted"));
+        }
         if !by.governs(before.role) || !by.governs(after.role) {
             return Err(DirectoryError::NotAllowed("only an owner makes and changes owners and admins"));
         }
@@ -332,6 +346,7 @@ impl Directory {
         actor: Actor,
     ) -> Result<User, DirectoryError> {
         let before = self.user(id).await?.ok_or(DirectoryError::NotFound("user"))?;
+        let address_before = before.email.clone();
         let email_verified = before.email_verified && email.as_ref().is_none_or(|it| *it == before.email);
         let username_changed = username.as_ref().is_some_and(|it| *it != before.username);
         let email_changed = email.as_ref().is_some_and(|it| *it != before.email);
@@ -358,6 +373,8 @@ impl Directory {
             // What was wanted before is not wanted any more.
             let forget = "UPDATE users SET email_wanted = NULL WHERE id = ?";
             change.tx.execute(forget, &[id.into()]).await?;
+            let changed = Notice::EmailChanged { before: address_before };
+            notice::notify(&mut change.tx, id, &changed, now()).await?;
         }
         // Which of the two, not what: a person's data is erased in one place only.
         let told = json!({"username_changed": username_changed, "email_changed": email_changed});
@@ -392,6 +409,7 @@ impl Directory {
         let links =
             "UPDATE email_tokens SET used_at = ? WHERE subject = ? AND purpose = 'reset' AND used_at IS NULL";
         change.tx.execute(links, &[now().into(), id.into()]).await?;
+        notice::notify(&mut change.tx, id, &Notice::PasswordChanged, now()).await?;
         change.acts.push(act(actor, "user.set_password", id.to_string(), None, None));
         self.finish(change).await
     }

@@ -92,7 +92,7 @@ pub struct Budget {
     /// Credits per period.
     #[schema(value_type = String, example = "10")]
     credits: Credits,
-    /// Which period; days and months are UTC.
+    /// Which period; days and months begin in the time zone of my settings.
     period: BudgetPeriod,
 }
 

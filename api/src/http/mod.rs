@@ -13,6 +13,7 @@ pub mod billing;
 pub mod callbacks;
 pub mod confirm;
 mod dashboard;
+pub mod deletion;
 pub mod dev_mailbox;
 pub mod keys;
 pub mod limit;
@@ -31,6 +32,7 @@ pub mod settings;
 pub mod topup;
 pub mod usage;
 pub mod user;
+pub mod webhooks;
 
 use crate::{
     app::App,
@@ -61,6 +63,8 @@ fn described() -> Routes {
         .merge(second_factor::routes())
         .merge(password::routes())
         .merge(settings::routes())
+        .merge(webhooks::routes())
+        .merge(deletion::routes())
         .merge(dev_mailbox::routes())
         .merge(keys::routes())
         .merge(models::routes())
@@ -150,4 +154,4 @@ pub async fn security_headers(request: Request, next: Next) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

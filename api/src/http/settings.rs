@@ -5,12 +5,16 @@ use crate::http::permission::{Permission, Routes};
 use crate::{
     app::App,
     body::Json,
-    directory::settings::{Language, Settings},
+    directory::{
+        notice::Choices,
+        settings::{Language, Settings},
+    },
     problem::Problem,
     session::Caller,
 };
 use axum::{extract::State, http::HeaderMap};
 use domain::Credits;
+use relay::zone::Zone;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::routes;
 
@@ -25,22 +29,26 @@ pub fn routes() -> Routes {
 pub struct SettingsView {
     /// The language of mails and pages.
     language: Language,
-    /// The offset from UTC by which days are shown: `+08:00`.
+    /// An offset from UTC (`+08:00`) or an IANA name (`Europe/Berlin`), by which days are shown, and by which the days and
+    /// months of keys' budgets begin.
     time_zone: String,
     /// The currency that amounts are shown in, one of those that top-ups take; null: credits.
     display_currency: Option<String>,
     /// Below which balance, in credits, to be warned; null: never.
     #[schema(value_type = Option<String>)]
     low_balance_alert: Option<Credits>,
+    /// What to be told of, and how; null: as is usual. Mails about security cannot be switched off.
+    notifications: Option<Choices>,
 }
 
 impl From<Settings> for SettingsView {
     fn from(it: Settings) -> Self {
         Self {
             language: it.language,
-            time_zone: it.time_zone,
+            time_zone: it.time_zone.to_string(),
             display_currency: it.display_currency,
             low_balance_alert: it.low_balance_alert,
+            notifications: Some(it.notifications),
         }
     }
 }
@@ -65,13 +73,7 @@ async fn put(
     caller: Caller,
     Json(body): Json<SettingsView>,
 ) -> Result<Json<SettingsView>, Problem> {
-    let offset: chrono::FixedOffset = body
-        .time_zone
-        .parse()
-        .map_err(|_| Problem::invalid("time_zone", "must be an offset from UTC such as +08:00"))?;
-    if offset.local_minus_utc() % 60 != 0 || offset.local_minus_utc().abs() > 14 * 3600 {
-        return Err(Problem::invalid("time_zone", "must be an offset from UTC such as +08:00"));
-    }
+    let time_zone: Zone = body.time_zone.parse().map_err(|fault| Problem::invalid("time_zone", fault))?;
     if let Some(currency) = &body.display_currency
         && !app.config.topup.rates.contains_key(currency)
     {
@@ -80,11 +82,19 @@ async fn put(
     if body.low_balance_alert.is_some_and(|credits| credits.nano() < 0) {
         return Err(Problem::invalid("low_balance_alert", "must not be below zero"));
     }
+    let notifications = body.notifications.unwrap_or_default();
+    if !notifications.security.mail {
+        return Err(Problem::invalid(
+            "notifications.security.mail",
+            "mails about security cannot be switched off",
+        ));
+    }
     let settings = Settings {
         language: body.language,
-        time_zone: offset.to_string(),
+        time_zone,
         display_currency: body.display_currency,
         low_balance_alert: body.low_balance_alert,
+        notifications,
     };
     app.directory.put_settings(caller.user, &settings).await?;
     Ok(Json(settings.into()))

@@ -10,6 +10,7 @@ use crate::{
     mail::Post,
     payments::Channels,
     secrets::Sealer,
+    webhook::Courier,
 };
 use axum::{
     Router,
@@ -90,11 +91,13 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     db.migrate().await.unwrap();
     let mut config =
         Config { data_dir: folder.path().to_owned(), allow_private_providers: true, ..Config::default() };
+    config.allow_private_webhooks = true;
     change(&mut config);
     let directory = Directory::open(db.clone(), Sealer::new(&[1; 32])).await.unwrap();
     let projector = Projector::start(db.clone(), log.clone(), ProjectorOptions::default());
     let shared = directory.clone();
     let post = Post::try_new(&config, directory.clone()).unwrap();
+    let courier = Courier::try_new(&config, directory.clone()).unwrap();
     let app = App::new(Parts {
         ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
         inbox: Inbox::new(log.clone()),
@@ -109,6 +112,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
         passwords: Default::default(),
         limits: Limits::shared(shared),
         post,
+        courier,
     });
     let router = router(app.clone());
     Gateway { app, projector, router, server: Some(server), _folder: folder }

@@ -193,7 +193,7 @@ impl Post {
         Secret::new(match matter {
             Matter::Verify(token) => format!("{base}/api/user/verify-email?token={}", token.expose()),
             Matter::Reset(token) => format!("{base}/api/user/password/reset#token={}", token.expose()),
-            Matter::AccountExists => format!("{base}/"),
+            Matter::AccountExists | Matter::Notice(..) => format!("{base}/"),
         })
     }
 }

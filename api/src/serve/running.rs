@@ -10,7 +10,8 @@ use crate::directory::address::Guard;
 use crate::mail::Post;
 use crate::payments::Channels;
 use crate::roles::Roles;
-use crate::{health, http, redemption};
+use crate::webhook::Courier;
+use crate::{alerts, deletion, health, http, redemption};
 use anyhow::Context;
 use ledger::outbox::Flush;
 use ledger::{Audit, Inbox, Ledger, Log, Meter, MeterOptions};
@@ -99,6 +100,18 @@ impl Running {
     ) -> anyhow::Result<App> {
         let post = Post::try_new(config, foundation.directory().clone())?;
         self.background.spawn(post.clone().keep_delivering(self.stop.clone()));
+        let courier = Courier::try_new(config, foundation.directory().clone()).context("no HTTP client")?;
+        self.background.spawn(courier.clone().keep_delivering(self.stop.clone()));
+        self.background.spawn(alerts::keep_watching(
+            foundation.directory().clone(),
+            self.db.clone(),
+            self.stop.clone(),
+        ));
+        self.background.spawn(deletion::keep_closing(
+            ledger.clone(),
+            foundation.directory().clone(),
+            self.stop.clone(),
+        ));
         Ok(App::new(Parts {
             ledger,
             inbox: Inbox::new(self.log.clone()),
@@ -113,6 +126,7 @@ impl Running {
             passwords: foundation.passwords().clone(),
             limits: http::limit::Limits::shared(foundation.directory().clone()),
             post,
+            courier,
         }))
     }
 

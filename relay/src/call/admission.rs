@@ -9,6 +9,7 @@ use crate::limits::{Limit, Subject};
 use crate::options::RelayOptions;
 use crate::pricing;
 use crate::wire::Wire;
+use crate::zone::Zone;
 use domain::account::Budget;
 use domain::account::event::Scope;
 use domain::price::PriceError;
@@ -97,16 +98,19 @@ impl Call {
 /// Who may spend: the account, or the key alone where it has a budget.
 fn scope(grant: &KeyGrant, now: Moment) -> Result<(Scope, Option<Budget>), CallError> {
     let Some(budget) = grant.budget else { return Ok((Scope::Account, None)) };
-    let period = Label::try_new(period(budget.period, now)).map_err(|_| CallError::Internal)?;
+    let period = Label::try_new(period(budget.period, budget.zone, now)).map_err(|_| CallError::Internal)?;
     Ok((Scope::Key { key: grant.key, period }, Some(Budget { limit: budget.credits })))
 }
 
-/// A budget's period as the ledger names it. Days and months are UTC.
-fn period(period: BudgetPeriod, now: Moment) -> String {
+/// A budget's period as the ledger names it: by the date on the owner's clock.
+///
+/// A name stands for one budget for ever. Where a clock is set back over midnight, or an owner moves to another zone, the
+/// date that comes again is the one whose budget was begun, with what was spent of it.
+fn period(period: BudgetPeriod, zone: Zone, now: Moment) -> String {
     match period {
         BudgetPeriod::Total => "total".into(),
-        BudgetPeriod::Day => now.to_utc().format("%Y-%m-%d").to_string(),
-        BudgetPeriod::Month => now.to_utc().format("%Y-%m").to_string(),
+        BudgetPeriod::Day => zone.date(now).format("%Y-%m-%d").to_string(),
+        BudgetPeriod::Month => zone.date(now).format("%Y-%m").to_string(),
     }
 }
 
@@ -168,17 +172,47 @@ mod tests {
         let now: Moment = "2026-11-22T10:00:00Z".parse().unwrap();
         assert_eq!(scope(&grant, now).unwrap(), (Scope::Account, None));
         let limit = Credits::from_nano(7);
-        let budget = Some(KeyBudget { credits: limit, period: BudgetPeriod::Month });
+        let budget = Some(KeyBudget { credits: limit, period: BudgetPeriod::Month, zone: Zone::UTC });
         let key = Scope::Key { key: grant.key, period: Label::try_new("2026-11").unwrap() };
         assert_eq!(scope(&KeyGrant { budget, ..grant }, now).unwrap(), (key, Some(Budget { limit })));
     }
 
     #[test]
-    fn periods_are_named_in_utc() {
+    fn periods_are_named_by_the_date_on_the_owners_clock() {
+        let zone = |text: &str| text.parse::<Zone>().unwrap();
         let late: Moment = "2026-11-30T23:59:59.999999Z".parse().unwrap();
-        assert_eq!(period(BudgetPeriod::Total, late), "total");
-        assert_eq!(period(BudgetPeriod::Day, late), "2026-11-30");
-        assert_eq!(period(BudgetPeriod::Month, late), "2026-11");
-        assert_eq!(period(BudgetPeriod::Day, late.plus_ms(1)), "2026-12-01");
+        assert_eq!(period(BudgetPeriod::Total, zone("Asia/Shanghai"), late), "total");
+        for (name, at, day, month) in [
+            ("+00:00", late, "2026-11-30", "2026-11"),
+            ("+00:00", late.plus_ms(1), "2026-12-01", "2026-12"),
+            ("+08:00", late, "2026-12-01", "2026-12"),
+            ("Asia/Shanghai", late, "2026-12-01", "2026-12"),
+            ("-03:30", late, "2026-11-30", "2026-11"),
+        ] {
+            assert_eq!(period(BudgetPeriod::Day, zone(name), at), day, "{name}");
+            assert_eq!(period(BudgetPeriod::Month, zone(name), at), month, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_day_has_23_or_25_hours_where_clocks_change() {
+        let zone: Zone = "America/New_York".parse().unwrap();
+        let day = |at: &str| period(BudgetPeriod::Day, zone, at.parse().unwrap());
+        // Clocks go forward on 2026-03-08 and back on 2026-11-01, both at two in the morning.
+        for (first, last, name) in [
+            ("2026-03-08T05:00:00Z", "2026-03-09T03:59:59.999999Z", "2026-03-08"),
+            ("2026-11-01T04:00:00Z", "2026-11-02T04:59:59.999999Z", "2026-11-01"),
+        ] {
+            assert_eq!((day(first), day(last)), (name.to_owned(), name.to_owned()));
+            let [before, after] = [first, last].map(|it| it.parse::<Moment>().unwrap());
+            for outside in [before.plus_ms(-1), after.plus_ms(1)] {
+                assert_ne!(period(BudgetPeriod::Day, zone, outside), name, "{outside}");
+            }
+        }
+        // Where they go back at midnight, the last hour of a day comes twice: its budget is the one that was begun.
+        let havana: Zone = "America/Havana".parse().unwrap();
+        let named = ["2026-11-01T03:59:59Z", "2026-11-01T04:30:00Z", "2026-11-01T05:30:00Z"]
+            .map(|at| period(BudgetPeriod::Day, havana, at.parse().unwrap()));
+        assert_eq!(named, ["2026-10-31", "2026-11-01", "2026-11-01"]);
     }
 }

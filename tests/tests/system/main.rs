@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends where it stands")]
 
 mod accounts;
+mod alerts;
 mod archive;
 mod bad_input;
 mod chaos;

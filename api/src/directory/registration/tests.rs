@@ -192,6 +192,12 @@ async fn a_wanted_address_is_the_users_once_it_is_proven() {
     assert_eq!(it.directory.user(ann.id).await.unwrap().unwrap().email, "ann@example.org");
     assert_eq!(it.directory.prove_email(&right, false).await.unwrap().email, "Right@example.com");
     assert!(it.directory.credentials("right@example.com").await.unwrap().is_some());
+    // The address before is told.
+    let told = it.posted().await;
+    assert!(
+        matches!(told.as_slice(), [(to, Some(Matter::Notice(MailKind::EmailChanged, _)))] if to == "ann@example.org"),
+        "{told:?}"
+    );
     // Another's address: nothing is sent, and nothing changes.
     want(&bob.email).await;
     assert!(matches!(it.posted().await.as_slice(), [(_, None)]));
@@ -221,6 +227,7 @@ async fn asking_leaves_the_same_for_known_and_unknown_addresses_and_writes_to_wh
                 Some(Matter::Verify(_)) => "verify",
                 Some(Matter::Reset(_)) => "reset",
                 Some(Matter::AccountExists) => "exists",
+                Some(Matter::Notice(..)) => "notice",
                 None => "nothing",
             };
             (to, what)

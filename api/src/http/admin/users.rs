@@ -36,6 +36,9 @@ pub struct WhichUsers {
     status: Option<Status>,
     /// Of this role.
     role: Option<Role>,
+    /// Those that were deleted, instead of those that are here.
+    #[serde(default)]
+    deleted: bool,
     /// How many at most: 1 to 100, else 20.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -52,7 +55,14 @@ async fn list(
 ) -> Result<Json<Page<User>>, Problem> {
     let limit = page_limit(which.limit)?;
     let before = page_before(which.cursor.as_deref())?;
-    let filter = UserFilter { q: which.q, status: which.status, role: which.role, before, limit: limit + 1 };
+    let filter = UserFilter {
+        q: which.q,
+        status: which.status,
+        role: which.role,
+        deleted: which.deleted,
+        before,
+        limit: limit + 1,
+    };
     let users = app.directory.users(&filter).await?;
     Ok(Json(Page::of(users, limit, |user| user.id.to_string())))
 }

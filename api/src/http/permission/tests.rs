@@ -121,7 +121,11 @@ async fn things(it: &Gateway, owner: &str) -> BTreeMap<&'static str, String> {
     // The one that asks: its end is the last thing that the owner is asked to try.
     let sessions = it.call("GET", "/api/user/sessions", Some(owner), None).await.body;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let webhook = json!({"url": "http://127.0.0.1:9/"});
+    it.call("PUT", "/api/user/webhook", Some(owner), Some(webhook)).await;
+    let delivery = it.call("POST", "/api/user/webhook/test", Some(owner), None).await.body;
     BTreeMap::from([
+        ("/api/user/webhook/deliveries/", text(&delivery["id"])),
         ("/api/user/sessions/", text(&sessions["items"][0]["id"])),
         ("/api/user/keys/", text(&key["id"])),
         ("/api/user/topup/", text(&order.body["order"])),

@@ -345,10 +345,13 @@ async fn settings_are_kept_and_the_language_of_mails_is_one_of_them() {
     let it = gateway().await;
     let ann = it.token("ann", Role::User).await;
     let path = "/api/user/settings";
-    let usual =
-        json!({"language": "en", "time_zone": "+00:00", "display_currency": null, "low_balance_alert": null});
+    let [all, none] = [true, false].map(|it| json!({"mail": it, "webhook": it}));
+    let told = json!({"balance": all, "security": all, "announcements": none, "statements": none});
+    let usual = json!({"language": "en", "time_zone": "+00:00", "display_currency": null, "low_balance_alert": null,
+                       "notifications": told});
     assert_eq!(it.call("GET", path, Some(&ann), None).await.body, usual);
-    let wanted = json!({"language": "zh-CN", "time_zone": "+08:00", "display_currency": "CNY", "low_balance_alert": "0.5"});
+    let wanted = json!({"language": "zh-CN", "time_zone": "+08:00", "display_currency": "CNY", "low_balance_alert": "0.5",
+                        "notifications": told});
     for _ in 0..2 {
         assert_eq!(it.call("PUT", path, Some(&ann), Some(wanted.clone())).await.body, wanted);
     }
