@@ -10,6 +10,7 @@ pub mod address;
 pub mod announcement;
 pub mod catalogue;
 pub mod group;
+pub mod identity;
 pub mod import;
 pub mod imported_password;
 pub mod invitation;
@@ -64,6 +65,9 @@ pub enum DirectoryError {
     /// The role of whoever asks does not reach that far; the text says how far it does.
     #[error("{0}")]
     NotAllowed(&'static str),
+    /// Nobody could log in as this user any more.
+    #[error("this is the last way to log in; set a password first, or link another account")]
+    LastWayIn,
     /// A list is full.
     #[error("there may be at most {max} {what}")]
     TooMany {
@@ -253,6 +257,7 @@ impl Directory {
         self.purge_sessions().await?;
         self.purge_registrations().await?;
         self.purge_mails().await?;
+        self.purge_attempts().await?;
         self.purge_tries().await
     }
 

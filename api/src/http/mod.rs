@@ -16,6 +16,7 @@ pub mod dev_mailbox;
 pub mod keys;
 pub mod limit;
 pub mod models;
+pub mod oidc;
 pub mod openapi;
 mod pages;
 pub mod password;
@@ -54,6 +55,7 @@ fn described() -> Routes {
         .merge(registration::routes())
         .merge(user::routes())
         .merge(password::routes())
+        .merge(oidc::routes())
         .merge(settings::routes())
         .merge(dev_mailbox::routes())
         .merge(keys::routes())

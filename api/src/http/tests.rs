@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     directory::{Directory, user::NewUser, user::Role},
     http::limit::Limits,
+    issuers::Issuers,
     mail::Post,
     payments::Channels,
     secrets::Sealer,
@@ -95,6 +96,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     let projector = Projector::start(db.clone(), log.clone(), ProjectorOptions::default());
     let shared = directory.clone();
     let post = Post::try_new(&config, directory.clone()).unwrap();
+    let issuers = Issuers::try_new(&config).unwrap();
     let app = App::new(Parts {
         ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
         inbox: Inbox::new(log.clone()),
@@ -108,6 +110,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
         provider_health: None,
         passwords: Default::default(),
         limits: Limits::shared(shared),
+        issuers,
         post,
     });
     let router = router(app.clone());

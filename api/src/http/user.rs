@@ -127,7 +127,7 @@ async fn login(
 }
 
 /// The password is right, the address is not proven.
-fn not_verified() -> Problem {
+pub(super) fn not_verified() -> Problem {
     let detail = "prove your e-mail address first: follow the link in the mail, or ask for another one";
     Problem::new(StatusCode::FORBIDDEN, "email_not_verified", detail)
 }
@@ -182,7 +182,7 @@ async fn end_session(
 }
 
 /// The session cookie. `Secure` where browsers reach us by https: without TLS they would not send such a cookie back.
-fn set_cookie(token: &str, max_age_s: i64, public_url: &str) -> HeaderValue {
+pub(super) fn set_cookie(token: &str, max_age_s: i64, public_url: &str) -> HeaderValue {
     let secure = if public_url.starts_with("https://") { "; Secure" } else { "" };
     let text = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}");
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))

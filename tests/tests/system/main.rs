@@ -13,6 +13,7 @@ mod doors;
 mod faults;
 mod fuzz;
 mod import;
+mod issuers;
 mod lifecycle;
 mod readme;
 mod tables;
