@@ -7,8 +7,8 @@
 //! issuer; who joins by an issuer joins by the same rules as everybody else.
 
 use super::limit::{ISSUER, REGISTER};
+use super::login::{Entry, Means, Origin, SecondFactorNeeded, enter};
 use super::registration::{check_domain, language};
-use super::user::set_cookie;
 use crate::{
     app::App,
     body::{Json, Path, Query},
@@ -16,12 +16,11 @@ use crate::{
     directory::{
         DirectoryError, Status,
         identity::{ATTEMPT_MS, Attempt, Identity, IdentityName, Linking, NewAttempt, NewByIdentity},
-        session::LIFE_MS,
         user::{Role, User, check_email},
         words,
     },
     http::permission::{Permission, Routes},
-    issuers::{Issuer, IssuerError, Person, Secrets},
+    issuers::{Issuer, IssuerError, Person, Secrets, form},
     problem::{Problem, current_request_id},
     session::{Caller, ClientIp, cookie_named},
 };
@@ -44,8 +43,9 @@ pub fn routes() -> Routes {
         .open(routes!(methods))
         .open(routes!(start))
         .open(routes!(callback))
-        .guarded(Permission::SelfLogin, routes!(list, link))
-        .guarded(Permission::SelfLogin, routes!(unlink))
+        .guarded(Permission::SelfLogin, routes!(list))
+        .confirmed(Permission::SelfLogin, routes!(link))
+        .confirmed(Permission::SelfLogin, routes!(unlink))
 }
 
 /// Where a login that failed lands, with `?error=` and `&issuer=`.
@@ -311,7 +311,8 @@ pub struct CallbackQuery {
 
 /// Where another site sends the browser back to.
 ///
-/// Opens a session, or makes a link, and goes to where the login was to end; else to `/login` (or, when linking, to where that
+/// Opens a session, or makes a link, and goes to where the login was to end. Who has a second factor lands at
+/// `/login#second_factor=<challenge>&methods=…&return=…`. Otherwise at `/login` (or, when linking, where that
 /// was to end) with `?error=`: `denied`, `issuer_refused`, `issuer_unavailable`, `invalid_state`, `invalid_token`,
 /// `no_verified_email`, `email_known`, `email_domain`, `registration_closed`, `invitation_needed`, `invalid_invitation`,
 /// `account_disabled`, `email_not_verified`, `identity_taken`, `too_many_identities`, `session_ended`, `too_many_requests`,
@@ -348,14 +349,30 @@ async fn callback(
         Some(linking) => link_to(&app, issuer, linking, &person).await.map(|()| None),
         None => log_in(&app, issuer, &attempt, &person, &headers, ip).await.map(Some),
     };
+    if ended.is_ok() {
+        app.limits.forgive(ISSUER, &ip.to_string()).await;
+    }
     Ok(match ended {
-        Ok(cookie) => {
-            app.limits.forgive(ISSUER, &ip.to_string()).await;
-            let cookie = cookie.map(|cookie| [(header::SET_COOKIE, cookie)]);
-            (cookie, Redirect::to(&attempt.return_to)).into_response()
+        Ok(None) => Redirect::to(&attempt.return_to).into_response(),
+        Ok(Some(Entry::Open { cookie, .. })) => {
+            ([(header::SET_COOKIE, cookie)], Redirect::to(&attempt.return_to)).into_response()
+        }
+        Ok(Some(Entry::SecondFactor(needed))) => {
+            Redirect::to(&question(&needed, &attempt.return_to)).into_response()
         }
         Err(failure) => land(&app, issuer, page_of(&attempt), failure),
     })
+}
+
+/// The page that asks for the second factor. What it needs stands behind `#`, which no server sees.
+fn question(needed: &SecondFactorNeeded, return_to: &str) -> String {
+    let methods: Vec<&str> = needed.methods.iter().map(|method| method.as_str()).collect();
+    let fields = [
+        ("second_factor", needed.challenge.as_str()),
+        ("methods", &methods.join(",")),
+        ("return", return_to),
+    ];
+    format!("{LOGIN_PAGE}#{}", form(&fields))
 }
 
 /// Where a person is told what went wrong.
@@ -422,7 +439,7 @@ async fn link_to(app: &App, issuer: &Issuer, linking: &Linking, person: &Person)
     }
 }
 
-/// Lets somebody in; answers the session's cookie.
+/// Lets somebody in, or asks for their second factor.
 async fn log_in(
     app: &App,
     issuer: &Issuer,
@@ -430,7 +447,7 @@ async fn log_in(
     person: &Person,
     headers: &HeaderMap,
     ip: IpAddr,
-) -> Result<HeaderValue, Failure> {
+) -> Result<Entry, Failure> {
     let known = app.directory.user_by_identity(name_of(issuer, person), label_of(person)).await?;
     let user = match known {
         Some(user) => user,
@@ -443,9 +460,7 @@ async fn log_in(
     if app.config.registration.needs_proof && !user.email_verified && user.role == Role::User {
         return Err(Failure::EmailNotVerified);
     }
-    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let session = app.directory.open_session_from(&user, agent, &ip.to_string()).await?;
-    Ok(set_cookie(&session.token, LIFE_MS / 1000, &app.config.public_url))
+    Ok(enter(app, user, Means::Oidc, &Origin::new(headers, ClientIp(ip))).await?)
 }
 
 /// Somebody whom nobody here knows by this identity: a user by their address where the operator allows it, else somebody new.

@@ -102,7 +102,7 @@ impl Fetcher {
 }
 
 /// Fields as a form writes them.
-pub(super) fn form(fields: &[(&str, &str)]) -> String {
+pub fn form(fields: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (name, value) in fields {
         if !text.is_empty() {

@@ -16,6 +16,7 @@ pub mod token;
 
 use crate::config::{Config, IssuerConfig, IssuerKind};
 use fetch::Fetcher;
+pub use fetch::form;
 use relay::Secret;
 use reqwest::Url;
 use std::sync::Arc;

@@ -16,5 +16,6 @@ mod import;
 mod issuers;
 mod lifecycle;
 mod readme;
+mod second_factor;
 mod tables;
 mod walk;

@@ -514,6 +514,7 @@ async fn who_is_logged_in_links_and_unlinks() {
         url.query_pairs().into_owned().collect::<HashMap<String, String>>()
     };
     fake.claims(json!({"sub": "7", "preferred_username": "ann-at-work"}));
+    fake.now().userinfo = json!({"sub": "7"});
     let asked = begins(&mut browser).await;
     assert_eq!(browser.comes_back(&fake, &asked).await, "/settings?tab=login");
     let asked = begins(&mut browser).await;
@@ -545,9 +546,39 @@ async fn who_is_logged_in_links_and_unlinks() {
         assert_eq!((answer.status.as_u16(), &answer.body["code"]), (422, &json!(code)));
     }
     let path = format!("/api/user/identities/{}", mine["items"][0]["id"].as_str().unwrap());
+    it.proofs_age(60).await;
+    for (method, path, body) in
+        [("POST", "/api/user/identities", Some(wanted.clone())), ("DELETE", &path, None)]
+    {
+        let answer = it.call(method, path, Some(&ann), body).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (403, &json!("confirmation_required")));
+    }
+    let proof = json!({"password": "correct horse"});
+    assert_eq!(it.call("POST", "/api/user/confirm", Some(&ann), Some(proof)).await.status, 200);
     assert_eq!(it.call("DELETE", &path, Some(&ann), None).await.status, 204);
     assert_eq!(it.call("DELETE", &path, Some(&ann), None).await.status, 404);
     assert_eq!(other.logs_in(&fake, "").await, "/login?error=no_verified_email&issuer=main");
+}
+
+#[tokio::test]
+async fn who_has_a_second_factor_is_asked_for_it() {
+    let fake = Fake::start().await;
+    let it = with(&fake, |_| ()).await;
+    fake.is("7", "Ann");
+    let mut browser = Browser::new(&it);
+    browser.logs_in(&fake, "").await;
+    let (_, recovery) = it.sets_app_up(&browser.cookies["nexusroute_session"].clone()).await;
+
+    let mut elsewhere = Browser::new(&it);
+    let landed = elsewhere.logs_in(&fake, "?return=/keys").await;
+    let asked = landed.strip_prefix("/login#second_factor=").unwrap_or_else(|| panic!("{landed}"));
+    let (challenge, rest) = asked.split_once('&').unwrap();
+    assert_eq!(rest, "methods=totp%2Crecovery_code&return=%2Fkeys");
+    assert!(elsewhere.me().await.is_none(), "no session before");
+    let body = json!({"challenge": challenge, "code": recovery[0]});
+    let answer = elsewhere.send("POST", "/api/user/login/second-factor", Some(body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(elsewhere.me().await.unwrap()["username"], "Ann");
 }
 
 #[tokio::test]

@@ -286,5 +286,5 @@ fn rsa_signatures_of_another_library_are_right() {
 #[test]
 fn a_challenge_is_that_of_the_standard() {
     let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    assert_eq!(challenge(verifier), "E9Melhoa2OwvFrEMTJHCjMHt-vJJW8VEwBXaLPvG7jw");
+    assert_eq!(challenge(verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
 }
