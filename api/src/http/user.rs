@@ -110,7 +110,7 @@ async fn login(
 }
 
 /// The password is right, the address is not proven.
-pub(super) fn not_verified() -> Problem {
+fn not_verified() -> Problem {
     let detail = "prove your e-mail address first: follow the link in the mail, or ask for another one";
     Problem::new(StatusCode::FORBIDDEN, "email_not_verified", detail)
 }

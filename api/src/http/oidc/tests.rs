@@ -434,10 +434,9 @@ async fn an_issuer_may_change_its_keys_at_any_time() {
     // Under another name, and then under the same.
     for kid in ["k2", "k2"] {
         let signer = Signer::p256();
-        let mut script = fake.now();
-        script.published = vec![signer.public(kid)];
-        (script.signer, script.kid) = (signer, kid);
-        drop(script);
+        fake.now().published = vec![signer.public(kid)];
+        fake.now().signer = signer;
+        fake.now().kid = kid;
         assert_eq!(browser.logs_in(&fake, "").await, "/", "{kid}");
     }
     assert_eq!(fake.now().key_requests, 3);
