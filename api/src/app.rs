@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     directory::{Directory, password::Passwords},
     http::limit::Limits,
+    issuers::Issuers,
     mail::Post,
     payments::Channels,
     webhook::Courier,
@@ -44,6 +45,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// Failed logins, registrations and requests for mail, by login and by address.
     pub limits: Limits,
+    /// Other sites by which people log in.
+    pub issuers: Issuers,
     /// Sends what stands in the queue of mails.
     pub post: Post,
     /// Makes the calls that stand in the queue of webhooks.

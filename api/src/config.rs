@@ -3,6 +3,10 @@
 //! Claims: every option is in [`OPTIONS`] with its default and a sentence, from which the documentation is made; an unknown
 //! key or variable is refused, for a typo in the name of a safety option must not go unnoticed.
 
+mod issuer;
+
+pub use issuer::{IssuerConfig, IssuerKind};
+
 use crate::roles::Roles;
 use relay::Secret;
 use rust_decimal::Decimal;
@@ -34,6 +38,8 @@ enum Kind {
     List,
     /// `name=value` pairs, comma-separated in a variable.
     Pairs,
+    /// Tables: an array in the file, `[{…}]` in TOML or JSON in a variable.
+    Tables,
 }
 
 macro_rules! options {
@@ -71,6 +77,8 @@ options! {
     "registration.fold_aliases" Bool "false" "Takes `ann+shop@x` for `ann@x`, and addresses at Gmail that differ by dots for one, so that nobody registers twice by them."
     "password.memory_kib" Integer "19456" "Memory that hashing a password takes (Argon2id), in KiB. A login makes a weaker hash anew."
     "password.passes" Integer "2" "Passes over that memory."
+    "oidc.issuers" Tables "" "Other sites by which people log in, each a table `[[oidc.issuers]]` (docs/accounts.md lists its keys). In a variable: `[{id = \"…\", …}]`, or the same as JSON."
+    "oidc.secrets" Pairs "" "The client secrets of those sites by their ids; they stand over `client_secret` in a table."
     "security.confirmation_minutes" Integer "10" "How long a login, or a confirmation since (`POST /api/user/confirm`), is fresh enough for what moves money or changes secrets."
     "security.require_second_factor_for" List "" "Roles (`owner,admin`) that get at nothing beyond their own account until they have set a second factor up."
     "smtp.host" Text "" "The server that takes our mails. Empty: mails go to the log and to `/api/dev/mailbox`; in production mode they are not sent."
@@ -150,6 +158,8 @@ pub struct Config {
     pub registration: RegistrationConfig,
     /// What hashing a password costs.
     pub password: PasswordConfig,
+    /// Other sites by which people log in.
+    pub issuers: Vec<IssuerConfig>,
     /// What a login must have shown.
     pub security: SecurityConfig,
     /// The server that takes our mails; absent: there is none.
@@ -350,6 +360,7 @@ struct Raw {
     sandbox: bool,
     registration: RawRegistration,
     password: RawPassword,
+    oidc: issuer::RawOidc,
     security: RawSecurity,
     smtp: RawSmtp,
     topup: RawTopUp,
@@ -700,6 +711,7 @@ impl Config {
             sandbox_enabled: raw.sandbox && !raw.production,
             registration,
             password: raw.password.check()?,
+            issuers: raw.oidc.check()?,
             security: raw.security.check()?,
             smtp,
             topup: TopUpConfig {
@@ -770,7 +782,17 @@ fn read_value(name: &str, kind: Kind, text: &str) -> Result<toml::Value, ConfigE
             }
             pairs.into()
         }
+        Kind::Tables if text.is_empty() => toml::Value::Array(Vec::new()),
+        Kind::Tables => tables(text).ok_or_else(|| wrong("an array of tables, in TOML or JSON"))?,
     })
+}
+
+/// An array of tables, as TOML within a line or as JSON.
+fn tables(text: &str) -> Option<toml::Value> {
+    if let Ok(value) = serde_json::from_str::<toml::Value>(text) {
+        return Some(value);
+    }
+    format!("x = {text}").parse::<toml::Table>().ok()?.remove("x")
 }
 
 fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
@@ -787,11 +809,13 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
     }
 }
 
-/// Lays the file over the defaults. A table of pairs (`topup.rates`) is replaced as a whole.
+/// Lays the file over the defaults. A table of pairs (`topup.rates`, `oidc.secrets`) is replaced as a whole.
 fn merge(table: &mut toml::Table, file: toml::Table) {
     for (key, value) in file {
         match (table.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if key != "rates" => {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value))
+                if key != "rates" && key != "secrets" =>
+            {
                 merge(inner, value)
             }
             (_, value) => {

@@ -222,6 +222,7 @@ impl From<DirectoryError> for Problem {
         match error {
             DirectoryError::NotFound(what) => Self::not_found(format!("no such {what}")),
             DirectoryError::Taken(what) => Self::conflict("taken", format!("{what} is taken")),
+            DirectoryError::LastWayIn => Self::conflict("last_login_method", error.to_string()),
             DirectoryError::LastOwner => Self::conflict("last_owner", error.to_string()),
             DirectoryError::NotAllowed(why) => Self::forbidden(why),
             DirectoryError::TooMany { .. } => Self::conflict("too_many", error.to_string()),

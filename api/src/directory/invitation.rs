@@ -46,9 +46,14 @@ fn invitation(row: &Row) -> Result<Invitation, DirectoryError> {
 
 /// Uses an invitation once, within the change that registers somebody.
 pub(super) async fn redeem(tx: &mut Tx, code: &str) -> Result<(), DirectoryError> {
+    redeem_hash(tx, &digest(code)).await
+}
+
+/// The same by a code's SHA-256.
+pub(super) async fn redeem_hash(tx: &mut Tx, hash: &str) -> Result<(), DirectoryError> {
     let sql = "UPDATE invitations SET uses = uses + 1 WHERE code_hash = ? AND uses < max_uses \
                AND (expires_at IS NULL OR expires_at > ?)";
-    match tx.execute(sql, &[digest(code).into(), now().into()]).await? {
+    match tx.execute(sql, &[hash.into(), now().into()]).await? {
         0 => Err(DirectoryError::BadInvitation),
         _ => Ok(()),
     }

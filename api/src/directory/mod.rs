@@ -12,6 +12,7 @@ pub mod balance_alert;
 pub mod catalogue;
 pub mod deletion;
 pub mod group;
+pub mod identity;
 pub mod import;
 pub mod imported_password;
 pub mod invitation;
@@ -69,6 +70,9 @@ pub enum DirectoryError {
     /// The role of whoever asks does not reach that far; the text says how far it does.
     #[error("{0}")]
     NotAllowed(&'static str),
+    /// Nobody could log in as this user any more.
+    #[error("this is the last way to log in; set a password first, or link another account")]
+    LastWayIn,
     /// A list is full.
     #[error("there may be at most {max} {what}")]
     TooMany {
@@ -271,6 +275,7 @@ impl Directory {
         self.purge_registrations().await?;
         self.purge_mails().await?;
         self.purge_deliveries().await?;
+        self.purge_attempts().await?;
         self.purge_challenges().await?;
         self.purge_tries().await
     }

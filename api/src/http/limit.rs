@@ -44,6 +44,8 @@ pub const MAIL_TO: Rule = Rule { name: "mail to", max: 5, window_s: 3600 };
 pub const MAIL_FROM: Rule = Rule { name: "mail from", max: 50, window_s: 3600 };
 /// Links of mails that did not work, from one address.
 pub const TOKEN: Rule = Rule { name: "token", max: 100, window_s: 3600 };
+/// Logins by other sites that did not come to an end, from one address.
+pub const ISSUER: Rule = Rule { name: "issuer", max: 100, window_s: 3600 };
 
 /// The most windows remembered.
 const MAX_WINDOWS: usize = 100_000;

@@ -19,6 +19,7 @@ pub mod keys;
 pub mod limit;
 pub mod login;
 pub mod models;
+pub mod oidc;
 pub mod openapi;
 mod pages;
 pub mod password;
@@ -62,6 +63,7 @@ fn described() -> Routes {
         .merge(confirm::routes())
         .merge(second_factor::routes())
         .merge(password::routes())
+        .merge(oidc::routes())
         .merge(settings::routes())
         .merge(webhooks::routes())
         .merge(deletion::routes())

@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     directory::{Directory, user::NewUser, user::Role},
     http::limit::Limits,
+    issuers::Issuers,
     mail::Post,
     payments::Channels,
     secrets::Sealer,
@@ -98,6 +99,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     let shared = directory.clone();
     let post = Post::try_new(&config, directory.clone()).unwrap();
     let courier = Courier::try_new(&config, directory.clone()).unwrap();
+    let issuers = Issuers::try_new(&config).unwrap();
     let app = App::new(Parts {
         ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
         inbox: Inbox::new(log.clone()),
@@ -111,6 +113,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
         provider_health: None,
         passwords: Default::default(),
         limits: Limits::shared(shared),
+        issuers,
         post,
         courier,
     });

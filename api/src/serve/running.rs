@@ -7,6 +7,7 @@ use super::foundation::Foundation;
 use crate::app::{App, Parts};
 use crate::config::Config;
 use crate::directory::address::Guard;
+use crate::issuers::Issuers;
 use crate::mail::Post;
 use crate::payments::Channels;
 use crate::roles::Roles;
@@ -125,6 +126,7 @@ impl Running {
             provider_health: self.calls.as_ref().map(|calls| calls.relay.health()),
             passwords: foundation.passwords().clone(),
             limits: http::limit::Limits::shared(foundation.directory().clone()),
+            issuers: Issuers::try_new(config).context("cannot make an HTTP client")?,
             post,
             courier,
         }))

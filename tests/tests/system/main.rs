@@ -14,6 +14,7 @@ mod doors;
 mod faults;
 mod fuzz;
 mod import;
+mod issuers;
 mod lifecycle;
 mod readme;
 mod second_factor;
