@@ -20,6 +20,7 @@ pub mod login;
 pub mod models;
 pub mod openapi;
 mod pages;
+pub mod passkeys;
 pub mod password;
 pub mod permission;
 pub mod prices;
@@ -59,6 +60,7 @@ fn described() -> Routes {
         .merge(login::routes())
         .merge(confirm::routes())
         .merge(second_factor::routes())
+        .merge(passkeys::routes())
         .merge(password::routes())
         .merge(settings::routes())
         .merge(dev_mailbox::routes())

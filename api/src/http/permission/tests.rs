@@ -2,6 +2,7 @@
 
 use super::{EXTENSION, OPEN, Permission, written};
 use crate::directory::user::Role;
+use crate::http::passkeys::tests::Authenticator;
 use crate::http::tests::{Gateway, Node, gateway, lease, record};
 use domain::{AccountId, Command, GrantId, LeaseId};
 use serde_json::{Value, json};
@@ -120,10 +121,12 @@ async fn things(it: &Gateway, owner: &str) -> BTreeMap<&'static str, String> {
     let lines = it.call("GET", "/api/user/billing", Some(owner), None).await.body;
     // The one that asks: its end is the last thing that the owner is asked to try.
     let sessions = it.call("GET", "/api/user/sessions", Some(owner), None).await.body;
+    let passkey = it.adds_passkey(owner, &mut Authenticator::new()).await.body;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     BTreeMap::from([
         ("/api/user/sessions/", text(&sessions["items"][0]["id"])),
         ("/api/user/keys/", text(&key["id"])),
+        ("/api/user/passkeys/", text(&passkey["passkey"]["id"])),
         ("/api/user/topup/", text(&order.body["order"])),
         ("/api/user/usage/", request),
         ("/api/user/billing/", text(&lines["items"][0]["id"])),
@@ -152,7 +155,7 @@ async fn a_call(it: &Gateway, account: AccountId) -> String {
 /// What a route wants to hear before it looks at whose thing it is.
 fn body_of(name: &str) -> Option<Value> {
     match name {
-        "change_key" => Some(json!({"name": "stolen"})),
+        "change_key" | "rename_passkey" => Some(json!({"name": "stolen"})),
         _ => None,
     }
 }
