@@ -52,7 +52,7 @@ macro_rules! options {
 options! {
     "roles" List "api,relay,projector" "What this process does; `serve --role` stands over it. Less than all needs `nats_url`, `database_url` and, but for `projector` alone, `master_key`, which its peers share."
     "listen" Text "127.0.0.1:3000" "Address and port to serve on."
-    "public_url" Text "http://<listen>" "How browsers and payment channels reach this gateway. `https` makes the session cookie Secure."
+    "public_url" Text "http://<listen>" "How browsers and payment channels reach this gateway. `https` makes the session cookie Secure. Passkeys belong to its name."
     "data_dir" Text "./data" "Folder of everything the embedded default keeps: the SQLite file, the log, keys."
     "production" Bool "false" "Refuses what is only fit for development: the sandbox channel, a public_url without https."
     "admin_password" Text "" "Password of the user `admin` at the first start. Empty: a random one is printed once."

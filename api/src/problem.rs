@@ -232,6 +232,10 @@ impl From<DirectoryError> for Problem {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_invitation", format!("invite: {error}"))
             }
             DirectoryError::WrongCode => Self::new(StatusCode::FORBIDDEN, "wrong_code", error.to_string()),
+            DirectoryError::BadPasskey(fault) => {
+                tracing::debug!(request = current_request_id(), fault, "a passkey was not accepted");
+                Self::new(StatusCode::UNAUTHORIZED, "bad_passkey", "this passkey was not accepted")
+            }
             DirectoryError::BadChallenge => {
                 Self::new(StatusCode::UNAUTHORIZED, "challenge_over", error.to_string())
             }

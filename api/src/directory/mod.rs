@@ -21,6 +21,7 @@ mod last_use;
 pub mod mail;
 pub mod model;
 pub mod notice;
+pub mod passkey;
 pub mod password;
 pub mod price_import;
 pub mod provider;
@@ -120,6 +121,9 @@ pub enum DirectoryError {
     /// A code of an app or a recovery code is none, or was used.
     #[error("this code is wrong, too old, or has been used")]
     WrongCode,
+    /// A passkey, or what it signed, is not good here; the text says why, for the log.
+    #[error("this passkey was not accepted")]
+    BadPasskey(String),
     /// A login that waits for a second factor, or a passkey's question, is over; why, nobody is told.
     #[error("this took too long, was tried too often, or was never asked; begin again")]
     BadChallenge,

@@ -6,6 +6,7 @@
 //! limited as logins are; how a session's token is carried, as a cookie or as `Authorization: Bearer`, makes no difference.
 
 use super::login::{Method, admit_code, forgive_code, methods};
+use super::passkeys::{PasskeyAnswer, check};
 use crate::{
     app::App,
     body::Json,
@@ -51,6 +52,8 @@ pub struct Confirm {
     password: Option<String>,
     /// A code of the authenticator app, or a recovery code.
     code: Option<String>,
+    /// A passkey's answer to `POST /api/user/login/passkey/options`.
+    passkey: Option<PasskeyAnswer>,
 }
 
 /// A confirmation.
@@ -71,8 +74,8 @@ async fn confirm(
     caller: Caller,
     Json(body): Json<Confirm>,
 ) -> Result<Json<Confirmed>, Problem> {
-    match (body.password, body.code) {
-        (Some(password), None) => {
+    match (body.password, body.code, body.passkey) {
+        (Some(password), None, None) => {
             let has = methods(&app.directory.second_factors(caller.user).await?);
             if has.iter().any(|method| *method != Method::RecoveryCode) {
                 let detail = "password: you have a second factor; confirm with it";
@@ -80,14 +83,31 @@ async fn confirm(
             }
             super::user::prove(&app, &caller, "password", password).await?;
         }
-        (None, Some(code)) => {
+        (None, Some(code), None) => {
             let account = caller.user.to_string();
             admit_code(&app, &account).await?;
             app.directory.take_code(caller.user, &code).await?;
             forgive_code(&app, &account).await;
         }
-        (None, None) | (Some(_), Some(_)) => {
-            return Err(Problem::invalid("password", "send exactly one of password and code"));
+        (None, None, Some(answer)) => {
+            let account = caller.user.to_string();
+            admit_code(&app, &account).await?;
+            let found = check(&app, &answer).await.map_err(|problem| match problem.status {
+                // The session goes on: a client must not take this for its end.
+                StatusCode::UNAUTHORIZED => Problem { status: StatusCode::FORBIDDEN, ..problem },
+                _ => problem,
+            })?;
+            if found.id != caller.user {
+                return Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "bad_passkey",
+                    "this passkey is another user's",
+                ));
+            }
+            forgive_code(&app, &account).await;
+        }
+        (None, None, None) | (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            return Err(Problem::invalid("password", "send exactly one of password, code and passkey"));
         }
     }
     let at = app.directory.confirm_session(&caller.session).await?;

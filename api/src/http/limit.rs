@@ -35,6 +35,8 @@ pub const CODE: Rule = Rule { name: "code", max: 10, window_s: 900 };
 /// The same in a day. Three of a million codes fit at a time: who has the password and guesses all day has one chance in seven
 /// thousand.
 pub const CODE_A_DAY: Rule = Rule { name: "code a day", max: 50, window_s: 86_400 };
+/// Questions to passkeys that one address may ask for.
+pub const PASSKEY: Rule = Rule { name: "passkey", max: 300, window_s: 900 };
 /// Registrations from one address.
 pub const REGISTER: Rule = Rule { name: "register", max: 100, window_s: 3600 };
 

@@ -22,6 +22,7 @@ pub mod models;
 pub mod oidc;
 pub mod openapi;
 mod pages;
+pub mod passkeys;
 pub mod password;
 pub mod permission;
 pub mod prices;
@@ -62,6 +63,7 @@ fn described() -> Routes {
         .merge(login::routes())
         .merge(confirm::routes())
         .merge(second_factor::routes())
+        .merge(passkeys::routes())
         .merge(password::routes())
         .merge(oidc::routes())
         .merge(settings::routes())

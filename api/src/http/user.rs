@@ -97,16 +97,21 @@ async fn login(
     };
     app.limits.clear(LOGIN_FROM_ADDRESS, &here).await;
     check_status(&user)?;
-    // Operators are let in: they may have to mend the mail server.
-    if needs_proof && !user.email_verified && user.role == Role::User {
-        return Err(not_verified());
-    }
+    check_email_proof(&app, &user)?;
     if let (Checked::RightButWeak, Some(old)) = (checked, hash)
         && let Ok(new) = app.passwords.hash(guess).await
     {
         app.directory.upgrade_password(user.id, &old, &new).await?;
     }
     Ok(enter(&app, user, Means::Password, &origin).await?.into_response())
+}
+
+/// Refuses who has to prove their address first. Operators are let in: they may have to mend the mail server.
+pub(super) fn check_email_proof(app: &App, user: &User) -> Result<(), Problem> {
+    match app.config.registration.needs_proof && !user.email_verified && user.role == Role::User {
+        true => Err(not_verified()),
+        false => Ok(()),
+    }
 }
 
 /// The password is right, the address is not proven.

@@ -37,23 +37,27 @@ pub struct NewChallenge {
 
 /// A challenge that may be answered.
 #[derive(Debug)]
-pub(super) struct Challenge {
-    pub(super) id: String,
+pub(in crate::directory) struct Challenge {
+    pub(in crate::directory) id: String,
     /// Whose answer it waits for; `None`: whoever's.
-    pub(super) user: Option<AccountId>,
+    pub(in crate::directory) user: Option<AccountId>,
     /// What the answer is checked with.
-    pub(super) state: String,
+    pub(in crate::directory) state: String,
 }
 
 /// Uses a challenge up; false: somebody else did.
-pub(super) async fn use_up(tx: &mut Tx, challenge: &Challenge, at: Moment) -> Result<bool, DirectoryError> {
+pub(in crate::directory) async fn use_up(
+    tx: &mut Tx,
+    challenge: &Challenge,
+    at: Moment,
+) -> Result<bool, DirectoryError> {
     let update = "UPDATE login_challenges SET used_at = ? WHERE id = ? AND used_at IS NULL";
     Ok(tx.execute(update, &[at.into(), challenge.id.as_str().into()]).await? == 1)
 }
 
 impl Directory {
     /// Asks for something.
-    pub(super) async fn make_challenge(
+    pub(in crate::directory) async fn make_challenge(
         &self,
         kind: ChallengeKind,
         user: Option<AccountId>,
@@ -76,7 +80,7 @@ impl Directory {
     }
 
     /// Counts a try at a challenge before anybody looks at the answer, so that a crowd of guesses is no way around.
-    pub(super) async fn try_challenge(
+    pub(in crate::directory) async fn try_challenge(
         &self,
         kind: ChallengeKind,
         token: &str,

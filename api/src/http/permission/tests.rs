@@ -3,6 +3,7 @@
 use super::{EXTENSION, OPEN, Permission, written};
 use crate::directory::identity::IdentityName;
 use crate::directory::user::Role;
+use crate::http::passkeys::tests::Authenticator;
 use crate::http::tests::{Gateway, Node, gateway, lease, record};
 use domain::{AccountId, Command, GrantId, LeaseId};
 use serde_json::{Value, json};
@@ -125,6 +126,7 @@ async fn things(it: &Gateway, owner: &str) -> BTreeMap<&'static str, String> {
     let actor = crate::session::actor(domain::ActorKind::User, account);
     it.app.directory.link_identity(account, name, "ann there", actor).await.unwrap();
     let identities = it.call("GET", "/api/user/identities", Some(owner), None).await.body;
+    let passkey = it.adds_passkey(owner, &mut Authenticator::new()).await.body;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let webhook = json!({"url": "http://127.0.0.1:9/"});
     it.call("PUT", "/api/user/webhook", Some(owner), Some(webhook)).await;
@@ -134,6 +136,7 @@ async fn things(it: &Gateway, owner: &str) -> BTreeMap<&'static str, String> {
         ("/api/user/sessions/", text(&sessions["items"][0]["id"])),
         ("/api/user/keys/", text(&key["id"])),
         ("/api/user/identities/", text(&identities["items"][0]["id"])),
+        ("/api/user/passkeys/", text(&passkey["passkey"]["id"])),
         ("/api/user/topup/", text(&order.body["order"])),
         ("/api/user/usage/", request),
         ("/api/user/billing/", text(&lines["items"][0]["id"])),
@@ -162,7 +165,7 @@ async fn a_call(it: &Gateway, account: AccountId) -> String {
 /// What a route wants to hear before it looks at whose thing it is.
 fn body_of(name: &str) -> Option<Value> {
     match name {
-        "change_key" => Some(json!({"name": "stolen"})),
+        "change_key" | "rename_passkey" => Some(json!({"name": "stolen"})),
         _ => None,
     }
 }
