@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     directory::{Directory, password::Passwords},
     http::limit::Limits,
+    live::Live,
     mail::Post,
     payments::Channels,
 };
@@ -35,6 +36,8 @@ pub struct Parts {
     pub channels: Channels,
     /// What the operator configured.
     pub config: Arc<Config>,
+    /// That, with what operators have changed since; ask it for whatever can be changed while the gateway runs.
+    pub live: Live,
     /// The snapshot that the relay reads; the directory swaps it.
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// How well providers are, as the calls of this process found them; `None`: it carries none.

@@ -7,6 +7,7 @@
 //! OpenAPI document; no secret leaves in an answer, a log line or an audit record, but once, when it is made.
 
 pub mod app;
+pub mod approval;
 pub mod body;
 pub mod cli;
 pub mod config;
@@ -14,11 +15,13 @@ pub mod directory;
 pub mod health;
 pub mod http;
 pub mod import;
+pub mod live;
 pub mod mail;
 pub mod payments;
 pub mod price_catalogue;
 pub mod problem;
 pub mod redemption;
+pub mod referral;
 pub mod roles;
 pub mod secrets;
 pub mod serve;

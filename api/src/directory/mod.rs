@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod announcement;
+pub mod approval;
 pub mod catalogue;
 pub mod group;
 pub mod import;
@@ -17,11 +18,13 @@ pub mod key;
 mod last_use;
 pub mod mail;
 pub mod model;
+pub mod options;
 pub mod password;
 pub mod price_import;
 pub mod provider;
 pub mod rate_limit;
 pub mod redemption;
+pub mod referral;
 pub mod registration;
 pub mod session;
 pub mod settings;
@@ -130,6 +133,7 @@ struct Inner {
     wake: Notify,
     last_uses: last_use::LastUses,
     imported_cost: imported_password::ImportedCost,
+    options: ArcSwap<options::OptionsVersion>,
 }
 
 /// A change under way.
@@ -178,6 +182,7 @@ impl Directory {
             wake: Notify::new(),
             last_uses: last_use::LastUses::default(),
             imported_cost: imported_password::ImportedCost::default(),
+            options: ArcSwap::default(),
         }));
         directory.reload().await?;
         Ok(directory)
@@ -204,6 +209,7 @@ impl Directory {
         let revision = self.revision().await?;
         let (catalogue, due) = self.load_catalogue(now()).await?;
         self.load_imported_cost().await?;
+        self.load_options().await?;
         self.0.catalogue.store(Arc::new(catalogue));
         self.0.due.store(due.map_or(i64::MAX, Moment::micros), Ordering::Relaxed);
         self.0.seen.store(revision, Ordering::Relaxed);

@@ -23,6 +23,7 @@ pub mod permission;
 pub mod prices;
 pub mod reading;
 pub mod redemption;
+pub mod referral;
 pub mod registration;
 pub mod settings;
 pub mod topup;
@@ -66,6 +67,7 @@ fn described() -> Routes {
         .merge(admin::routes())
         .merge(admin_money::routes())
         .merge(redemption::routes())
+        .merge(referral::routes())
         .merge(announcements::routes())
 }
 

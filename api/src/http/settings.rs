@@ -73,7 +73,7 @@ async fn put(
         return Err(Problem::invalid("time_zone", "must be an offset from UTC such as +08:00"));
     }
     if let Some(currency) = &body.display_currency
-        && !app.config.topup.rates.contains_key(currency)
+        && !app.live.now().topup.rates.contains_key(currency)
     {
         return Err(Problem::invalid("display_currency", "must be a currency that top-ups take, or null"));
     }

@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     directory::{Directory, user::NewUser, user::Role},
     http::limit::Limits,
+    live::Live,
     mail::Post,
     payments::Channels,
     secrets::Sealer,
@@ -94,6 +95,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     let directory = Directory::open(db.clone(), Sealer::new(&[1; 32])).await.unwrap();
     let projector = Projector::start(db.clone(), log.clone(), ProjectorOptions::default());
     let shared = directory.clone();
+    let directory_for_live = directory.clone();
     let post = Post::try_new(&config, directory.clone()).unwrap();
     let app = App::new(Parts {
         ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
@@ -104,6 +106,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
         channels: Channels::try_new(&config, "http://127.0.0.1:3000").unwrap(),
         db,
         directory,
+        live: Live::try_new(Arc::new(config.clone()), directory_for_live).unwrap(),
         config: Arc::new(config),
         provider_health: None,
         passwords: Default::default(),
