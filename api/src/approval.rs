@@ -26,9 +26,7 @@ pub async fn perform(
     request: &Approval,
 ) -> Result<Receipt, LedgerError> {
     let by = actor(ActorKind::Admin, request.requester);
-    ledger::crash::point("approval-taken");
     let done = ledger.execute(request.account, request.command(), by, None).await;
-    ledger::crash::point("approval-done");
     let noted = match &done {
         Ok(receipt) => directory.request_done(request, receipt.recorded.sequence).await,
         Err(LedgerError::Refused(refusal)) => directory.request_failed(request, &refusal.to_string()).await,
@@ -69,7 +67,9 @@ async fn do_old(ledger: &Ledger, directory: &Directory) -> Result<(), DirectoryE
                 let event_seq = receipt.recorded.sequence;
                 tracing::info!(request = %request.id, event_seq, "an approved request was done after all");
             }
-            Err(error) => tracing::warn!(request = %request.id, %error, "an approved request is not done yet"),
+            Err(error) => {
+                tracing::warn!(request = %request.id, %error, "an approved request is not done yet")
+            }
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ pub use desk::{AdjustmentsConfig, ReferralConfig, RoleLimits};
 pub use written::{Origin, Overrides, Shown, is_changeable};
 
 use crate::roles::Roles;
+use desk::{RawAdjustments, RawReferral, RawSite};
 use relay::Secret;
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -18,7 +19,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use desk::{RawAdjustments, RawReferral, RawSite};
 use written::Written;
 
 /// One option, as documented.
@@ -181,11 +181,11 @@ pub struct Config {
     /// What is given for bringing somebody.
     pub referral: ReferralConfig,
     /// What was written, and where.
-    written: Arc<Written>,
+    pub(crate) written: Arc<Written>,
 }
 
 /// Who may register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RegistrationMode {
     /// Whoever proves their address.

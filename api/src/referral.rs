@@ -76,7 +76,12 @@ impl Road {
                 }
             }
         }
-        for it in self.directory.ungranted_referrals(now().plus_ms(-OLD_MS)).await? {
+        self.finish(now().plus_ms(-OLD_MS)).await
+    }
+
+    /// Grants what was decided before a moment and of which nobody has noted that it was granted.
+    pub(crate) async fn finish(&self, before: Moment) -> Result<(), DirectoryError> {
+        for it in self.directory.ungranted_referrals(before).await? {
             self.grant(&it).await;
         }
         Ok(())
@@ -116,10 +121,8 @@ impl Road {
     /// Grants the open shares of a referral.
     async fn grant(&self, it: &Referral) {
         for share in it.open_shares() {
-            ledger::crash::point("referral-decided");
             match self.grant_share(it, share).await {
                 Ok(event_seq) => {
-                    ledger::crash::point("referral-granted");
                     if let Err(error) = self.directory.share_granted(it, share, event_seq).await {
                         tracing::warn!(account = %it.referred, %error, "a referral's grant could not be noted; it is tried again");
                     }

@@ -153,7 +153,8 @@ impl RawSite {
 fn credits(key: &str, number: &Number) -> Result<Credits, ConfigError> {
     let text = number.text();
     let wrong = |fault: String| ConfigError::Wrong(format!("{key}: {fault}"));
-    let credits: Credits = text.parse().map_err(|error| wrong(format!("{text:?} is no amount of credits: {error}")))?;
+    let credits: Credits =
+        text.parse().map_err(|error| wrong(format!("{text:?} is no amount of credits: {error}")))?;
     if credits.nano() < 0 {
         return Err(wrong(format!("{text:?} is below zero")));
     }

@@ -6,9 +6,7 @@
 //! same moment or in small pieces; a request is decided once, by somebody who neither asked for it nor owns the account; what
 //! it makes on the ledger has the request's own id, so making it again is the same act.
 
-use super::{
-    Directory, DirectoryError, act, corrupt, digest, now, user::Role, words,
-};
+use super::{Directory, DirectoryError, act, corrupt, digest, now, user::Role, words};
 use crate::{
     config::AdjustmentsConfig,
     session::{Caller, actor},
@@ -290,7 +288,8 @@ async fn count(
     let tail = tx.dialect().upsert("operator_days", &["operator", "day"], &[Set::Add("credits")]);
     let first = format!("INSERT INTO operator_days (operator, day, credits) VALUES (?, ?, 0){tail}");
     tx.execute(&first, &[operator.into(), day.into()]).await?;
-    let raise = "UPDATE operator_days SET credits = credits + ? WHERE operator = ? AND day = ? AND credits <= ?";
+    let raise =
+        "UPDATE operator_days SET credits = credits + ? WHERE operator = ? AND day = ? AND credits <= ?";
     let values: [Value; 4] = [credits.into(), operator.into(), day.into(), room.into()];
     Ok(tx.execute(raise, &values).await? > 0)
 }
@@ -456,7 +455,7 @@ impl Directory {
         self.approve_at(id, by, note, now()).await
     }
 
-    pub(super) async fn approve_at(
+    pub(crate) async fn approve_at(
         &self,
         id: Uuid,
         by: &Caller,
@@ -511,7 +510,8 @@ impl Directory {
             // Let go first: SQLite has one writer.
             change.tx.rollback().await?;
             let found = self.approval(before.id).await?;
-            let state = if found.state == ApprovalState::Pending { ApprovalState::Expired } else { found.state };
+            let state =
+                if found.state == ApprovalState::Pending { ApprovalState::Expired } else { found.state };
             return Ok(Err(ApprovalFault::NotPending(state)));
         }
         let after = Approval {

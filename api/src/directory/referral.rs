@@ -123,7 +123,8 @@ pub struct ReferralCount {
     pub this_month: u64,
 }
 
-const COLUMNS: &str = "referred, referrer, state, created_at, decided_at, reward, welcome, reward_seq, welcome_seq";
+const COLUMNS: &str =
+    "referred, referrer, state, created_at, decided_at, reward, welcome, reward_seq, welcome_seq";
 /// Crockford's base 32, as with redemption codes.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Forty bits: not a secret, only not to be hit by chance.
@@ -208,7 +209,8 @@ impl Directory {
 
     /// Ends a referral for which nothing is given. Another process may have decided it before; then nothing happens.
     pub async fn end_referral(&self, it: &Referral, state: ReferralState) -> Result<(), DirectoryError> {
-        let update = "UPDATE referrals SET state = ?, decided_at = ? WHERE referred = ? AND state = 'waiting'";
+        let update =
+            "UPDATE referrals SET state = ?, decided_at = ? WHERE referred = ? AND state = 'waiting'";
         self.0.db.execute(update, &[state.as_str().into(), now().into(), it.referred.into()]).await?;
         Ok(())
     }
@@ -251,8 +253,7 @@ impl Directory {
             (ReferralState::Capped, Credits::ZERO, earning.welcome)
         };
         let update = "UPDATE referrals SET state = ?, reward = ?, welcome = ? WHERE referred = ?";
-        let values: [Value; 4] =
-            [state.as_str().into(), reward.into(), welcome.into(), it.referred.into()];
+        let values: [Value; 4] = [state.as_str().into(), reward.into(), welcome.into(), it.referred.into()];
         change.tx.execute(update, &values).await?;
         self.finish(change).await?;
         Ok(Some(Referral { state, decided_at: Some(at), reward, welcome, ..it.clone() }))
@@ -303,7 +304,8 @@ impl Directory {
                 count.rewarded += people;
                 let sum = i64::try_from(people).ok().and_then(|n| reward.nano().checked_mul(n));
                 let sum = sum.and_then(|nano| count.credits.checked_add(Credits::from_nano(nano)));
-                count.credits = sum.ok_or_else(|| super::corrupt("referrals", "the rewards are too large"))?;
+                count.credits =
+                    sum.ok_or_else(|| super::corrupt("referrals", "the rewards are too large"))?;
             }
         }
         let sql = "SELECT rewards FROM referral_codes WHERE user_id = ? AND month = ?";

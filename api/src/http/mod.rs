@@ -26,6 +26,7 @@ pub mod redemption;
 pub mod referral;
 pub mod registration;
 pub mod settings;
+pub mod site;
 pub mod topup;
 pub mod usage;
 pub mod user;
@@ -68,6 +69,7 @@ fn described() -> Routes {
         .merge(admin_money::routes())
         .merge(redemption::routes())
         .merge(referral::routes())
+        .merge(site::routes())
         .merge(announcements::routes())
 }
 

@@ -22,9 +22,7 @@ use uuid::Uuid;
 
 /// The routes of this room.
 pub fn routes() -> Routes {
-    Routes::new()
-        .guarded(Permission::SelfRead, routes!(mine))
-        .guarded(Permission::MoneyRead, routes!(list))
+    Routes::new().guarded(Permission::SelfRead, routes!(mine)).guarded(Permission::MoneyRead, routes!(list))
 }
 
 /// Whoever brought somebody, by the code that these have named. Where nothing is given for it, a code means nothing.

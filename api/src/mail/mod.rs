@@ -101,12 +101,7 @@ impl Post {
             None => Door::Mailbox,
         };
         let live = Live::try_new(Arc::new(config.clone()), directory.clone())?;
-        Ok(Self(Arc::new(Inner {
-            directory,
-            door,
-            live,
-            wake: Notify::new(),
-        })))
+        Ok(Self(Arc::new(Inner { directory, door, live, wake: Notify::new() })))
     }
 
     /// Does a mail that is asked for go anywhere?

@@ -223,10 +223,7 @@ impl Channels {
     }
 
     /// The given channels, and the sandbox where there is one. Of two with one name the later stays.
-    pub fn of(
-        channels: impl IntoIterator<Item = Arc<dyn Channel>>,
-        sandbox: Option<Sandbox>,
-    ) -> Self {
+    pub fn of(channels: impl IntoIterator<Item = Arc<dyn Channel>>, sandbox: Option<Sandbox>) -> Self {
         let sandbox = sandbox.map(Arc::new);
         let built_in = sandbox.clone().map(|it| it as Arc<dyn Channel>);
         let by_name = channels.into_iter().chain(built_in).map(|it| (it.name().clone(), it)).collect();

@@ -76,8 +76,7 @@ impl Wish {
         method: Option<&str>,
     ) -> Result<Self, Unfit> {
         let unfit = |field, fault: String| Unfit { field, fault };
-        let (code, terms) =
-            terms.of(currency).map_err(|error| unfit("currency", error.to_string()))?;
+        let (code, terms) = terms.of(currency).map_err(|error| unfit("currency", error.to_string()))?;
         let (pay, credits) = terms.accept(amount).map_err(|error| unfit("amount", error.to_string()))?;
         let found = channels.get(channel).ok_or_else(|| {
             let known = channels.all().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", ");
@@ -177,7 +176,10 @@ mod tests {
     fn an_unfit_wish_names_its_field() {
         let channels = channels();
         let field = |amount, currency, channel, method| {
-            Wish::try_new(&channels, &terms(), amount, currency, channel, method).map(|_| ()).unwrap_err().field
+            Wish::try_new(&channels, &terms(), amount, currency, channel, method)
+                .map(|_| ())
+                .unwrap_err()
+                .field
         };
         assert_eq!(field("0", None, "sandbox", None), "amount");
         assert_eq!(field("1e3", None, "sandbox", None), "amount");

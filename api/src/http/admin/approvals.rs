@@ -127,10 +127,9 @@ pub async fn ask(
     let request = asked.await?.map_err(fault)?;
     match request.state {
         ApprovalState::Approved | ApprovalState::Done => {}
-        ApprovalState::Pending
-        | ApprovalState::Failed
-        | ApprovalState::Rejected
-        | ApprovalState::Expired => return Ok(Taken::Waits(Box::new(request.into()))),
+        ApprovalState::Pending | ApprovalState::Failed | ApprovalState::Rejected | ApprovalState::Expired => {
+            return Ok(Taken::Waits(Box::new(request.into())));
+        }
     }
     match approval::perform(&app.ledger, &app.directory, &request).await {
         Ok(receipt) => Ok(Taken::Done(Box::new(receipt))),
@@ -223,11 +222,7 @@ async fn allowance(State(app): State<App>, admin: Admin) -> Result<Json<Allowanc
 /// One request.
 #[utoipa::path(operation_id = "get_approval", get, path = "/api/admin/approvals/{id}", tag = "admin: money",
     params(("id" = Uuid, Path)), responses((status = 200, body = ApprovalView)))]
-async fn show(
-    State(app): State<App>,
-    _: Admin,
-    Path(id): Path<Uuid>,
-) -> Result<Json<ApprovalView>, Problem> {
+async fn show(State(app): State<App>, _: Admin, Path(id): Path<Uuid>) -> Result<Json<ApprovalView>, Problem> {
     Ok(Json(app.directory.approval(id).await?.into()))
 }
 
@@ -243,7 +238,10 @@ impl Verdict {
     fn checked(self) -> Result<Option<String>, Problem> {
         let Some(note) = self.note else { return Ok(None) };
         if note.chars().count() > 500 || note.chars().any(|c| c.is_control() && c != '\n') {
-            return Err(Problem::invalid("note", "must be at most 500 characters without control characters"));
+            return Err(Problem::invalid(
+                "note",
+                "must be at most 500 characters without control characters",
+            ));
         }
         Ok(Some(note).filter(|note| !note.is_empty()))
     }
@@ -262,7 +260,8 @@ async fn approve(
     let note = body.map(|Json(body)| body).unwrap_or_default().checked()?;
     let before = app.directory.approval(id).await?;
     let requester = app.directory.user(before.requester).await?;
-    if !requester.is_some_and(|it| it.status == Status::Active && Permission::MoneyWrite.is_held_by(it.role)) {
+    if !requester.is_some_and(|it| it.status == Status::Active && Permission::MoneyWrite.is_held_by(it.role))
+    {
         let detail = "whoever asked for this may not move credits any more; reject it";
         return Err(Problem::conflict("requester_gone", detail));
     }

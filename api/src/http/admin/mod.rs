@@ -12,6 +12,7 @@ pub mod models;
 pub mod overview;
 pub mod price_catalogue;
 pub mod prices;
+pub mod provider_account;
 pub mod providers;
 pub mod rate_limits;
 pub mod settings;
@@ -37,6 +38,7 @@ pub fn routes() -> Routes {
         .merge(audit::routes())
         .merge(overview::routes())
         .merge(approvals::routes())
+        .merge(provider_account::routes())
         .merge(settings::routes())
 }
 

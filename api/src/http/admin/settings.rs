@@ -138,7 +138,10 @@ async fn change(
     for (key, value) in body.set {
         // An unknown key with null would otherwise be taken for one that was taken back.
         if value.is_null() && !options.contains_key(&key) && !crate::config::is_changeable(&key) {
-            return Err(Problem::invalid(&shortened(&key), "there is no such option that can be changed here"));
+            return Err(Problem::invalid(
+                &shortened(&key),
+                "there is no such option that can be changed here",
+            ));
         }
         match value {
             Value::Null => drop(options.remove(&key)),

@@ -14,6 +14,7 @@ fn terms(kind: Kind) -> Terms {
         emails_verified: false,
         without_operator_balances: false,
         allow_private: false,
+        at: Moment::from_micros(1_800_000_000_000_000),
         pricing: None,
     }
 }
