@@ -112,7 +112,10 @@ async fn a_process_that_dies_beside_the_grant_leaves_it_to_the_next() {
     };
     let decided = it.app.directory.earn_referral(&waiting, &earning).await.unwrap().unwrap();
     assert_eq!(it.app.directory.earn_referral(&waiting, &earning).await.unwrap(), None);
-    assert_eq!(it.app.directory.ungranted_referrals(now().plus_ms(1)).await.unwrap(), [decided.clone()]);
+    assert_eq!(
+        it.app.directory.ungranted_referrals(now().plus_ms(1)).await.unwrap(),
+        std::slice::from_ref(&decided)
+    );
     let share = crate::directory::referral::Share::Reward;
     let command = domain::Command::GrantCredit {
         grant: decided.grant(share),
