@@ -581,6 +581,26 @@ impl Directory {
         self.0.db.fetch_all(&sql, &[before.into()]).await?.iter().map(|row| approval(row, at)).collect()
     }
 
+    /// Counts credits that somebody hands out alone, if their limits allow it.
+    pub async fn move_alone(
+        &self,
+        caller: &Caller,
+        credits: Credits,
+        limits: &AdjustmentsConfig,
+        day: &str,
+    ) -> Result<bool, DirectoryError> {
+        if credits > limits.approval_above.of(caller.role) {
+            return Ok(false);
+        }
+        let mut change = self.change_aside().await?;
+        let is_within =
+            count(&mut change.tx, caller.user, day, credits, limits.daily.of(caller.role)).await?;
+        if is_within {
+            self.finish(change).await?;
+        }
+        Ok(is_within)
+    }
+
     /// What somebody may move alone, and has moved on a day.
     pub async fn allowance(
         &self,

@@ -21,7 +21,7 @@ use crate::{
     session::Admin,
 };
 use axum::{extract::State, http::StatusCode};
-use domain::{AccountId, IdempotencyKey, Moment};
+use domain::{AccountId, Credits, IdempotencyKey, Moment};
 use ledger::{LedgerError, Receipt};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::routes;
@@ -139,6 +139,22 @@ pub async fn ask(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Counts what is handed out to whoever comes, such as codes, as if the caller moved it. There is no request for it: what is beyond
+/// the limits somebody with wider ones must do.
+pub async fn move_alone(app: &App, admin: &Admin, credits: Credits) -> Result<(), Problem> {
+    let live = app.live.now();
+    let day = approval::day(now(), live.time_zone_offset_minutes);
+    if app.directory.move_alone(&admin.0, credits, &live.adjustments, &day).await? {
+        return Ok(());
+    }
+    let detail = format!(
+        "this is worth {credits} credits, more than one {} hands out alone at once or on a day; make less, or ask somebody of a \
+         higher role",
+        admin.0.role
+    );
+    Err(Problem::new(StatusCode::FORBIDDEN, "above_limit", detail))
 }
 
 fn fault(fault: ApprovalFault) -> Problem {

@@ -125,6 +125,9 @@ async fn many_small_acts_do_not_add_up_to_more_than_a_day_allows() {
         desk.it.call("GET", "/api/admin/approvals/allowance", Some(&desk.finance), None).await.body;
     assert_eq!((&allowance["moved_today"], &allowance["on_a_day"]), (&json!("500"), &json!("500")));
     assert_eq!(desk.total().await, "400");
+    let codes = json!({"name": "around it", "count": 1, "credits": "0.01"});
+    let answer = desk.asks_at("/api/admin/redemption-codes", codes, None).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["code"]), (403, &json!("above_limit")));
     // What the ledger refuses moved nothing and does not count, and its key may be used again.
     let admin = desk.it.token("root", Role::Admin).await;
     let desk = Desk { finance: admin, ..desk };
