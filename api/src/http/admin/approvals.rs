@@ -33,7 +33,7 @@ pub fn routes() -> Routes {
         .guarded(Permission::MoneyRead, routes!(list))
         .guarded(Permission::MoneyRead, routes!(allowance))
         .guarded(Permission::MoneyRead, routes!(show))
-        .guarded(Permission::MoneyWrite, routes!(approve))
+        .confirmed(Permission::MoneyWrite, routes!(approve))
         .guarded(Permission::MoneyWrite, routes!(reject))
 }
 

@@ -23,7 +23,7 @@ use utoipa_axum::routes;
 pub fn routes() -> Routes {
     Routes::new()
         .guarded(Permission::SettingsRead, routes!(show))
-        .guarded(Permission::SettingsWrite, routes!(change))
+        .confirmed(Permission::SettingsWrite, routes!(change))
         .guarded(Permission::SettingsRead, routes!(versions))
 }
 
