@@ -5,6 +5,7 @@ use crate::{
     directory::{Directory, password::Passwords},
     http::limit::Limits,
     issuers::Issuers,
+    live::Live,
     mail::Post,
     payments::Channels,
     webhook::Courier,
@@ -37,6 +38,8 @@ pub struct Parts {
     pub channels: Channels,
     /// What the operator configured.
     pub config: Arc<Config>,
+    /// That, with what operators have changed since; ask it for whatever can be changed while the gateway runs.
+    pub live: Live,
     /// The snapshot that the relay reads; the directory swaps it.
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// How well providers are, as the calls of this process found them; `None`: it carries none.

@@ -47,6 +47,9 @@ enum Verb {
     /// Look after operators.
     #[command(subcommand)]
     Admin(AdminVerb),
+    /// Look after the settings that were changed while the gateway ran (docs/operators.md).
+    #[command(subcommand)]
+    Settings(SettingsVerb),
     /// Bring users, keys, providers, prices and balances of a New API or One API database here (docs/migrating.md).
     Import(#[command(flatten)] crate::import::ImportOptions),
     /// Print every option, its variable, its default and what it does.
@@ -84,6 +87,12 @@ enum LedgerVerb {
         /// The file.
         file: PathBuf,
     },
+}
+
+#[derive(Subcommand)]
+enum SettingsVerb {
+    /// Take them all back, so that the file and the environment count again.
+    Reset,
 }
 
 #[derive(Subcommand)]
@@ -137,9 +146,14 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
     let roles = match verb {
         Some(Verb::Serve { role }) => role.as_slice(),
         None
-        | Some(Verb::Ledger(_) | Verb::Projections(_) | Verb::Admin(_) | Verb::Import(_) | Verb::Config) => {
-            &[]
-        }
+        | Some(
+            Verb::Ledger(_)
+            | Verb::Projections(_)
+            | Verb::Admin(_)
+            | Verb::Settings(_)
+            | Verb::Import(_)
+            | Verb::Config,
+        ) => &[],
     };
     let config = Config::load(file, roles)?;
     // One TLS provider for everything, chosen before anything can choose another.
@@ -166,6 +180,7 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
             Some(Verb::Admin(AdminVerb::RemoveSecondFactors { login, reason })) => {
                 remove_second_factors(config, login, reason).await
             }
+            Some(Verb::Settings(SettingsVerb::Reset)) => reset_settings(config).await,
             Some(Verb::Config) => Ok(()),
         }
         .map(|()| ExitCode::SUCCESS)
@@ -313,6 +328,16 @@ async fn reset_password(config: Config, login: &str) -> anyhow::Result<()> {
     let password = serve::one_time_password();
     foundation.reset_password(login, &password).await?;
     print(&format!("new one-time password of {login}: {password}"))
+}
+
+async fn reset_settings(config: Config) -> anyhow::Result<()> {
+    let foundation = Foundation::open(&config).await?;
+    let before = foundation.directory().options().version;
+    let by = serve::command_line();
+    match foundation.directory().put_options(before, &crate::config::Overrides::new(), by).await? {
+        Ok(after) => print(&format!("version {}: the file and the environment count again", after.version)),
+        Err(newest) => bail!("somebody changed the settings at this moment; version {newest} is in force"),
+    }
 }
 
 #[cfg(test)]

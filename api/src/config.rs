@@ -6,15 +6,22 @@
 mod issuer;
 
 pub use issuer::{IssuerConfig, IssuerKind};
+mod desk;
+mod written;
+pub use desk::{AdjustmentsConfig, ReferralConfig, RoleLimits};
+pub use written::{Origin, Overrides, Shown, is_changeable};
 
 use crate::roles::Roles;
+use desk::{RawAdjustments, RawReferral, RawSite};
 use relay::Secret;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use written::Written;
 
 /// One option, as documented.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +100,16 @@ options! {
     "topup.max" Text "100000" "The greatest amount of a top-up."
     "topup.currency" Text "CNY" "The currency of a top-up that names none."
     "topup.rates" Pairs "CNY=7.2,USD=1" "Currencies taken, with the units of each that buy one credit."
+    "site.name" Text "NexusRoute" "What the gateway is called to its users."
+    "adjustments.approval_above" Pairs "finance=100,admin=1000,owner=10000" "How many credits one person of a role may add to or take from an account at once. What is larger waits for another person's approval. A role that is not named may move none alone."
+    "adjustments.daily" Pairs "finance=500,admin=5000,owner=50000" "How many on one day of `time_zone`, all acts together; what goes beyond waits for approval as well."
+    "adjustments.approval_days" Integer "7" "How long a request waits for approval."
+    "referral.enabled" Bool "false" "Gives credits to users who bring others."
+    "referral.reward" Text "5" "Credits for whoever brought somebody, once those have made a top-up."
+    "referral.welcome" Text "0" "Credits for whoever was brought, at the same time."
+    "referral.min_topup" Text "10" "The least number of credits that this top-up must buy."
+    "referral.monthly_cap" Integer "10" "How often one user is rewarded in a month."
+    "referral.days" Integer "90" "How long after registering such a top-up counts."
     "redis_url" Text "" "A Redis (`redis://host:6379`) that shares rate limits between the processes that relay calls. Empty: each counts alone."
     "relay.max_body_bytes" Integer "33554432" "The largest request body of a model call."
     "relay.first_byte_seconds" Integer "300" "How long a provider may take to begin its answer; an answer that is not streamed begins when it is complete."
@@ -172,10 +189,18 @@ pub struct Config {
     pub lease: LeaseConfig,
     /// The node's own store of calls and usage.
     pub outbox: OutboxConfig,
+    /// What the gateway is called.
+    pub site_name: String,
+    /// How much an operator may move alone.
+    pub adjustments: AdjustmentsConfig,
+    /// What is given for bringing somebody.
+    pub referral: ReferralConfig,
+    /// What was written, and where.
+    pub(crate) written: Arc<Written>,
 }
 
 /// Who may register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RegistrationMode {
     /// Whoever proves their address.
@@ -367,6 +392,9 @@ struct Raw {
     relay: RawRelay,
     lease: RawLease,
     outbox: RawOutbox,
+    site: RawSite,
+    adjustments: RawAdjustments,
+    referral: RawReferral,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -593,6 +621,7 @@ impl Config {
         let file: toml::Table =
             text.parse().map_err(|error: toml::de::Error| ConfigError::Wrong(error.to_string()))?;
         let mut table = defaults();
+        let mut written = Written::of_file(&file);
         merge(&mut table, file);
         for (name, value) in
             variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX) && name != FILE_VARIABLE)
@@ -601,11 +630,13 @@ impl Config {
                 .iter()
                 .find(|option| option.variable() == name)
                 .ok_or_else(|| ConfigError::Wrong(format!("the variable {name} is unknown")))?;
+            written.environment(option);
             set(&mut table, option.key, read_value(&name, option.kind, &value)?);
         }
+        let written = Arc::new(written.keep(&table));
         let raw: Raw =
             table.try_into().map_err(|error: toml::de::Error| ConfigError::Wrong(error.to_string()))?;
-        Self::check(raw)
+        Ok(Self { written, ..Self::check(raw)? })
     }
 
     fn check(raw: Raw) -> Result<Self, ConfigError> {
@@ -729,6 +760,10 @@ impl Config {
             },
             lease,
             outbox: OutboxConfig { max_bytes: raw.outbox.max_bytes, sync: raw.outbox.sync },
+            site_name: raw.site.check()?,
+            adjustments: raw.adjustments.check()?,
+            referral: raw.referral.check()?,
+            written: Arc::default(),
         })
     }
 

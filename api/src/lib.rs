@@ -8,6 +8,7 @@
 
 pub mod alerts;
 pub mod app;
+pub mod approval;
 pub mod body;
 pub mod cli;
 pub mod config;
@@ -17,11 +18,13 @@ pub mod health;
 pub mod http;
 pub mod import;
 pub mod issuers;
+pub mod live;
 pub mod mail;
 pub mod payments;
 pub mod price_catalogue;
 pub mod problem;
 pub mod redemption;
+pub mod referral;
 pub mod roles;
 pub mod secrets;
 pub mod serve;

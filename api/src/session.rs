@@ -68,7 +68,7 @@ impl FromRequestParts<App> for Caller {
         let token = match (bearer(&parts.headers), cookie(&parts.headers)) {
             (Some(token), _) => token,
             (None, Some(token)) => {
-                same_origin(&parts.method, &parts.headers, &app.config.public_url)?;
+                same_origin(&parts.method, &parts.headers, &app.live.now().public_url)?;
                 token
             }
             (None, None) => return Err(Problem::unauthenticated()),

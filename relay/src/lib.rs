@@ -14,6 +14,7 @@ mod call;
 pub mod caller;
 pub mod catalogue;
 pub mod claude;
+mod clock;
 mod count;
 pub mod custom;
 pub mod dialogue;

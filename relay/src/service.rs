@@ -7,6 +7,7 @@ use crate::call::settlement::Settlement;
 use crate::call::{self, Tools};
 use crate::caller;
 use crate::catalogue::{Catalogue, KeyGrant};
+use crate::clock::now;
 use crate::endpoint::{Endpoint, Protocol};
 use crate::error::CallError;
 use crate::gemini::path::Verb;
@@ -26,7 +27,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use bytes::{Bytes, BytesMut};
-use domain::{Label, Moment, RequestId};
+use domain::{Label, RequestId};
 use futures_util::StreamExt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -215,10 +216,6 @@ fn only(
     allow: &'static str,
 ) -> impl Fn() -> std::future::Ready<Response> + Clone + Send + Sync + 'static {
     move || std::future::ready(protocol.refused(&CallError::MethodNotAllowed { allow }))
-}
-
-fn now() -> Moment {
-    chrono::Utc::now().into()
 }
 
 async fn count_tokens<M: Metering>(

@@ -92,6 +92,10 @@ async fn until_listening(address: SocketAddr, process: &mut Process) {
 
 /// A gateway on the core of the measured; its log goes to a file, as a service manager would have it.
 async fn gateway(options: GatewayOptions) -> (Gateway, PathBuf) {
+    // One account pays for every call of a round, which is more than an operator gives away alone.
+    let options = options
+        .environment("NEXUSROUTE_ADJUSTMENTS_APPROVAL_ABOVE", "owner=1000000")
+        .environment("NEXUSROUTE_ADJUSTMENTS_DAILY", "owner=1000000");
     let log = options.data().with_extension("log");
     let script = format!(
         "ulimit -n {OPEN_FILES} && exec taskset --cpu-list {MEASURED} \"$@\" >{} 2>&1",

@@ -66,6 +66,8 @@ pub struct Present {
     pub priced: HashSet<String>,
     /// SHA-256 of keys, in hexadecimal.
     pub keys: HashSet<String>,
+    /// SHA-256 of redemption codes, in hexadecimal.
+    pub codes: HashSet<String>,
     /// Rows imported before, by kind and id.
     pub mapped: HashMap<(String, String), Mapped>,
     /// Is there an operator?
@@ -155,6 +157,25 @@ pub struct ImportedProvider {
     pub models: Vec<NewProviderModel>,
 }
 
+/// A redemption code to be.
+#[derive(Clone, Debug)]
+pub struct ImportedCode {
+    /// The id there.
+    pub source_id: String,
+    /// The batch here: codes of one name, worth and end.
+    pub batch: Uuid,
+    /// What the batch is called.
+    pub name: String,
+    /// What it is good for.
+    pub credits: Credits,
+    /// When it ends.
+    pub expires_at: Option<Moment>,
+    /// SHA-256 of the code, in hexadecimal.
+    pub hash: String,
+    /// Its last characters.
+    pub ending: String,
+}
+
 /// A payment from before the import.
 #[derive(Clone, Debug)]
 pub struct ImportedTopUp {
@@ -229,6 +250,9 @@ pub async fn present(db: &Database, source: &str) -> Result<Present, DatabaseErr
     }
     for row in db.fetch_all("SELECT hash FROM api_keys", &[]).await? {
         present.keys.insert(row.text("hash")?);
+    }
+    for row in db.fetch_all("SELECT hash FROM redemption_codes", &[]).await? {
+        present.codes.insert(row.text("hash")?);
     }
     let sql = "SELECT kind, source_id, target_id, quota, credits FROM imported_rows WHERE source = ?";
     for row in db.fetch_all(sql, &[source.into()]).await? {
@@ -477,6 +501,33 @@ impl Directory {
                           status, created_at, completed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
             change.tx.execute(insert, &values).await?;
             note(&mut change.tx, source, "top_up", &row.source_id, row.source_id.clone(), None).await?;
+        }
+        self.finish(change).await
+    }
+
+    /// Brings codes that nobody redeemed there. Their batches are made with the first of them.
+    pub async fn import_codes(&self, source: &str, codes: &[ImportedCode]) -> Result<(), DirectoryError> {
+        let mut change = self.change_aside().await?;
+        for code in codes {
+            let batch: Value = code.batch.to_string().into();
+            let known = "UPDATE redemption_batches SET codes = codes + 1 WHERE id = ?";
+            if change.tx.execute(known, std::slice::from_ref(&batch)).await? == 0 {
+                let values: [Value; 6] = [
+                    batch.clone(),
+                    code.name.as_str().into(),
+                    code.credits.into(),
+                    code.expires_at.into(),
+                    format!("import {source}").chars().take(36).collect::<String>().into(),
+                    now().into(),
+                ];
+                let insert = "INSERT INTO redemption_batches (id, name, credits, codes, expires_at, author, created_at) \
+                              VALUES (?, ?, ?, 1, ?, ?, ?)";
+                change.tx.execute(insert, &values).await?;
+            }
+            let insert = "INSERT INTO redemption_codes (hash, batch, ending) VALUES (?, ?, ?)";
+            let values: [Value; 3] = [code.hash.as_str().into(), batch, code.ending.as_str().into()];
+            change.tx.execute(insert, &values).await?;
+            note(&mut change.tx, source, "redemption", &code.source_id, code.batch.to_string(), None).await?;
         }
         self.finish(change).await
     }

@@ -9,6 +9,7 @@
 pub mod address;
 pub mod announcement;
 pub mod balance_alert;
+pub mod approval;
 pub mod catalogue;
 pub mod deletion;
 pub mod group;
@@ -22,11 +23,13 @@ pub mod mail;
 pub mod model;
 pub mod notice;
 pub mod passkey;
+pub mod options;
 pub mod password;
 pub mod price_import;
 pub mod provider;
 pub mod rate_limit;
 pub mod redemption;
+pub mod referral;
 pub mod registration;
 pub mod second_factor;
 pub mod session;
@@ -155,6 +158,7 @@ struct Inner {
     wake: Notify,
     last_uses: last_use::LastUses,
     imported_cost: imported_password::ImportedCost,
+    options: ArcSwap<options::OptionsVersion>,
 }
 
 /// A change under way.
@@ -203,6 +207,7 @@ impl Directory {
             wake: Notify::new(),
             last_uses: last_use::LastUses::default(),
             imported_cost: imported_password::ImportedCost::default(),
+            options: ArcSwap::default(),
         }));
         directory.reload().await?;
         Ok(directory)
@@ -229,6 +234,7 @@ impl Directory {
         let revision = self.revision().await?;
         let (catalogue, due) = self.load_catalogue(now()).await?;
         self.load_imported_cost().await?;
+        self.load_options().await?;
         self.0.catalogue.store(Arc::new(catalogue));
         self.0.due.store(due.map_or(i64::MAX, Moment::micros), Ordering::Relaxed);
         self.0.seen.store(revision, Ordering::Relaxed);

@@ -88,11 +88,94 @@ pub struct ProviderConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub custom: Option<Template>,
+    /// Where the provider tells what is left of the money there. Absent: as is known of its host, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balance: Option<BalanceTemplate>,
 }
 
+/// Where a provider tells its balance: a path on its own host, and JSON pointers (RFC 6901) into the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BalanceTemplate {
+    /// The path, from the host's root, with a query if need be.
+    #[schema(example = "/user/balance")]
+    pub path: String,
+    /// Where the sum stands, a number or a text.
+    #[schema(example = "/balance_infos/0/total_balance")]
+    pub pointer: String,
+    /// Where a sum stands that is to be taken from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minus_pointer: Option<String>,
+    /// Its currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// Where its currency stands, if the answer tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency_pointer: Option<String>,
+}
+
+impl BalanceTemplate {
+    fn check(&self) -> Result<(), DirectoryError> {
+        let mismatch = |field, fault| Err(DirectoryError::Mismatch { field, fault });
+        let is_plain = |b: u8| b.is_ascii_graphic() && b != b'\\' && b != b'#';
+        let leads_elsewhere = !self.path.starts_with('/') || self.path.starts_with("//");
+        if leads_elsewhere || self.path.len() > 500 || !self.path.bytes().all(is_plain) {
+            return mismatch(
+                "config.balance.path",
+                "must be a path on the provider's own host, such as /user/balance",
+            );
+        }
+        let pointers = [Some(&self.pointer), self.minus_pointer.as_ref(), self.currency_pointer.as_ref()];
+        if pointers.into_iter().flatten().any(|it| !it.starts_with('/') || it.len() > 200) {
+            return mismatch(
+                "config.balance.pointer",
+                "pointers must be JSON pointers such as /data/balance",
+            );
+        }
+        if self.currency.as_ref().is_some_and(|it| it.len() > 16) {
+            return mismatch("config.balance.currency", "must be at most 16 characters");
+        }
+        Ok(())
+    }
+}
+
+/// A host that is known to tell what is left of the money there.
+struct KnownBalance {
+    host: &'static str,
+    path: &'static str,
+    pointer: &'static str,
+    currency_pointer: &'static str,
+}
+
+/// Those hosts, by their public documentation.
+const BALANCES: &[KnownBalance] = &[KnownBalance {
+    host: "api.deepseek.com",
+    path: "/user/balance",
+    pointer: "/balance_infos/0/total_balance",
+    currency_pointer: "/balance_infos/0/currency",
+}];
+
 impl ProviderTerms {
+    /// Where it tells what is left of the money there: as its operator says, else as is known of its host.
+    pub fn balance_template(&self) -> Option<BalanceTemplate> {
+        if let Some(own) = &self.config.balance {
+            return Some(own.clone());
+        }
+        let url: reqwest::Url = self.base_url.parse().ok()?;
+        let known = BALANCES.iter().find(|known| url.host_str() == Some(known.host))?;
+        Some(BalanceTemplate {
+            path: known.path.to_owned(),
+            pointer: known.pointer.to_owned(),
+            currency_pointer: Some(known.currency_pointer.to_owned()),
+            ..BalanceTemplate::default()
+        })
+    }
+
     /// Do format and options go together?
     fn check(&self) -> Result<(), DirectoryError> {
+        if let Some(balance) = &self.config.balance {
+            balance.check()?;
+        }
         let mismatch = |field, fault| Err(DirectoryError::Mismatch { field, fault });
         match (self.api_format, &self.config.custom) {
             (ApiFormat::Custom, None) => mismatch("config.custom", "is needed with the format `custom`"),

@@ -10,7 +10,7 @@ use super::{
     Directory, DirectoryError, Status, act, invitation,
     mail::{self, MailKind},
     notice::{self, Notice},
-    now,
+    now, referral,
     settings::{self, Language, Settings},
     token::{self, Purpose},
     user::{NewUser, Role, User, fold, insert_user},
@@ -36,6 +36,8 @@ pub struct NewRegistration {
     pub language: Language,
     /// An invitation's code.
     pub invite: Option<String>,
+    /// Who brought them.
+    pub referrer: Option<AccountId>,
 }
 
 /// A registration that waits for its proof.
@@ -56,7 +58,7 @@ fn pending(row: &Row) -> Result<Pending, DirectoryError> {
     })
 }
 
-const COLUMNS: &str = "id, username, email, password_hash, language";
+const COLUMNS: &str = "id, username, email, password_hash, language, referrer";
 
 impl Directory {
     /// Asks to join: leaves a registration and a request for a mail, whether the address is known or not. Names are unique
@@ -74,7 +76,7 @@ impl Directory {
         if let Some(code) = &new.invite {
             invitation::redeem(&mut change.tx, code).await?;
         }
-        let values: [Value; 9] = [
+        let values: [Value; 10] = [
             id.as_str().into(),
             new.username.into(),
             name.into(),
@@ -84,9 +86,10 @@ impl Directory {
             new.language.as_str().into(),
             at.into(),
             at.plus_ms(LIFE_MS).into(),
+            new.referrer.into(),
         ];
         let insert = "INSERT INTO registrations (id, username, username_folded, email, email_folded, password_hash, \
-                      language, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                      language, created_at, expires_at, referrer) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         change.tx.execute(insert, &values).await.map_err(super::taken("that username"))?;
         mail::queue(&mut change.tx, MailKind::Verify, &new.email, new.language, Some(&id)).await?;
         self.finish(change).await
@@ -113,6 +116,9 @@ impl Directory {
         let id = AccountId::from_uuid(Uuid::now_v7());
         let made = insert_user(&mut change.tx, id, user, fold_aliases).await?;
         settings::put(&mut change.tx, id, &Settings::new(new.language)).await?;
+        if let Some(referrer) = new.referrer {
+            referral::note(&mut change.tx, id, &made.email, referrer).await?;
+        }
         if with_mail {
             let subject = id.to_string();
             mail::queue(&mut change.tx, MailKind::Verify, &made.email, new.language, Some(&subject)).await?;
@@ -183,6 +189,9 @@ impl Directory {
                 };
                 let user = insert_user(&mut change.tx, id, new, fold_aliases).await?;
                 settings::put(&mut change.tx, id, &Settings::new(row.parsed("language")?)).await?;
+                if let Some(referrer) = row.opt_parsed("referrer")? {
+                    referral::note(&mut change.tx, id, &user.email, referrer).await?;
+                }
                 change.tx.execute("DELETE FROM registrations WHERE id = ?", &values[..1]).await?;
                 user
             }

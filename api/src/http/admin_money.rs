@@ -1,12 +1,13 @@
 //! What operators do to credits and see of money: grants, adjustments, orders.
 //!
 //! May not touch: balances. There is no "set balance"; a correction is a difference with a reason.
-//! Claims: every act is an event that names the admin, and a record in AUDIT; a repeated `Idempotency-Key` is the same
-//! act.
+//! Claims: every act is an event that names the admin, and a record in AUDIT; what is more than one person may do waits for a
+//! second one ([`approvals`]); a repeated `Idempotency-Key` is the same act.
 
 use crate::app::App;
 use crate::body::{Idempotency, Json, Page, Path, Query};
-use crate::directory::{act, words};
+use crate::directory::approval::{Asked, GiftFrom};
+use crate::http::admin::approvals::{self, ApprovalView, Taken};
 use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{Position, page_of, paging, reached};
 use crate::http::topup::{TopUpStatus, TopUpView};
@@ -14,10 +15,9 @@ use crate::problem::Problem;
 use crate::session::Admin;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use domain::account::event::GrantSource;
-use domain::{
-    AccountEvent, AccountId, AdjustmentId, Command, Credits, GrantId, IdempotencyKey, Moment, Reason,
-};
+use domain::{AccountEvent, AccountId, Credits, IdempotencyKey, Moment, Reason};
 use ledger::Receipt;
 use projections::top_ups;
 use serde::{Deserialize, Serialize};
@@ -30,37 +30,6 @@ pub fn routes() -> Routes {
         .confirmed(Permission::MoneyWrite, routes!(post_adjustment))
         .confirmed(Permission::MoneyWrite, routes!(post_grant))
         .guarded(Permission::MoneyRead, routes!(list_orders))
-}
-
-words! {
-    /// Where a grant comes from.
-    GrantFrom {
-        /// A welcome gift.
-        Signup = "signup",
-        /// A redemption code.
-        Redemption = "redemption",
-        /// A reward for bringing someone.
-        Referral = "referral",
-        /// A campaign.
-        Promotion = "promotion",
-        /// A balance brought from another system.
-        Import = "import",
-        /// An operator's gift.
-        Admin = "admin",
-    }
-}
-
-impl From<GrantFrom> for GrantSource {
-    fn from(source: GrantFrom) -> Self {
-        match source {
-            GrantFrom::Signup => Self::Signup,
-            GrantFrom::Redemption => Self::Redemption,
-            GrantFrom::Referral => Self::Referral,
-            GrantFrom::Promotion => Self::Promotion,
-            GrantFrom::Import => Self::Import,
-            GrantFrom::Admin => Self::Admin,
-        }
-    }
 }
 
 /// A correction of a balance by a difference.
@@ -82,7 +51,7 @@ struct PostGrant {
     #[schema(example = "5")]
     credits: String,
     /// Where it comes from; `admin` where absent.
-    source: Option<GrantFrom>,
+    source: Option<GiftFrom>,
     /// A sentence about it; the account's owner sees it.
     reason: Option<String>,
 }
@@ -99,7 +68,7 @@ struct PostedView {
     /// The credits, a decimal string.
     credits: String,
     /// Where a grant comes from.
-    source: Option<GrantFrom>,
+    source: Option<GiftFrom>,
     /// Why.
     reason: Option<String>,
     /// When it was decided.
@@ -110,6 +79,9 @@ struct PostedView {
 }
 
 /// Corrects a user's balance by a difference. Downwards it takes only what is available.
+///
+/// What is larger than one person of the caller's role may move (`adjustments.approval_above`, `adjustments.daily`) is a request
+/// that another person approves.
 #[utoipa::path(
     post,
     path = "/api/admin/users/{id}/adjustments",
@@ -119,7 +91,10 @@ struct PostedView {
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body: the same act"),
     ),
     request_body = PostAdjustment,
-    responses((status = 201, body = PostedView, headers(("X-Ledger-Position" = u64, description = "Where it stands on the log"))))
+    responses(
+        (status = 201, body = PostedView, headers(("X-Ledger-Position" = u64, description = "Where it stands on the log"))),
+        (status = 202, description = "It waits for a second person, or is on its way", body = ApprovalView),
+    )
 )]
 async fn post_adjustment(
     State(app): State<App>,
@@ -127,16 +102,14 @@ async fn post_adjustment(
     Path(id): Path<Uuid>,
     Idempotency(key): Idempotency,
     Json(body): Json<PostAdjustment>,
-) -> Result<(StatusCode, Position, Json<PostedView>), Problem> {
-    let command = Command::PostAdjustment {
-        adjustment: AdjustmentId::from_uuid(Uuid::now_v7()),
-        credits: credits(&body.credits)?,
-        reason: reason(body.reason)?,
-    };
-    execute(&app, &admin, AccountId::from_uuid(id), "adjustment.post", command, key).await
+) -> Result<Response, Problem> {
+    let asked = Asked::Adjustment { credits: credits(&body.credits)?, reason: reason(body.reason)? };
+    execute(&app, &admin, AccountId::from_uuid(id), asked, key).await
 }
 
 /// Gives a user credits that nobody paid for.
+///
+/// Limits and second persons as with adjustments, counted together.
 #[utoipa::path(
     post,
     path = "/api/admin/users/{id}/grants",
@@ -146,7 +119,10 @@ async fn post_adjustment(
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body: the same act"),
     ),
     request_body = PostGrant,
-    responses((status = 201, body = PostedView, headers(("X-Ledger-Position" = u64, description = "Where it stands on the log"))))
+    responses(
+        (status = 201, body = PostedView, headers(("X-Ledger-Position" = u64, description = "Where it stands on the log"))),
+        (status = 202, description = "It waits for a second person, or is on its way", body = ApprovalView),
+    )
 )]
 async fn post_grant(
     State(app): State<App>,
@@ -154,14 +130,13 @@ async fn post_grant(
     Path(id): Path<Uuid>,
     Idempotency(key): Idempotency,
     Json(body): Json<PostGrant>,
-) -> Result<(StatusCode, Position, Json<PostedView>), Problem> {
-    let command = Command::GrantCredit {
-        grant: GrantId::from_uuid(Uuid::now_v7()),
-        source: body.source.unwrap_or(GrantFrom::Admin).into(),
+) -> Result<Response, Problem> {
+    let asked = Asked::Grant {
+        source: body.source.unwrap_or(GiftFrom::Admin),
         credits: credits(&body.credits)?,
         reason: body.reason.map(reason).transpose()?,
     };
-    execute(&app, &admin, AccountId::from_uuid(id), "grant.post", command, key).await
+    execute(&app, &admin, AccountId::from_uuid(id), asked, key).await
 }
 
 fn credits(text: &str) -> Result<Credits, Problem> {
@@ -180,26 +155,16 @@ async fn execute(
     app: &App,
     admin: &Admin,
     account: AccountId,
-    verb: &str,
-    command: Command,
+    asked: Asked,
     key: Option<IdempotencyKey>,
-) -> Result<(StatusCode, Position, Json<PostedView>), Problem> {
-    // The ledger would open an account for any id, so a mistyped one is caught here.
-    if app.directory.user(account).await?.is_none() {
-        return Err(Problem::not_found("no such user"));
+) -> Result<Response, Problem> {
+    match approvals::ask(app, admin, account, asked, key).await? {
+        Taken::Done(receipt) => {
+            let view = posted(&receipt).ok_or_else(|| Problem::internal(&Foreign))?;
+            Ok((StatusCode::CREATED, Position(view.event_seq), Json(view)).into_response())
+        }
+        Taken::Waits(view) => Ok((StatusCode::ACCEPTED, Json(view)).into_response()),
     }
-    let receipt = app.ledger.execute(account, command, admin.actor(), key).await?;
-    let view = posted(&receipt).ok_or_else(|| Problem::internal(&Foreign))?;
-    // The event itself names the admin and the reason. AUDIT is the place to look for acts of all kinds, so this is told
-    // there too; but what is on the ledger has happened, and must not be answered as if it had not.
-    let after = serde_json::json!({
-        "id": view.id, "credits": view.credits, "reason": view.reason, "event_seq": view.event_seq,
-    });
-    let told = act(admin.actor(), verb, account.to_string(), None, Some(after));
-    if let Err(error) = app.directory.tell(told).await {
-        tracing::error!(%account, event_seq = view.event_seq, "an admin's act is on LEDGER but not in AUDIT: {error}");
-    }
-    Ok((StatusCode::CREATED, Position(view.event_seq), Json(view)))
 }
 
 fn posted(receipt: &Receipt) -> Option<PostedView> {
@@ -209,12 +174,12 @@ fn posted(receipt: &Receipt) -> Option<PostedView> {
         }
         AccountEvent::CreditGranted(it) => {
             let source = match it.source {
-                GrantSource::Signup => GrantFrom::Signup,
-                GrantSource::Redemption => GrantFrom::Redemption,
-                GrantSource::Referral => GrantFrom::Referral,
-                GrantSource::Promotion => GrantFrom::Promotion,
-                GrantSource::Import => GrantFrom::Import,
-                GrantSource::Admin => GrantFrom::Admin,
+                GrantSource::Signup => GiftFrom::Signup,
+                GrantSource::Redemption => GiftFrom::Redemption,
+                GrantSource::Referral => GiftFrom::Referral,
+                GrantSource::Promotion => GiftFrom::Promotion,
+                GrantSource::Import => GiftFrom::Import,
+                GrantSource::Admin => GiftFrom::Admin,
             };
             (it.grant.uuid(), it.credits, Some(source), it.reason.as_ref().map(ToString::to_string))
         }
@@ -336,7 +301,7 @@ mod tests {
         for (body, status) in [
             (json!({ "credits": "0", "reason": "nothing" }), 422),
             (json!({ "credits": "-6", "reason": "too much" }), 402),
-            (json!({ "credits": "9000000000", "reason": "far too much" }), 422),
+            (json!({ "credits": "99999999999", "reason": "far too much" }), 422),
             (json!({ "credits": "1" }), 422),
             (json!({ "credits": "1", "reason": "" }), 422),
             (json!({ "credits": 1, "reason": "a number" }), 422),

@@ -161,7 +161,7 @@ pub(super) fn check_status(user: &User) -> Result<(), Problem> {
 async fn open(app: &App, user: User, origin: &Origin) -> Result<Entry, Problem> {
     check_status(&user)?;
     let session = app.directory.open_session_from(&user, &origin.agent, &origin.address).await?;
-    let cookie = set_cookie(&session.token, LIFE_MS / 1000, &app.config.public_url);
+    let cookie = set_cookie(&session.token, LIFE_MS / 1000, &app.live.now().public_url);
     let session = LoggedIn { user, access_token: session.token, expires_at: session.expires_at };
     Ok(Entry::Open { session: Box::new(session), cookie })
 }

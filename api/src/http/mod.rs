@@ -28,9 +28,11 @@ pub mod permission;
 pub mod prices;
 pub mod reading;
 pub mod redemption;
+pub mod referral;
 pub mod registration;
 pub mod second_factor;
 pub mod settings;
+pub mod site;
 pub mod topup;
 pub mod usage;
 pub mod user;
@@ -80,6 +82,8 @@ fn described() -> Routes {
         .merge(admin::routes())
         .merge(admin_money::routes())
         .merge(redemption::routes())
+        .merge(referral::routes())
+        .merge(site::routes())
         .merge(announcements::routes())
 }
 

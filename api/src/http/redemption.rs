@@ -13,7 +13,7 @@ use crate::{
         words,
     },
     http::permission::{Permission, Routes},
-    http::reading::Position,
+    http::{admin::approvals, reading::Position},
     problem::Problem,
     redemption,
     session::{Admin, Caller, ClientIp},
@@ -172,6 +172,9 @@ pub struct BatchDetail {
 }
 
 /// Makes codes. They are shown this once and stored hashed; whoever has lost them voids them.
+///
+/// All of them together count against what one person of the caller's role may move alone (`adjustments.approval_above`,
+/// `adjustments.daily`); beyond it they are refused with 403.
 #[utoipa::path(operation_id = "create_redemption_codes", post, path = "/api/admin/redemption-codes", tag = "admin: money",
     params(FormatQuery), request_body = CreateCodes,
     responses((status = 201, description = "The codes", content((MadeCodes = "application/json"), (String = "text/csv")))))]
@@ -197,6 +200,10 @@ async fn create(
     if body.expires_at.is_some_and(|end| end <= now()) {
         return Err(Problem::invalid("expires_at", "lies in the past"));
     }
+    let total = body.credits.nano().checked_mul(body.count.into()).map(Credits::from_nano);
+    let total =
+        total.ok_or_else(|| Problem::invalid("credits", "so many codes of so many credits are too much"))?;
+    approvals::move_alone(&app, &admin, total).await?;
     let new = NewBatch { name, credits: body.credits, codes: body.count, expires_at: body.expires_at };
     let (batch, secrets) = app.directory.create_codes(new, admin.actor()).await?;
     match query.format.unwrap_or(CodeFormat::Json) {
@@ -480,7 +487,7 @@ mod tests {
             assert_eq!(answer.status, 422);
             assert!(answer.body["detail"].as_str().unwrap().starts_with(field), "{}", answer.body);
         }
-        let body = json!({"name": "x", "count": 250, "credits": "1", "expires_at": "2099-01-01T00:00:00Z"});
+        let body = json!({"name": "x", "count": 250, "credits": "0.4", "expires_at": "2099-01-01T00:00:00Z"});
         let path = "/api/admin/redemption-codes?format=csv";
         let made = it.call("POST", path, Some(&finance), Some(body)).await;
         assert_eq!(

@@ -43,7 +43,8 @@ pub(super) fn language(headers: &HeaderMap) -> Language {
 
 /// Checks an address for what every way in asks: may addresses of its domain register, and can mail be sent to it?
 pub(super) fn check_domain(app: &App, email: &str) -> Result<(), Problem> {
-    let domains = &app.config.registration.email_domains;
+    let live = app.live.now();
+    let domains = &live.registration.email_domains;
     let domain = email.rsplit_once('@').map_or("", |(_, domain)| domain).to_lowercase();
     if !domains.is_empty() && !domains.contains(&domain) {
         return Err(Problem::invalid("email", "addresses of this domain are not accepted here"));
@@ -66,6 +67,8 @@ pub struct Register {
     password: String,
     /// An invitation's code. Needed where only those with an invitation may register; used up once.
     invite: Option<String>,
+    /// The code of whoever brought them (`GET /api/user/referral`).
+    referral: Option<String>,
     /// The language of mails. Absent: as `Accept-Language` says.
     language: Option<Language>,
 }
@@ -95,7 +98,8 @@ async fn register(
     headers: HeaderMap,
     Json(body): Json<Register>,
 ) -> Result<Response, Problem> {
-    let terms = &app.config.registration;
+    let live = app.live.now();
+    let terms = &live.registration;
     if terms.mode == RegistrationMode::Closed {
         let detail = "nobody can register here; ask the operator for an account";
         return Err(Problem::new(StatusCode::FORBIDDEN, "registration_closed", detail));
@@ -108,6 +112,7 @@ async fn register(
         return Err(Problem::invalid("invite", "only those with an invitation may register here"));
     }
     app.limits.admit(REGISTER, &ip.to_string()).await?;
+    let referrer = super::referral::referrer(&app, body.referral.as_deref()).await?;
     if terms.needs_proof {
         app.limits.admit(MAIL_TO, &body.email).await?;
     }
@@ -117,6 +122,7 @@ async fn register(
         password_hash: app.passwords.hash(body.password).await?,
         language: body.language.unwrap_or_else(|| language(&headers)),
         invite: body.invite,
+        referrer,
     };
     if terms.needs_proof {
         app.directory.ask_to_join(new).await?;
@@ -155,7 +161,7 @@ async fn verify(
     }
     let ip = ip.to_string();
     app.limits.admit(TOKEN, &ip).await?;
-    let proven = app.directory.prove_email(&query.token, app.config.registration.fold_aliases).await;
+    let proven = app.directory.prove_email(&query.token, app.live.now().registration.fold_aliases).await;
     if proven.is_ok() {
         app.limits.forgive(TOKEN, &ip).await;
     }

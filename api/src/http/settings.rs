@@ -75,7 +75,7 @@ async fn put(
 ) -> Result<Json<SettingsView>, Problem> {
     let time_zone: Zone = body.time_zone.parse().map_err(|fault| Problem::invalid("time_zone", fault))?;
     if let Some(currency) = &body.display_currency
-        && !app.config.topup.rates.contains_key(currency)
+        && !app.live.now().topup.rates.contains_key(currency)
     {
         return Err(Problem::invalid("display_currency", "must be a currency that top-ups take, or null"));
     }

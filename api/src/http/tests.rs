@@ -8,6 +8,7 @@ use crate::{
     directory::{Directory, user::NewUser, user::Role},
     http::limit::Limits,
     issuers::Issuers,
+    live::Live,
     mail::Post,
     payments::Channels,
     secrets::Sealer,
@@ -97,6 +98,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     let directory = Directory::open(db.clone(), Sealer::new(&[1; 32])).await.unwrap();
     let projector = Projector::start(db.clone(), log.clone(), ProjectorOptions::default());
     let shared = directory.clone();
+    let directory_for_live = directory.clone();
     let post = Post::try_new(&config, directory.clone()).unwrap();
     let courier = Courier::try_new(&config, directory.clone()).unwrap();
     let issuers = Issuers::try_new(&config).unwrap();
@@ -109,6 +111,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
         channels: Channels::try_new(&config, "http://127.0.0.1:3000").unwrap(),
         db,
         directory,
+        live: Live::try_new(Arc::new(config.clone()), directory_for_live).unwrap(),
         config: Arc::new(config),
         provider_health: None,
         passwords: Default::default(),

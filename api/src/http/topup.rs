@@ -102,7 +102,8 @@ struct MethodOption {
     responses((status = 200, body = TopUpOptions))
 )]
 async fn get_top_up_options(State(app): State<App>, _: Caller) -> Result<Json<TopUpOptions>, Problem> {
-    let terms = app.channels.terms();
+    let live = app.live.now();
+    let terms = &live.terms;
     let (usual, bounds) = terms.of(None).map_err(|error| Problem::internal(&error))?;
     let offered: Vec<CurrencyOption> = terms
         .currencies()
@@ -277,8 +278,9 @@ async fn create_top_up(
     Json(body): Json<CreateTopUp>,
 ) -> Result<(StatusCode, Position, Json<TopUpOpened>), Problem> {
     let (currency, method) = (body.currency.as_deref(), body.method.as_deref());
-    let wish = Wish::try_new(&app.channels, &body.amount, currency, &body.channel, method)
-        .map_err(|unfit| Problem::invalid(unfit.field, unfit.fault))?;
+    let wish =
+        Wish::try_new(&app.channels, &app.live.now().terms, &body.amount, currency, &body.channel, method)
+            .map_err(|unfit| Problem::invalid(unfit.field, unfit.fault))?;
     let opened = top_up::open(&app, caller.user, caller.actor(), key, wish).await?;
     let order = opened.order;
     let view = TopUpOpened {

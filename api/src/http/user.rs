@@ -70,7 +70,7 @@ async fn login(
     let found = if plausible { app.directory.credentials(&body.login).await? } else { None };
     let (user, hash) = found.unzip();
     let guess = if plausible { body.password } else { String::new() };
-    let needs_proof = app.config.registration.needs_proof;
+    let needs_proof = app.live.now().registration.needs_proof;
     let pending = match plausible && needs_proof {
         true => app.directory.pending_password(&body.login).await?,
         false => None,
@@ -122,7 +122,7 @@ fn not_verified() -> Problem {
 
 /// Refuses who has a session from before addresses had to be proven, and has not proven theirs.
 pub(super) async fn check_proof(app: &App, caller: &Caller) -> Result<(), Problem> {
-    if !app.config.registration.needs_proof || caller.role == Role::Admin {
+    if !app.live.now().registration.needs_proof || caller.role == Role::Admin {
         return Ok(());
     }
     match app.directory.user(caller.user).await? {
@@ -136,7 +136,7 @@ pub(super) async fn check_proof(app: &App, caller: &Caller) -> Result<(), Proble
     responses((status = 204, description = "Logged out; the cookie is cleared")))]
 async fn logout(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     app.directory.close_session(&caller.session).await?;
-    let cookie = set_cookie("", 0, &app.config.public_url);
+    let cookie = set_cookie("", 0, &app.live.now().public_url);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
@@ -145,7 +145,7 @@ async fn logout(State(app): State<App>, caller: Caller) -> Result<Response, Prob
     responses((status = 204, description = "Logged out everywhere; the cookie is cleared")))]
 async fn logout_everywhere(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     app.directory.end_sessions(caller.user).await?;
-    let cookie = set_cookie("", 0, &app.config.public_url);
+    let cookie = set_cookie("", 0, &app.live.now().public_url);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
@@ -208,7 +208,7 @@ async fn change(
         };
         prove(&app, &caller, "password", password).await?;
     }
-    let (now, later) = match app.config.registration.needs_proof {
+    let (now, later) = match app.live.now().registration.needs_proof {
         true => (None, body.email),
         false => (body.email, None),
     };

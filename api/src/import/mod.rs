@@ -15,7 +15,7 @@ pub mod units;
 
 use crate::config::Config;
 use crate::directory::import::{ImportSource, Present, present};
-use crate::directory::words;
+use crate::directory::{now, words};
 use crate::serve::{self, Foundation, command_line};
 use anyhow::{Context, bail};
 use domain::account::event::GrantSource;
@@ -108,6 +108,7 @@ pub async fn run(config: &Config, options: &ImportOptions) -> anyhow::Result<Rep
         emails_verified: options.emails_verified,
         without_operator_balances: options.without_operator_balances,
         allow_private: config.allow_private_providers,
+        at: now(),
         pricing,
     };
     if options.dry_run {
@@ -232,6 +233,9 @@ async fn execute(
     }
     for top_ups in plan.top_ups.chunks(CHUNK) {
         directory.import_top_ups(name, top_ups).await.context("top-ups")?;
+    }
+    for codes in plan.codes.chunks(CHUNK) {
+        directory.import_codes(name, codes).await.context("redemption codes")?;
     }
     let opened = stream::iter(&plan.openings).map(|opening| open(ledger, source, opening));
     let opened: Vec<(i64, bool)> = opened.buffer_unordered(AT_ONCE).try_collect().await?;

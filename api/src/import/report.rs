@@ -89,8 +89,9 @@ notes! {
     TOP_UP_TWICE = "top_up_duplicate", "orders with the number of another";
     TOP_UP_TIME = "top_up_time", "paid orders completed before they were made, or never";
     TOP_UP_ORPHAN = "top_up_orphan", "orders of users who are not imported; not imported";
-    REDEMPTIONS = "redemption_codes", "unused redemption codes; not imported, there are none here yet";
+    REDEMPTIONS = "redemption_codes", "unused redemption codes; imported: promises beside the balances, which become grants when they are redeemed";
     REDEMPTIONS_USED = "redemption_codes_used", "used, disabled or expired redemption codes; not imported";
+    REDEMPTION_ODD = "redemption_codes_odd", "redemption codes worth nothing, or that cannot be told from another; not imported";
     LEFT_BEHIND = "not_imported", "tables that are not imported";
     UNKNOWN_TABLES = "unknown_tables", "tables that neither gateway makes; not imported";
     SECRETS = "secrets_skipped", "options that hold secrets of the old site; not imported";

@@ -128,8 +128,17 @@ pub mod columns {
     /// `options`
     pub const OPTIONS: &[&str] = &["key", "value"];
     /// `redemptions`
-    pub const REDEMPTIONS: &[&str] =
-        &["id", "status", "quota", "redeemed_time", "used_user_id", "expired_time", "deleted_at"];
+    pub const REDEMPTIONS: &[&str] = &[
+        "id",
+        "key",
+        "status",
+        "name",
+        "quota",
+        "redeemed_time",
+        "used_user_id",
+        "expired_time",
+        "deleted_at",
+    ];
     /// `top_ups`
     pub const TOP_UPS: &[&str] = &[
         "id",

@@ -15,6 +15,7 @@ use crate::directory::{
     mail::{Claimed, Matter},
     now,
 };
+use crate::live::{Live, LiveError};
 use futures_util::StreamExt;
 use lettre::{
     Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
@@ -54,6 +55,9 @@ pub enum PostError {
     /// The server's name.
     #[error("smtp.host cannot be used: {0}")]
     Host(String),
+    /// Changed settings do not go with it.
+    #[error(transparent)]
+    Live(#[from] LiveError),
 }
 
 /// The post. Cloning it clones one pointer.
@@ -63,8 +67,7 @@ pub struct Post(Arc<Inner>);
 struct Inner {
     directory: Directory,
     door: Door,
-    public_url: String,
-    fold_aliases: bool,
+    live: Live,
     wake: Notify,
 }
 
@@ -97,13 +100,8 @@ impl Post {
             None if config.production => Door::Nowhere,
             None => Door::Mailbox,
         };
-        Ok(Self(Arc::new(Inner {
-            directory,
-            door,
-            public_url: config.public_url.clone(),
-            fold_aliases: config.registration.fold_aliases,
-            wake: Notify::new(),
-        })))
+        let live = Live::try_new(Arc::new(config.clone()), directory.clone())?;
+        Ok(Self(Arc::new(Inner { directory, door, live, wake: Notify::new() })))
     }
 
     /// Does a mail that is asked for go anywhere?
@@ -156,7 +154,7 @@ impl Post {
 
     async fn try_deliver(&self, mail: &Claimed) -> Result<(), DirectoryError> {
         let directory = &self.0.directory;
-        let Some(letter) = directory.letter(mail, self.0.fold_aliases).await? else {
+        let Some(letter) = directory.letter(mail, self.0.live.now().registration.fold_aliases).await? else {
             return directory.forget_mail(mail).await;
         };
         let link = self.link(&letter.matter);
@@ -189,7 +187,7 @@ impl Post {
 
     /// Where a letter's button leads. The token of a password stands behind `#`, where no server and no log sees it.
     fn link(&self, matter: &Matter) -> Secret {
-        let base = &self.0.public_url;
+        let base = &self.0.live.now().public_url;
         Secret::new(match matter {
             Matter::Verify(token) => format!("{base}/api/user/verify-email?token={}", token.expose()),
             Matter::Reset(token) => format!("{base}/api/user/password/reset#token={}", token.expose()),

@@ -4,7 +4,7 @@
 //! May not touch: orders and accounts. A channel says what a gateway said; the callback road judges it.
 //! Claims: a [`Verdict`] exists only for a callback whose signature and merchant were checked over the raw bytes.
 
-use super::{Sandbox, SandboxError, SandboxOptions, Terms, TermsError};
+use super::{Sandbox, SandboxError, SandboxOptions};
 use crate::config::Config;
 use domain::account::event::CloseReason;
 use domain::{ChannelName, Currency, Label, Moment, Money, OrderId};
@@ -188,14 +188,13 @@ pub struct Reply {
     pub body: String,
 }
 
-/// The channels of this gateway, and the terms they share. Cheap to clone.
+/// The channels of this gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Channels {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    terms: Terms,
     by_name: BTreeMap<ChannelName, Arc<dyn Channel>>,
     sandbox: Option<Arc<Sandbox>>,
 }
@@ -203,9 +202,6 @@ struct Inner {
 /// Why the channels cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelsError {
-    /// The terms are wrong.
-    #[error(transparent)]
-    Terms(#[from] TermsError),
     /// The sandbox cannot start.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -214,7 +210,7 @@ pub enum ChannelsError {
 impl Channels {
     /// What the operator configured. `own_url` is where this process reaches itself, such as `http://127.0.0.1:3000`.
     ///
-    /// Errors: terms that contradict themselves; a sandbox in production mode, or one that cannot keep its secret.
+    /// Errors: a sandbox in production mode, or one that cannot keep its secret.
     pub fn try_new(config: &Config, own_url: &str) -> Result<Self, ChannelsError> {
         let options = SandboxOptions {
             production: config.production,
@@ -223,24 +219,15 @@ impl Channels {
             own_url: own_url.to_owned(),
         };
         let sandbox = config.sandbox_enabled.then(|| Sandbox::try_new(&options)).transpose()?;
-        Ok(Self::of(Terms::try_new(&config.topup)?, [], sandbox))
+        Ok(Self::of([], sandbox))
     }
 
     /// The given channels, and the sandbox where there is one. Of two with one name the later stays.
-    pub fn of(
-        terms: Terms,
-        channels: impl IntoIterator<Item = Arc<dyn Channel>>,
-        sandbox: Option<Sandbox>,
-    ) -> Self {
+    pub fn of(channels: impl IntoIterator<Item = Arc<dyn Channel>>, sandbox: Option<Sandbox>) -> Self {
         let sandbox = sandbox.map(Arc::new);
         let built_in = sandbox.clone().map(|it| it as Arc<dyn Channel>);
         let by_name = channels.into_iter().chain(built_in).map(|it| (it.name().clone(), it)).collect();
-        Self { inner: Arc::new(Inner { terms, by_name, sandbox }) }
-    }
-
-    /// What may be paid, and what it buys.
-    pub fn terms(&self) -> &Terms {
-        &self.inner.terms
+        Self { inner: Arc::new(Inner { by_name, sandbox }) }
     }
 
     /// The channel of that name.

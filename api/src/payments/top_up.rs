@@ -5,6 +5,7 @@
 //! Claims: an order is durable before any gateway or payer hears of it; the same wish under the same idempotency key is
 //! the same order.
 
+use super::Terms;
 use super::channel::{Action, Channel, ChannelError, Channels, Method, NewOrder};
 use crate::app::App;
 use domain::event::TopUpInitiated;
@@ -65,17 +66,17 @@ pub enum OpenError {
 }
 
 impl Wish {
-    /// Checks what a payer sent against the channels and their terms.
+    /// Checks what a payer sent against the channels and the terms.
     pub fn try_new(
         channels: &Channels,
+        terms: &Terms,
         amount: &str,
         currency: Option<&str>,
         channel: &str,
         method: Option<&str>,
     ) -> Result<Self, Unfit> {
         let unfit = |field, fault: String| Unfit { field, fault };
-        let (code, terms) =
-            channels.terms().of(currency).map_err(|error| unfit("currency", error.to_string()))?;
+        let (code, terms) = terms.of(currency).map_err(|error| unfit("currency", error.to_string()))?;
         let (pay, credits) = terms.accept(amount).map_err(|error| unfit("amount", error.to_string()))?;
         let found = channels.get(channel).ok_or_else(|| {
             let known = channels.all().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", ");
@@ -112,7 +113,7 @@ pub async fn open(
         channel: wish.channel.name().clone(),
         pay: wish.pay,
         credits: wish.credits,
-        expires_at: crate::directory::now().plus_ms(app.channels.terms().order_life_ms()),
+        expires_at: crate::directory::now().plus_ms(app.live.now().terms.order_life_ms()),
     };
     let receipt = app.ledger.execute(account, command, actor, key).await?;
     let position = receipt.recorded.sequence;
@@ -144,7 +145,11 @@ fn initiated(receipt: Receipt) -> Result<TopUpInitiated, OpenError> {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::payments::{Sandbox, SandboxOptions, Terms};
+    use crate::payments::{Sandbox, SandboxOptions};
+
+    fn terms() -> Terms {
+        Terms::try_new(&Config::default().topup).unwrap()
+    }
 
     fn channels() -> Channels {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -154,13 +159,12 @@ mod tests {
             public_url: "http://127.0.0.1:3000".into(),
             own_url: "http://127.0.0.1:3000".into(),
         };
-        let terms = Terms::try_new(&Config::default().topup).unwrap();
-        Channels::of(terms, [], Some(Sandbox::try_new(&options).unwrap()))
+        Channels::of([], Some(Sandbox::try_new(&options).unwrap()))
     }
 
     #[test]
     fn a_wish_knows_what_it_buys() {
-        let wish = Wish::try_new(&channels(), "50.00", None, "sandbox", None).unwrap();
+        let wish = Wish::try_new(&channels(), &terms(), "50.00", None, "sandbox", None).unwrap();
         assert_eq!(
             (wish.pay.to_string(), wish.credits.to_string()),
             ("50.00 CNY".into(), "6.944444444".into())
@@ -172,7 +176,10 @@ mod tests {
     fn an_unfit_wish_names_its_field() {
         let channels = channels();
         let field = |amount, currency, channel, method| {
-            Wish::try_new(&channels, amount, currency, channel, method).map(|_| ()).unwrap_err().field
+            Wish::try_new(&channels, &terms(), amount, currency, channel, method)
+                .map(|_| ())
+                .unwrap_err()
+                .field
         };
         assert_eq!(field("0", None, "sandbox", None), "amount");
         assert_eq!(field("1e3", None, "sandbox", None), "amount");

@@ -8,11 +8,12 @@ use crate::app::{App, Parts};
 use crate::config::Config;
 use crate::directory::address::Guard;
 use crate::issuers::Issuers;
+use crate::live::Live;
 use crate::mail::Post;
 use crate::payments::Channels;
 use crate::roles::Roles;
 use crate::webhook::Courier;
-use crate::{alerts, deletion, health, http, redemption};
+use crate::{alerts, approval, deletion, health, http, redemption, referral};
 use anyhow::Context;
 use ledger::outbox::Flush;
 use ledger::{Audit, Inbox, Ledger, Log, Meter, MeterOptions};
@@ -85,6 +86,16 @@ impl Running {
                 let directory = foundation.directory().clone();
                 let granting = redemption::keep_granting(ledger.clone(), directory, running.stop.clone());
                 running.background.spawn(granting);
+                let directory = foundation.directory().clone();
+                let doing = approval::keep_doing(ledger.clone(), directory, running.stop.clone());
+                running.background.spawn(doing);
+                let referring = referral::Road {
+                    ledger: ledger.clone(),
+                    directory: foundation.directory().clone(),
+                    db: db.clone(),
+                    live: live(config, foundation)?,
+                };
+                running.background.spawn(referring.keep_rewarding(running.stop.clone()));
                 running.app = Some(running.app(config, foundation, ledger, audit, address)?);
             }
         }
@@ -121,6 +132,7 @@ impl Running {
             follower: self.follower.clone(),
             directory: foundation.directory().clone(),
             channels: Channels::try_new(config, &own_url(address))?,
+            live: live(config, foundation)?,
             config: Arc::new(config.clone()),
             catalogue: foundation.directory().catalogue_handle(),
             provider_health: self.calls.as_ref().map(|calls| calls.relay.health()),
@@ -202,6 +214,15 @@ impl Calls {
         let relay = Relay::new(meter.clone(), catalogue, client, limits, options);
         Ok(Self { meter, relay })
     }
+}
+
+/// The configuration with what operators have changed since.
+fn live(config: &Config, foundation: &Foundation) -> anyhow::Result<Live> {
+    let directory = foundation.directory().clone();
+    Live::try_new(Arc::new(config.clone()), directory).context(
+        "the settings that were changed in the database do not go with this configuration; change it, or take them back by \
+         `nexusroute settings reset`",
+    )
 }
 
 fn projector(config: &Config, db: &Database, log: &Log) -> anyhow::Result<ProjectorHandle> {

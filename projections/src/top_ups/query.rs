@@ -1,6 +1,6 @@
 use super::fold::{COLUMNS, close_reason_text};
 use crate::page::page;
-use crate::{Database, DatabaseError, Page, Paging, Row};
+use crate::{Database, DatabaseError, Page, Paging, Row, Value};
 use domain::account::event::CloseReason;
 use domain::{AccountId, ChannelName, Credits, Label, Moment, Money, OrderId};
 use sea_query::{Expr, ExprTrait, Query};
@@ -122,6 +122,33 @@ pub async fn list(
 /// Orders that wait for their payment, newest first, of all accounts: the poller's work list.
 pub async fn pending(db: &Database, paging: &Paging) -> Result<Page<TopUpOrder>, DatabaseError> {
     list(db, None, Some(OrderStatus::Pending), paging).await
+}
+
+/// The first completed order of each of these accounts (a few hundred at most) that bought at least so many credits.
+pub async fn first_completed(
+    db: &Database,
+    accounts: &[AccountId],
+    least: Credits,
+) -> Result<Vec<TopUpOrder>, DatabaseError> {
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = vec!["?"; accounts.len()].join(", ");
+    let sql = format!(
+        "SELECT {} FROM top_up_orders WHERE status = 'completed' AND credits >= ? AND account IN ({places}) \
+         ORDER BY account, completed_at, order_id",
+        COLUMNS.join(", ")
+    );
+    let values: Vec<Value> =
+        std::iter::once(least.into()).chain(accounts.iter().map(|account| (*account).into())).collect();
+    let mut orders: Vec<TopUpOrder> = Vec::new();
+    for row in db.fetch_all(&sql, &values).await? {
+        let order = read(&row)?;
+        if orders.last().is_none_or(|last| last.account != order.account) {
+            orders.push(order);
+        }
+    }
+    Ok(orders)
 }
 
 fn read(row: &Row) -> Result<TopUpOrder, DatabaseError> {

@@ -13,7 +13,7 @@ use crate::wire;
 use axum::http::{HeaderValue, StatusCode};
 use domain::price::PriceError;
 use domain::usage::{Attempt, Usage};
-use domain::{Credits, Label, Moment, Outcome, Prices, Tokens};
+use domain::{Credits, Label, Outcome, Prices, Tokens};
 use ledger::HoldError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -224,7 +224,7 @@ impl<H: Holding> Settlement<H> {
         let Call { request, started, grant, model, price, asked, .. } = &*self.call;
         Usage {
             request: *request,
-            at: Moment::from(chrono::Utc::now()),
+            at: crate::clock::now(),
             key: grant.key,
             model: model.name.clone(),
             provider: served.provider.clone(),

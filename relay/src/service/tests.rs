@@ -6,6 +6,7 @@ use crate::key;
 use crate::limits::Admitted;
 use crate::metering::Holding;
 use axum::http::StatusCode;
+use domain::Moment;
 use domain::price::PriceList;
 use domain::usage::Usage;
 use domain::{AccountId, Credits, KeyId, Outcome, PriceVersionId, Prices, Tokens, UsageSource};

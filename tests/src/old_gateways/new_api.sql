@@ -84,8 +84,10 @@ INSERT INTO "options" ("key", "value") VALUES
     ('billing_setting.billing_mode', '{"tiered": "tiered_expr"}'),
     ('SMTPToken', 'a secret of the old site');
 
-INSERT INTO "redemptions" ("id", "key", "status", "quota") VALUES
-    (1, '0123456789abcdef0123456789abcdef', 1, 5000), (2, '1123456789abcdef0123456789abcdef', 3, 7);
+INSERT INTO "redemptions" ("id", "key", "status", "name", "quota", "expired_time") VALUES
+    (1, '0123456789abcdef0123456789abcdef', 1, 'fair', 5000, 0), (2, '1123456789abcdef0123456789abcdef', 3, 'fair', 7, 0),
+    (3, '2123456789abcdef0123456789abcdef', 1, 'fair', 7, 1760000000), (4, '3123456789ABCDEF0123456789abcdef', 1, 'fair', 5000, 4102444800),
+    (5, '4123456789abcdef0123456789abcdef', 1, 'fair', 0, 0);
 
 INSERT INTO "top_ups" ("id", "user_id", "amount", "money", "trade_no", "payment_method", "create_time", "complete_time", "status") VALUES
     (1, 2, 50, 365.25, 'USR2NOabc', 'alipay', 1760000200, 1760000300, 'success'),

@@ -358,6 +358,82 @@ async fn of_a_thousand_calls_on_three_nodes_one_credit_pays_for_exactly_fifty() 
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_five_hundred_calls_on_three_nodes_a_days_budget_pays_for_exactly_its_fifty_and_the_next_day_for_more()
+ {
+    let (nats, database, provider) =
+        tokio::join!(Nats::start(), databases::postgres(), FakeProvider::start(Behaviour::default()));
+    let folder = tempfile::tempdir().unwrap();
+    // The processes' clock, which this test moves.
+    let clock = folder.path().join("clock");
+    let moves_to = |seconds: u64| {
+        // As a whole: nobody reads half of it.
+        let new = folder.path().join("new");
+        std::fs::write(&new, seconds.to_string()).unwrap();
+        std::fs::rename(&new, &clock).unwrap();
+    };
+    // Far from midnight, whenever this runs: noon of this day, and of the next.
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let to_noon = (86_400 + 43_200 - since % 86_400) % 86_400;
+    moves_to(to_noon);
+    let shared = Shared::new(&database)
+        .with("NEXUSROUTE_NATS_URL", &nats.url())
+        .with("CLOCK_FILE", clock.to_str().unwrap());
+    let (api, one, two, three) = tokio::join!(
+        shared.start("api,projector"),
+        shared.start("relay"),
+        shared.start("relay"),
+        shared.start("relay"),
+    );
+    let relays = [&one, &two, &three];
+    let operator = Operator::of(&api).await;
+    operator.offers(MODEL, provider.url(), "0", OUTPUT).await;
+    let user = User::with_credits(&api, &operator, "10").await;
+    let budget = json!({"name": "by the day", "budget": {"credits": "1", "period": "day"}});
+    let key = text(&user.makes_key_with(budget).await["secret"]);
+    let free = user.makes_key().await;
+    let callers = relays.map(|relay| Caller::new(relay, &key));
+    let others = relays.map(|relay| Caller::new(relay, &free));
+    let mut answered = BTreeSet::new();
+    for caller in &others {
+        answered.insert(until_known(caller).await);
+    }
+
+    for day in 0..2 {
+        moves_to(to_noon + day * 86_400);
+        let begun = Instant::now();
+        let answers = join_all((0..500).map(|n| callers[n % 3].chat(MODEL, TOKENS))).await;
+        let (paid, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+        println!("day {day}: 500 calls on 3 nodes, {} answered in {:?}", paid.len(), begun.elapsed());
+        for answer in refused {
+            assert_eq!(answer.openai_error(402), "budget_spent", "{}", answer.text);
+        }
+        // A call's worst case is its price: whoever was refused while more than that was left would be missing here.
+        assert_eq!(paid.len(), 50, "a budget of 1 pays for 50 calls of 0.02");
+        answered.extend(paid.into_iter().map(request_id));
+        // What the key may not spend, the account still has.
+        let other = others[0].chat(MODEL, TOKENS).await;
+        other.ok();
+        answered.insert(request_id(&other));
+    }
+    // A clock that goes back finds yesterday's budget as it was left.
+    moves_to(to_noon);
+    assert_eq!(callers[1].chat(MODEL, TOKENS).await.openai_error(402), "budget_spent");
+    let position = position_after_reports(&relays).await;
+    let spent = price_of(answered.len());
+    assert_eq!(total_after(&user.api, position).await, minus(credits(&json!("10")), spent));
+
+    for gateway in [one, two, three] {
+        gateway.stop().await;
+    }
+    is_clean(api.options()).await;
+    api.stop().await;
+    let books = auditor::audit(&nats.ledger().await);
+    books.assert_all_leases_closed();
+    let account = books.account(&user.id);
+    assert_eq!((account.paid, &account.requests), (spent, &answered));
+}
+
 /// One node leases more of one credit than its calls need; then all calls go to the two others. Nobody is refused while the
 /// rest of that lease could pay. Answers the calls that were answered.
 async fn what_lies_idle_is_recalled(user: &User, relays: &[&Gateway; 3]) -> BTreeSet<String> {

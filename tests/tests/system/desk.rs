@@ -49,6 +49,8 @@ async fn at_the_desk(options: GatewayOptions) {
     let auditor = roles(&operator, User::new(&gateway).await).await;
     codes(&operator, &user, &other).await;
     keys(&gateway, &user).await;
+    second_person(&operator, User::new(&gateway).await, &other).await;
+    settings_and_referrals(&gateway, &operator).await;
 
     // What was done stands on AUDIT, who did it too.
     let owner = text(&operator.api.get("/api/user/self").await.ok()["id"]);
@@ -133,6 +135,134 @@ async fn keys(gateway: &Gateway, user: &User) {
         (stats["total"]["calls"] == 3 && stats["items"][0]["bucket"] == MODEL).then_some(())
     })
     .await;
+}
+
+/// Finance gives within its limits; what is more waits for the owner, and is done once.
+async fn second_person(operator: &Operator, finance: User, user: &User) {
+    patch(&operator.api, &format!("/api/admin/users/{}", finance.id), &json!({"role": "finance"})).await.ok();
+    let before = user.balance().await.total;
+    let path = format!("/api/admin/users/{}/adjustments", user.id);
+    let body = |credits: &str| json!({"credits": credits, "reason": "a test"});
+    // 100 at once and 500 a day: sixes of a hundred come at the same moment.
+    let tries = (0..6).map(|n| {
+        let api = finance.api.with("idempotency-key", &format!("small-{n}"));
+        let (path, body) = (path.clone(), body("100"));
+        async move { api.post(&path, &body).await.status }
+    });
+    let mut statuses = futures_util::future::join_all(tries).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 201, 201, 201, 201, 202]);
+    let big = finance.api.with("idempotency-key", "big");
+    let asked = text(&big.post(&path, &body("2500.5")).await.ok()["id"]);
+    assert_eq!(text(&big.post(&path, &body("2500.5")).await.ok()["id"]), asked);
+    let decide = format!("/api/admin/approvals/{asked}/approve");
+    assert_eq!(finance.api.post(&decide, &json!({})).await.problem(403), "second_person_needed");
+    let both = (0..4).map(|_| {
+        let (api, decide) = (operator.api.clone(), decide.clone());
+        async move { api.post(&decide, &json!({"note": "seen"})).await }
+    });
+    let answers = futures_util::future::join_all(both).await;
+    let done: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+    assert_eq!(done.len(), 1, "{answers:?}");
+    assert_eq!(done[0].json()["state"], "done", "{}", done[0].text);
+    user.until_total(before.checked_add(credits(&json!("3000.5"))).unwrap()).await;
+    let waiting = operator.api.get("/api/admin/approvals?state=pending").await.ok();
+    let waiting = text(&waiting["items"][0]["id"]);
+    let reject = format!("/api/admin/approvals/{waiting}/reject");
+    assert_eq!(operator.api.post(&reject, &json!({})).await.ok()["state"], "rejected");
+    // What the ledger refuses is given back to the day.
+    assert_eq!(operator.api.post(&path, &body("-9000")).await.problem(402), "insufficient_credits");
+    operator.api.post(&path, &body("-3000.5")).await.ok();
+    user.until_total(before).await;
+}
+
+async fn settings_and_referrals(gateway: &Gateway, operator: &Operator) {
+    let set = json!({"version": 0, "set": {
+        "site.name": "Ours", "referral.enabled": true, "referral.reward": "2", "referral.welcome": "1", "referral.min_topup": "5",
+    }});
+    assert_eq!(patch(&operator.api, "/api/admin/settings", &set).await.ok()["version"], 1);
+    assert_eq!(patch(&operator.api, "/api/admin/settings", &set).await.problem(409), "settings_changed");
+    assert_eq!(gateway.nobody().get("/api/site").await.ok()["name"], "Ours");
+    let referrer = User::new(gateway).await;
+    let code = referrer.api.get("/api/user/referral").await.ok()["code"].clone();
+    let body = json!({"username": "brought", "email": "brought@example.net", "password": PASSWORD, "referral": code});
+    gateway.nobody().post("/api/user/register", &body).await.ok();
+    let api = log_in(gateway, "brought", PASSWORD).await;
+    let brought = User { id: text(&api.get("/api/user/self").await.ok()["id"]), api };
+    let order = brought.tops_up("50.00", "pay").await;
+    let bought = credits(&order["credits"]);
+    brought.until_total(bought.checked_add(credits(&json!("1"))).unwrap()).await;
+    referrer.until_total(credits(&json!("2"))).await;
+    let mine = referrer.api.get("/api/user/referral").await.ok();
+    assert_eq!((&mine["brought"], &mine["rewarded"], &mine["credits"]), (&json!(1), &json!(1), &json!("2")));
+    let back = json!({"version": 1, "set": {"site.name": null}});
+    patch(&operator.api, "/api/admin/settings", &back).await.ok();
+    assert_eq!(gateway.nobody().get("/api/site").await.ok()["name"], "NexusRoute");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_act_is_done_once_though_the_process_dies_beside_it() {
+    for point in ["decide.encoded", "decide.appended"] {
+        let options = GatewayOptions::default();
+        let gateway = options.start().await;
+        let operator = Operator::of(&gateway).await;
+        let (finance, user) = (User::new(&gateway).await, User::new(&gateway).await);
+        let path = format!("/api/admin/users/{}", finance.id);
+        patch(&operator.api, &path, &json!({"role": "finance"})).await.ok();
+        let adjustments = format!("/api/admin/users/{}/adjustments", user.id);
+        let body = json!({"credits": "700", "reason": "a test"});
+        let asked = text(&finance.api.post(&adjustments, &body).await.ok()["id"]);
+        gateway.stop().await;
+
+        let mut dying = options.clone().environment("CRASH_AT", &format!("{point}:1")).start().await;
+        let api = operator.api.at(dying.url());
+        let approve = format!("/api/admin/approvals/{asked}/approve");
+        let nothing = Some(("application/json", b"{}".to_vec()));
+        assert!(api.try_send(Method::POST, &approve, nothing).await.is_err(), "{point}");
+        eventually("it died", PATIENCE, async || dying.has_ended().then_some(())).await;
+        drop(dying);
+
+        let gateway = options.start().await;
+        let user = User { id: user.id.clone(), api: user.api.at(gateway.url()) };
+        let operator = operator.api.at(gateway.url());
+        user.until_total(credits(&json!("700"))).await;
+        let done = eventually("it is noted", PATIENCE, async || {
+            let request = operator.get(&format!("/api/admin/approvals/{asked}")).await.ok();
+            (request["state"] == "done").then_some(request)
+        })
+        .await;
+        let end = done["event_seq"].as_u64().unwrap();
+        let total = user.api.get(&format!("/api/user/balance?after={end}")).await.ok()["total"].clone();
+        assert_eq!(total, "700", "{point}");
+        gateway.stop().await;
+        let books = options.audit().await;
+        assert_eq!(books.account(&user.id).versions, 1, "one event");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_is_in_force_in_every_process_within_a_second() {
+    let (nats, database) = tokio::join!(Nats::start(), databases::postgres());
+    let shared = Shared::new(&database).with("NEXUSROUTE_NATS_URL", &nats.url());
+    let (one, two) = tokio::join!(shared.start("api,projector"), shared.start("api"));
+    let operator = Operator::of(&one).await;
+    let mut took = Vec::new();
+    for version in 0..4 {
+        let name = format!("name {version}");
+        let set = json!({"version": version, "set": {"site.name": name}});
+        patch(&operator.api, "/api/admin/settings", &set).await.ok();
+        let since = Instant::now();
+        eventually("the other has heard", PATIENCE, async || {
+            (two.nobody().get("/api/site").await.ok()["name"] == name.as_str()).then_some(())
+        })
+        .await;
+        took.push(since.elapsed());
+    }
+    println!("until another process had a setting: {took:?}");
+    // How long a single round takes depends on what else the machine does.
+    assert!(took.iter().min().unwrap() < &Duration::from_secs(1), "{took:?}");
+    one.stop().await;
+    two.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ const OPEN: &[&str] = &[
     "GET /api/dev/mailbox",
     "GET /api/models",
     "GET /api/payments/sandbox/{order}",
+    "GET /api/site",
     "POST /api/payments/sandbox/{order}/{button}",
     "GET /api/payments/{channel}/callback",
     "POST /api/keys/revoke-leaked",

@@ -58,8 +58,9 @@ const PLANTED: &[(&str, u64)] = &[
     ("model_without_price", 1),
     ("price_tiered", 1),
     ("ratio_pattern", 1),
-    ("redemption_codes", 1),
-    ("redemption_codes_used", 1),
+    ("redemption_codes", 2),
+    ("redemption_codes_used", 2),
+    ("redemption_codes_odd", 1),
     ("top_up_pending", 1),
     ("top_up_duplicate", 1),
     ("top_up_time", 1),
@@ -160,7 +161,7 @@ async fn imports(engine: Engine) {
     // Once more: nothing, though the old site went on for a while.
     old_gateways::execute(&from, "UPDATE users SET quota = quota + 5 WHERE id = 3").await;
     let again = import(&options, &from, &[]).await;
-    for what in ["users", "keys", "providers", "prices", "groups", "top-ups"] {
+    for what in ["users", "keys", "providers", "prices", "groups", "top-ups", "redemption codes"] {
         assert_eq!(again["counts"][what]["imported"].as_u64().unwrap_or(0), 0, "{what}: {again:#}");
     }
     let on_ledger = &again["balances"]["on_ledger"];
@@ -168,7 +169,14 @@ async fn imports(engine: Engine) {
     assert_eq!(again["balances"]["difference"], "0");
     assert_eq!(anomalies(&again).get("changed_since_import"), Some(&1), "{again:#}");
     let bob = log_in(&gateway, "bob", PASSWORD).await;
-    assert_eq!(bob.get("/api/user/balance").await.ok()["total"], "0.000002");
+    let held = bob.get("/api/user/balance").await.ok();
+    assert_eq!(held["total"], "0.010002", "a quota of 1, and of a code that was redeemed before: {held}");
+    // The other code is good for once more, by whoever has it; the old forms of case and dashes do not matter.
+    let typed = json!({"code": "3123-4567-89ab-cdef-0123-4567-89AB-CDEF"});
+    let again = bob.post("/api/user/redeem", &typed).await.ok();
+    assert_eq!(again["credits"], "0.01");
+    let alice = log_in(&gateway, "alice", PASSWORD).await;
+    assert_eq!(alice.post("/api/user/redeem", &typed).await.problem(409), "code_used");
 
     gateway.stop().await;
     let verified = report(&options.run(&["ledger", "verify", "--json"]).await);
@@ -245,6 +253,23 @@ async fn works_as_before(gateway: &Gateway, operator: &Operator, provider: &Fake
         let answer = Caller::new(gateway, &old_gateways::key(number)).chat(model, 20).await;
         assert_eq!(answer.status, status, "key {number}, {model}: {}", answer.text);
     }
+
+    // An old code is redeemed once, by one person; what was used or over there is nothing here.
+    let bob = log_in(gateway, "bob", PASSWORD).await;
+    let code = |first: u32| json!({"code": format!("{first}123456789abcdef0123456789abcdef")});
+    for _ in 0..2 {
+        assert_eq!(bob.post("/api/user/redeem", &code(0)).await.ok()["credits"], "0.01");
+    }
+    assert_eq!(alice.api.post("/api/user/redeem", &code(0)).await.problem(409), "code_used");
+    for gone in [1, 2, 4] {
+        assert_eq!(bob.post("/api/user/redeem", &code(gone)).await.problem(404), "unknown_code");
+    }
+    let batches = operator.api.get("/api/admin/redemption-codes").await.ok();
+    assert_eq!(
+        batches["items"].as_array().unwrap().len(),
+        2,
+        "one that ends and one that does not: {batches}"
+    );
 
     let providers = operator.api.get("/api/admin/providers").await.ok();
     let status = |name: &str| {

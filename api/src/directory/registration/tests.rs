@@ -33,6 +33,7 @@ fn wants(username: &str, email: &str) -> NewRegistration {
         password_hash: format!("hash of {username}"),
         language: Language::Chinese,
         invite: None,
+        referrer: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What operators do: providers, models, prices, users, groups, invitations; and what they see of the books, the log and the
 //! mails. Which role may do what stands with each route ([`permission`](super::permission)); all writes are acts on AUDIT.
 
+pub mod approvals;
 pub mod audit;
 pub mod groups;
 pub mod invitations;
@@ -11,8 +12,10 @@ pub mod models;
 pub mod overview;
 pub mod price_catalogue;
 pub mod prices;
+pub mod provider_account;
 pub mod providers;
 pub mod rate_limits;
+pub mod settings;
 pub mod users;
 
 use crate::{http::permission::Routes, problem::Problem};
@@ -34,6 +37,9 @@ pub fn routes() -> Routes {
         .merge(ledger::routes())
         .merge(audit::routes())
         .merge(overview::routes())
+        .merge(approvals::routes())
+        .merge(provider_account::routes())
+        .merge(settings::routes())
 }
 
 /// A name that goes on the log: 1 to 200 bytes without control characters or spaces around it.

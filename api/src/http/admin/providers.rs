@@ -607,7 +607,7 @@ async fn test(
 }
 
 /// Why a call failed, down to the first cause: "connection refused" says more than "error sending request".
-fn fault(error: &reqwest::Error) -> String {
+pub(super) fn fault(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} s", TEST_LIMIT.as_secs());
     }
@@ -618,7 +618,7 @@ fn fault(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-async fn checked_url(app: &App, url: &str) -> Result<String, Problem> {
+pub(super) async fn checked_url(app: &App, url: &str) -> Result<String, Problem> {
     let checked = check_base_url(url, app.config.allow_private_providers).await;
     checked.map_err(|fault| Problem::invalid("base_url", fault))
 }

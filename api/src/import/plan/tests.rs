@@ -14,6 +14,7 @@ fn terms(kind: Kind) -> Terms {
         emails_verified: false,
         without_operator_balances: false,
         allow_private: false,
+        at: Moment::from_micros(1_800_000_000_000_000),
         pricing: None,
     }
 }
@@ -194,4 +195,51 @@ fn groups_are_what_their_ratios_say_and_never_cheaper_by_mistake() {
         assert_eq!(plan.report.anomaly(code), 1, "{code}");
     }
     assert_eq!(plan.report.anomaly("group_ratio_invalid"), 2);
+}
+
+#[test]
+fn a_code_that_nobody_redeemed_there_can_be_redeemed_here() {
+    let code = |id: &str, key: &str, status: &str, quota: &str, ends: &str| {
+        let values = [
+            ("id", id),
+            ("key", key),
+            ("status", status),
+            ("quota", quota),
+            ("expired_time", ends),
+            ("name", "fair"),
+        ];
+        row(crate::import::source::columns::REDEMPTIONS, &values)
+    };
+    let key = |first: char| format!("{first}123456789abcdef0123456789abcdef");
+    let redemptions = vec![
+        code("1", &key('a'), "1", "5000", "0"),
+        code("2", &key('b'), "3", "1", "0"),
+        code("3", &key('c'), "1", "2", "1799999999"),
+        code("4", &key('d'), "1", "5000", "1900000000"),
+        code("5", &key('A'), "1", "4", "0"),
+        code("6", &key('e'), "1", "0", "0"),
+        code("7", "short", "1", "8", "0"),
+        code("8", &key('f'), "1", "16", "0"),
+        code("9", &key('9'), "1", "5000", "0"),
+    ];
+    let mapped = Mapped { target: "x".into(), quota: 0, credits: Credits::ZERO };
+    let present = Present {
+        mapped: [(("redemption".to_owned(), "8".to_owned()), mapped)].into(),
+        ..Present::default()
+    };
+    let plan = planned(&Data { redemptions, ..Data::default() }, &present);
+    let ids: Vec<_> = plan.codes.iter().map(|code| code.source_id.as_str()).collect();
+    assert_eq!(
+        ids,
+        ["1", "4", "9"],
+        "used, over, equal but for case, worthless, short, and brought before: not again"
+    );
+    assert_eq!(plan.codes[0].credits, Credits::from_nano(10_000_000));
+    assert_eq!(plan.codes[0].batch, plan.codes[2].batch);
+    assert_ne!(plan.codes[0].batch, plan.codes[1].batch, "another end is another batch");
+    assert_eq!((plan.codes[0].ending.as_str(), plan.codes[0].expires_at), ("CDEF", None));
+    for (code, count) in [("redemption_codes", 3), ("redemption_codes_used", 2), ("redemption_codes_odd", 3)]
+    {
+        assert_eq!(plan.report.anomaly(code), count, "{code}");
+    }
 }
