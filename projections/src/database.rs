@@ -831,10 +831,8 @@ async fn mysql_pool(options: MySqlConnectOptions, connections: u32) -> Result<My
 }
 
 fn mysql_pool_options(connections: u32) -> MySqlPoolOptions {
-    MySqlPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .after_connect(|connection, _| {
+    MySqlPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
+        |connection, _| {
             Box::pin(async move {
                 use sqlx::Executor as _;
                 // REPEATABLE READ, the default, adds gap locks and with them deadlocks; and without strict mode a text
@@ -843,7 +841,8 @@ fn mysql_pool_options(connections: u32) -> MySqlPoolOptions {
                 connection.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')").await?;
                 Ok(())
             })
-        })
+        },
+    )
 }
 
 /// A value that sea-query collected, as one of ours.

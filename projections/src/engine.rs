@@ -90,7 +90,11 @@ impl Projector {
     /// milliseconds, for which no call should wait. The tables may trail; callers may not.
     ///
     /// Errors: the thread cannot be started.
-    pub fn start_aside(db: &Database, log: Log, options: ProjectorOptions) -> std::io::Result<ProjectorHandle> {
+    pub fn start_aside(
+        db: &Database,
+        log: Log,
+        options: ProjectorOptions,
+    ) -> std::io::Result<ProjectorHandle> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let db = {
             // Connections to a server belong to the runtime that makes them.

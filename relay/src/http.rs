@@ -197,10 +197,7 @@ impl Response {
     }
 }
 
-fn direct(
-    connect_timeout: Duration,
-    resolver: impl Resolve + 'static,
-) -> Result<Arc<Pool>, BoxError> {
+fn direct(connect_timeout: Duration, resolver: impl Resolve + 'static) -> Result<Arc<Pool>, BoxError> {
     let provider = rustls::crypto::CryptoProvider::get_default().cloned();
     let provider = provider.ok_or("no TLS provider was installed")?;
     let verifier = rustls_platform_verifier::Verifier::new(provider.clone())?;
