@@ -5,6 +5,7 @@
 //! lets calls finish, gives leases back and has every usage record on the log before the log's server stops.
 
 mod banner;
+mod door;
 mod foundation;
 mod log;
 mod running;
@@ -20,7 +21,6 @@ use axum::serve::ListenerExt;
 use banner::Banner;
 use running::Running;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     // Whoever finds it ready may tell it to stop, and calls in flight finish then.
     let mut signals = StopSignals::caught()?;
-    let service = running.router().into_make_service_with_connect_info::<SocketAddr>();
+    let service = running.door();
     let mut server = tokio::spawn(
         axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future(),
     );

@@ -18,6 +18,7 @@ pub(crate) use row::Cell;
 pub use row::Row;
 pub use value::Value;
 
+use crate::background;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use row::Inner;
@@ -37,6 +38,8 @@ include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 /// Connections that one process opens to a database server at most; with a handful of instances that stays below the
 /// hundred that PostgreSQL allows by default.
 const SERVER_CONNECTIONS: u32 = 16;
+/// Connections that a projector opens beside them, if it runs in a thread of its own.
+const ASIDE_CONNECTIONS: u32 = 4;
 /// Connections that read a SQLite file while one writes.
 const SQLITE_READERS: u32 = 8;
 /// Statements that a connection to SQLite or MySQL keeps prepared: for each projected table up to eight lengths of its insert,
@@ -314,6 +317,25 @@ impl Database {
             }
         };
         Ok(Self { pools })
+    }
+
+    /// The same database over connections of its own, made when they are needed by the runtime that this is called in, for
+    /// that runtime alone. SQLite's are threads, which any runtime may wait for: those stay shared, and with them the
+    /// queue of writers.
+    pub(crate) fn with_own_connections(&self) -> Self {
+        let pools = match &self.pools {
+            Pools::Sqlite { write, read } => Pools::Sqlite { write: write.clone(), read: read.clone() },
+            Pools::Postgres(pool) => Pools::Postgres(
+                PgPoolOptions::new()
+                    .max_connections(ASIDE_CONNECTIONS)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .connect_lazy_with((*pool.connect_options()).clone()),
+            ),
+            Pools::MySql(pool) => Pools::MySql(
+                mysql_pool_options(ASIDE_CONNECTIONS).connect_lazy_with((*pool.connect_options()).clone()),
+            ),
+        };
+        Self { pools }
     }
 
     /// Connects to a database of somebody else's, to read it by [`Database::snapshot`]: nothing is written to it, not even to
@@ -750,17 +772,33 @@ async fn connect_sqlite(url: &str) -> Result<Pools, DatabaseError> {
 }
 
 async fn sqlite_pools(options: SqliteConnectOptions) -> Result<Pools, DatabaseError> {
-    let write = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options.clone())
-        .await?;
+    let write = sqlite_writer(options.clone()).await?;
     let read = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(options.create_if_missing(false).pragma("query_only", "1"))
         .await?;
     Ok(Pools::Sqlite { write, read })
+}
+
+/// The one connection that writes. What it works in goes behind the threads that callers wait for: nearly all that is
+/// written are projections. It is kept for good, since one that came in its place would go before them again.
+async fn sqlite_writer(options: SqliteConnectOptions) -> Result<SqlitePool, DatabaseError> {
+    let runtime = tokio::runtime::Handle::current();
+    let (sender, connected) = tokio::sync::oneshot::channel();
+    // A connection's thread is as nice as the one that starts it.
+    let thread = background::thread("sqlite-connect", move || {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options);
+        // Given up only by a caller who is gone.
+        let _ = sender.send(runtime.block_on(pool));
+    });
+    thread.map_err(sqlx::Error::Io)?;
+    Ok(connected.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))?)
 }
 
 async fn connect_postgres(url: &str) -> Result<Pools, DatabaseError> {
@@ -789,10 +827,12 @@ async fn connect_mysql(url: &str) -> Result<Pools, DatabaseError> {
 }
 
 async fn mysql_pool(options: MySqlConnectOptions, connections: u32) -> Result<MySqlPool, DatabaseError> {
-    let pool = MySqlPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .after_connect(|connection, _| {
+    Ok(mysql_pool_options(connections).connect_with(options).await?)
+}
+
+fn mysql_pool_options(connections: u32) -> MySqlPoolOptions {
+    MySqlPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
+        |connection, _| {
             Box::pin(async move {
                 use sqlx::Executor as _;
                 // REPEATABLE READ, the default, adds gap locks and with them deadlocks; and without strict mode a text
@@ -801,10 +841,8 @@ async fn mysql_pool(options: MySqlConnectOptions, connections: u32) -> Result<My
                 connection.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')").await?;
                 Ok(())
             })
-        })
-        .connect_with(options)
-        .await?;
-    Ok(pool)
+        },
+    )
 }
 
 /// A value that sea-query collected, as one of ours.

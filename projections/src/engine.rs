@@ -20,14 +20,16 @@ mod tests;
 pub(crate) use apply::{Applied, Rows, apply};
 pub(crate) use check::{check, check_hash};
 
-use crate::Database;
+use crate::{Database, background};
 use chrono::FixedOffset;
 use ledger::Log;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+/// How long what is left over in a runtime may take to end with it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Knobs; `Default` fits production.
 #[derive(Clone, Debug)]
@@ -75,12 +77,52 @@ impl Projector {
     ///
     /// The database must be migrated. A log or database that is away is waited for.
     pub fn start(db: Database, log: Log, options: ProjectorOptions) -> ProjectorHandle {
+        let (run, handle, ended) = Self::prepare(db, log, options);
+        tokio::spawn(async move {
+            run.until_stopped().await;
+            // Nobody may be waiting for it.
+            let _ = ended.send(());
+        });
+        handle
+    }
+
+    /// The same in a thread of its own that goes behind all others: reading a batch of hundreds of usage records takes
+    /// milliseconds, for which no call should wait. The tables may trail; callers may not.
+    ///
+    /// Errors: the thread cannot be started.
+    pub fn start_aside(
+        db: &Database,
+        log: Log,
+        options: ProjectorOptions,
+    ) -> std::io::Result<ProjectorHandle> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let db = {
+            // Connections to a server belong to the runtime that makes them.
+            let _inside = runtime.enter();
+            db.with_own_connections()
+        };
+        let (run, handle, ended) = Self::prepare(db, log, options);
+        background::thread("projector", move || {
+            runtime.block_on(run.until_stopped());
+            // What the last connections still have to say to the database is not waited for long.
+            runtime.shutdown_timeout(LAST_WORDS);
+            let _ = ended.send(());
+        })?;
+        Ok(handle)
+    }
+
+    fn prepare(
+        db: Database,
+        log: Log,
+        options: ProjectorOptions,
+    ) -> (run::Run, ProjectorHandle, oneshot::Sender<()>) {
         let (status, _) = watch::channel(ProjectorStatus::default());
         let status = Arc::new(status);
         let stop = CancellationToken::new();
         let run = run::Run { db, log, options, status: status.clone(), stop: stop.clone() };
-        let task = Mutex::new(Some(tokio::spawn(run.until_stopped())));
-        ProjectorHandle { inner: Arc::new(Inner { status, stop, task }) }
+        let (sender, ended) = oneshot::channel();
+        let ended = Mutex::new(Some(ended));
+        (run, ProjectorHandle { inner: Arc::new(Inner { status, stop, ended }) }, sender)
     }
 }
 
@@ -94,7 +136,8 @@ pub struct ProjectorHandle {
 struct Inner {
     status: Arc<watch::Sender<ProjectorStatus>>,
     stop: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// Told when the task has ended; dropped untold when it ended badly.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl ProjectorHandle {
@@ -121,11 +164,11 @@ impl ProjectorHandle {
     /// Ends the task within seconds; a batch under way is finished first, or undone. Safe to call again.
     pub async fn stop(&self) {
         self.inner.stop.cancel();
-        let task = self.inner.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
+        let ended = self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ended) = ended
+            && ended.await.is_err()
         {
-            tracing::error!(%error, "the projector's task ended badly");
+            tracing::error!("the projector's task ended badly");
         }
     }
 }

@@ -7,6 +7,7 @@
 //! transaction; the same log gives the same tables, however it is cut into batches; a log that was cut, replaced or is
 //! not understood stops the engine instead of being skipped.
 
+mod background;
 pub mod balances;
 pub mod billing;
 mod calendar;

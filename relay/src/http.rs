@@ -6,17 +6,18 @@
 //! judged as the operating system does; nothing but connecting has a time limit here: the relay's limits know what phase a
 //! call is in.
 //!
-//! Hyper's own pooled client, since what reqwest puts around it costs a call as much again. Only where the environment names a
+//! Hyper's connections in a pool of our own ([`pool`]), since what reqwest puts around them costs a call as much again. Only where the environment names a
 //! proxy (`HTTPS_PROXY` and its kind) calls go by reqwest, which knows those.
+
+mod pool;
 
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{self, connect::dns};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::connect::{HttpConnector, dns};
+use pool::{InUse, Pool, Target};
 use reqwest::dns::Resolve;
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -49,13 +50,13 @@ pub struct ProviderClient(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     way: Way,
-    /// Addresses as they were parsed: the same few are called all the time.
-    addresses: Mutex<HashMap<String, Uri>>,
+    /// Where addresses lead: the same few are called all the time.
+    targets: Mutex<HashMap<String, Target>>,
 }
 
 #[derive(Debug)]
 enum Way {
-    Direct(legacy::Client<Connector, Full<Bytes>>),
+    Direct(Arc<Pool>),
     /// By way of the environment's proxy.
     Proxied(reqwest::Client),
 }
@@ -70,10 +71,10 @@ pub struct NoClient(#[source] BoxError);
 pub(crate) enum Broken {
     #[error("the address cannot be called")]
     Address,
+    #[error("no connection can be made")]
+    Connect(#[source] BoxError),
     #[error(transparent)]
-    Exchange(#[from] legacy::Error),
-    #[error(transparent)]
-    Body(#[from] hyper::Error),
+    Exchange(#[from] hyper::Error),
     #[error(transparent)]
     Proxied(#[from] reqwest::Error),
 }
@@ -82,9 +83,8 @@ impl Broken {
     /// Was no connection made?
     pub(crate) fn is_connect(&self) -> bool {
         match self {
-            Self::Address => true,
-            Self::Exchange(error) => error.is_connect(),
-            Self::Body(_) => false,
+            Self::Address | Self::Connect(_) => true,
+            Self::Exchange(_) => false,
             Self::Proxied(error) => error.is_connect(),
         }
     }
@@ -101,7 +101,7 @@ impl ProviderClient {
         } else {
             Way::Direct(direct(connect_timeout, resolver).map_err(NoClient)?)
         };
-        Ok(Self(Arc::new(Inner { way, addresses: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { way, targets: Mutex::default() })))
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -113,14 +113,15 @@ impl ProviderClient {
         body: Bytes,
     ) -> Result<Response, Broken> {
         match &self.0.way {
-            Way::Direct(client) => {
+            Way::Direct(pool) => {
+                let target = self.target(pool, url)?;
                 headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
                 let mut request = Request::new(Full::new(body));
                 *request.method_mut() = method;
-                *request.uri_mut() = self.address(url)?;
                 *request.headers_mut() = headers;
-                let (head, body) = client.request(request).await?.into_parts();
-                Ok(Response { status: head.status, headers: head.headers, body: Answer::Direct(body) })
+                let (head, body, connection) = pool.send(target, request).await?;
+                let body = Answer::Direct { body, _connection: connection };
+                Ok(Response { status: head.status, headers: head.headers, body })
             }
             Way::Proxied(client) => {
                 let sent = client.request(method, url).headers(headers).body(body).send().await;
@@ -132,19 +133,21 @@ impl ProviderClient {
     }
 
     /// As URLs are understood everywhere: what no path can hold is escaped, and dots in it are resolved.
-    fn address(&self, url: &str) -> Result<Uri, Broken> {
-        let addresses = || self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = addresses().get(url) {
+    fn target(&self, pool: &Pool, url: &str) -> Result<Target, Broken> {
+        let targets = || self.0.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = targets().get(url) {
             return Ok(known.clone());
         }
         let parsed = reqwest::Url::parse(url).map_err(|_| Broken::Address)?;
         let uri: Uri = parsed.as_str().parse().map_err(|_| Broken::Address)?;
-        let mut addresses = addresses();
-        if addresses.len() >= MOST_ADDRESSES {
-            addresses.clear();
+        let mut targets = targets();
+        if targets.len() >= MOST_ADDRESSES {
+            targets.clear();
+            pool.forget_hosts();
         }
-        addresses.insert(url.to_owned(), uri.clone());
-        Ok(uri)
+        let target = pool.target(&uri)?;
+        targets.insert(url.to_owned(), target.clone());
+        Ok(target)
     }
 }
 
@@ -158,7 +161,11 @@ pub(crate) struct Response {
 
 #[derive(Debug)]
 enum Answer {
-    Direct(Incoming),
+    /// The connection goes back behind the body.
+    Direct {
+        body: Incoming,
+        _connection: InUse,
+    },
     Proxied(reqwest::Response),
 }
 
@@ -166,7 +173,7 @@ impl Response {
     /// The next piece of the body; `None`: it has ended.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
         match &mut self.body {
-            Answer::Direct(body) => loop {
+            Answer::Direct { body, .. } => loop {
                 match body.frame().await {
                     None => return Ok(None),
                     // Trailers say nothing that matters here.
@@ -184,16 +191,13 @@ impl Response {
     /// How long the body is, in bytes, if that is known beforehand.
     pub(crate) fn length(&self) -> Option<u64> {
         match &self.body {
-            Answer::Direct(body) => body.size_hint().exact(),
+            Answer::Direct { body, .. } => body.size_hint().exact(),
             Answer::Proxied(answer) => answer.content_length(),
         }
     }
 }
 
-fn direct(
-    connect_timeout: Duration,
-    resolver: impl Resolve + 'static,
-) -> Result<legacy::Client<Connector, Full<Bytes>>, BoxError> {
+fn direct(connect_timeout: Duration, resolver: impl Resolve + 'static) -> Result<Arc<Pool>, BoxError> {
     let provider = rustls::crypto::CryptoProvider::get_default().cloned();
     let provider = provider.ok_or("no TLS provider was installed")?;
     let verifier = rustls_platform_verifier::Verifier::new(provider.clone())?;
@@ -211,10 +215,7 @@ fn direct(
     http.set_keepalive_retries(Some(ALIVE_TRIES));
     let https =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
-    Ok(legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(KEPT_IDLE)
-        .build(InTime { connector: https, limit: connect_timeout }))
+    Ok(Pool::new(InTime { connector: https, limit: connect_timeout }, KEPT_IDLE))
 }
 
 fn proxied(
@@ -347,6 +348,59 @@ mod tests {
         }
     }
 
+    /// Answers every request on every connection, each `answers` times before it closes it; counts connections.
+    async fn lasting_server(answers: usize) -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, count) = (listener.local_addr().unwrap(), Arc::default());
+        let connections: Arc<std::sync::atomic::AtomicUsize> = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                tokio::spawn(async move {
+                    for _ in 0..answers {
+                        let mut request = Vec::new();
+                        while !request.ends_with(b"{}") {
+                            if stream.read_buf(&mut request).await.unwrap() == 0 {
+                                return;
+                            }
+                        }
+                        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await.unwrap();
+                    }
+                });
+            }
+        });
+        (address, count)
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_for_the_next_call_and_one_that_is_closed_is_followed_by_another() {
+        let (address, connections) = lasting_server(3).await;
+        let client = client(Names(None), Duration::from_secs(10));
+        for call in 1..=9 {
+            let mut answer = post(&client, &format!("http://{address}/{}", call % 2)).await.unwrap();
+            assert_eq!(answer.chunk().await.unwrap().unwrap(), "hello");
+            assert_eq!(answer.chunk().await.unwrap(), None);
+            drop(answer);
+            assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), usize::div_ceil(call, 3));
+            if call % 3 == 0 {
+                // The other end's farewell is read by a task of the connection's own.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_harms_no_later_call() {
+        let (address, connections) = lasting_server(9).await;
+        let client = client(Names(None), Duration::from_secs(10));
+        let url = format!("http://{address}/");
+        let (first, second) = (post(&client, &url).await.unwrap(), post(&client, &url).await.unwrap());
+        assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 2);
+        drop((first, second));
+        let mut answer = post(&client, &url).await.unwrap();
+        assert_eq!(answer.chunk().await.unwrap().unwrap(), "hello");
+    }
+
     #[tokio::test]
     async fn a_redirect_is_an_answer_like_any_other() {
         let answer =
@@ -365,7 +419,7 @@ mod tests {
         let client = client(Names(None), Duration::from_secs(10));
         let mut answer = post(&client, &format!("http://{address}/")).await.unwrap();
         assert_eq!(answer.chunk().await.unwrap().unwrap(), "hello");
-        assert!(matches!(answer.chunk().await, Err(error @ Broken::Body(_)) if !error.is_connect()));
+        assert!(matches!(answer.chunk().await, Err(error @ Broken::Exchange(_)) if !error.is_connect()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use crate::asked::{Asked, PathSays};
 use crate::call::admission::{self, Call};
+use crate::call::carried::Carried;
 use crate::call::client::Client;
 use crate::call::settlement::Settlement;
 use crate::call::{self, Tools};
@@ -37,6 +38,21 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// The endpoints whose paths say it all.
+const CALLS: [Endpoint; 12] = [
+    Endpoint::Chat,
+    Endpoint::Completions,
+    Endpoint::Responses,
+    Endpoint::Embeddings,
+    Endpoint::ImageGenerations,
+    Endpoint::ImageEdits,
+    Endpoint::Speech,
+    Endpoint::Transcriptions,
+    Endpoint::Translations,
+    Endpoint::Moderations,
+    Endpoint::Rerank,
+    Endpoint::Messages,
+];
 /// How long a stop waits for Redis to be told which calls have ended.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
@@ -78,22 +94,8 @@ impl<M: Metering> Relay<M> {
     /// The routes below `/v1` and `/v1beta`, every answer with `x-request-id`, every error in the shape of the protocol
     /// that its path belongs to. The peer's address is read from `ConnectInfo<SocketAddr>`, if the server provides it.
     pub fn router(&self) -> Router {
-        let calls = [
-            Endpoint::Chat,
-            Endpoint::Completions,
-            Endpoint::Responses,
-            Endpoint::Embeddings,
-            Endpoint::ImageGenerations,
-            Endpoint::ImageEdits,
-            Endpoint::Speech,
-            Endpoint::Transcriptions,
-            Endpoint::Translations,
-            Endpoint::Moderations,
-            Endpoint::Rerank,
-            Endpoint::Messages,
-        ];
         let mut router = Router::new();
-        for endpoint in calls {
+        for endpoint in CALLS {
             let call =
                 move |State(relay): State<Self>, Extension(id): Extension<RequestId>, request: Request| {
                     relay.call(id, endpoint, PathSays::default(), request)
@@ -111,6 +113,29 @@ impl<M: Metering> Relay<M> {
             .route("/v1beta/{*path}", any(unknown_path))
             .with_state(self.clone())
             .layer(axum::middleware::from_fn(with_request_id))
+    }
+
+    /// Answers a call as [`Relay::router`] does, without what routing costs, which is much of what an ordinary call costs;
+    /// whatever else a request may be, it comes back. `peer`: where it came from.
+    pub fn answer(
+        &self,
+        peer: SocketAddr,
+        mut request: Request,
+    ) -> Result<impl Future<Output = Response> + Send + 'static, Request> {
+        let path = request.uri().path();
+        let endpoint = CALLS.into_iter().find(|endpoint| endpoint.path() == path);
+        let Some(endpoint) = endpoint.filter(|_| request.method() == Method::POST) else {
+            return Err(request);
+        };
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let (relay, id) = (self.clone(), new_id());
+        Ok(async move {
+            let protocol = endpoint.protocol();
+            let answered = relay.carry(id, endpoint, PathSays::default(), request).await;
+            let mut response = answered.unwrap_or_else(|error| refused(id, protocol, &error));
+            name(&mut response, id, protocol);
+            response
+        })
     }
 
     /// Calls that are being admitted, served or settled.
@@ -159,7 +184,7 @@ impl<M: Metering> Relay<M> {
         answered.unwrap_or_else(|error| refused(request_id, endpoint.protocol(), &error))
     }
 
-    /// From a request to the head of its answer. The call itself runs in a task of its own.
+    /// From a request to the head of its answer. The call itself outlives this if it must.
     async fn carry(
         &self,
         request_id: RequestId,
@@ -192,10 +217,11 @@ impl<M: Metering> Relay<M> {
         let endpoint = Label::try_new(endpoint.path()).map_err(|_| CallError::Internal)?;
         let settlement = Settlement::new(hold, call, endpoint, places, self.0.calls.clone());
         let (client, response) = Client::waiting(headers);
-        self.0.calls.spawn(call::run(self.0.tools.clone(), settlement, client));
+        let call = call::run(self.0.tools.clone(), settlement, client);
+        let call = Carried::new(self.0.calls.track_future(call));
         drop(admission);
-        // The task always answers; it is gone without an answer only if it panicked.
-        response.await.map_err(|_| CallError::Internal)
+        // A call always answers; it is gone without an answer only if it panicked.
+        call.until(response).await.map_err(|_| CallError::Internal)
     }
 
     /// How many tokens a prompt has: the provider's word where one of the same protocol serves the model, else our own
@@ -328,13 +354,18 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(id);
     let protocol = protocol_of(request.uri(), request.headers());
     let mut response = next.run(request).await;
+    name(&mut response, id, protocol);
+    response
+}
+
+/// Names the request in its answer.
+fn name(response: &mut Response, id: RequestId, protocol: Protocol) {
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         if protocol == Protocol::Claude {
             response.headers_mut().insert(REQUEST_ID, value.clone());
         }
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
-    response
 }
 
 /// An id by the time, as `Uuid::now_v7` makes it, but of the thread's random numbers: the system's are a call to the kernel

@@ -148,6 +148,12 @@ pub async fn request_id(request: Request, next: Next) -> Response {
 pub async fn security_headers(request: Request, next: Next) -> Response {
     let api = request.uri().path().starts_with("/api");
     let mut response = next.run(request).await;
+    secure(&mut response, api);
+    response
+}
+
+/// Gives an answer the security headers. `api`: it is one of `/api`, which nothing may keep.
+pub fn secure(response: &mut Response, api: bool) {
     let mut set = |name: HeaderName, value: &'static str| {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     };
@@ -158,7 +164,6 @@ pub async fn security_headers(request: Request, next: Next) -> Response {
     if api {
         set(header::CACHE_CONTROL, "no-store");
     }
-    response
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Claims: without the relay there is no meter and no outbox, without the projector nothing moves the tables; a process
 //! without the projector's role waits for positions by the checkpoint in the database.
 
+use super::door::Door;
 use super::foundation::Foundation;
 use crate::app::{App, Parts};
 use crate::config::Config;
@@ -144,8 +145,13 @@ impl Running {
         }))
     }
 
+    /// All that requests come through.
+    pub(super) fn door(&self) -> Door {
+        Door::new(self.calls.as_ref().map(|calls| calls.relay.clone()), self.router())
+    }
+
     /// The routes of the roles, and every role's health.
-    pub(super) fn router(&self) -> axum::Router {
+    fn router(&self) -> axum::Router {
         let health = health::Health {
             roles: self.roles,
             log: self.log.clone(),
@@ -227,7 +233,7 @@ fn live(config: &Config, foundation: &Foundation) -> anyhow::Result<Live> {
 
 fn projector(config: &Config, db: &Database, log: &Log) -> anyhow::Result<ProjectorHandle> {
     let options = ProjectorOptions { time_zone: time_zone(config)?, ..Default::default() };
-    Ok(Projector::start(db.clone(), log.clone(), options))
+    Projector::start_aside(db, log.clone(), options).context("cannot start the projector's thread")
 }
 
 /// The operator's time zone: what a billing day is.

@@ -27,7 +27,8 @@ pub(super) struct Kept {
 pub(super) struct Books {
     epochs: Vec<FormerEpoch>,
     leases: BTreeMap<LeaseId, RecoveredLease>,
-    calls: BTreeMap<RequestId, InterruptedCall>,
+    /// In boxes, since a tree moves its neighbours whenever one comes or goes.
+    calls: BTreeMap<RequestId, Box<InterruptedCall>>,
     kept: HashMap<Key, Kept>,
     /// Acknowledged records by the position of the acknowledgement. May name records of `kept` that were acknowledged again
     /// elsewhere.
@@ -57,7 +58,7 @@ impl Books {
                 let (lease, account, worst_case) = (*lease, *account, *worst_case);
                 let (usage, opened_at) = (usage.clone(), self.last_reported());
                 let call = InterruptedCall { lease, account, worst_case, usage, opened_at };
-                self.calls.insert(call.usage.request, call);
+                self.calls.insert(call.usage.request, Box::new(call));
             }
             Entry::Progressed { usage } => {
                 if let Some(call) = self.calls.get_mut(&usage.request) {
@@ -144,7 +145,7 @@ impl Books {
             at,
             epochs: self.epochs.clone(),
             leases: self.leases.values().copied().collect(),
-            calls: self.calls.values().cloned().collect(),
+            calls: self.calls(),
         }
     }
 
@@ -152,7 +153,7 @@ impl Books {
     pub(super) fn begin(&mut self, carried: Carried) {
         self.epochs = carried.epochs;
         self.leases = carried.leases.into_iter().map(|lease| (lease.lease, lease)).collect();
-        self.calls = carried.calls.into_iter().map(|call| (call.usage.request, call)).collect();
+        self.calls = carried.calls.into_iter().map(|call| (call.usage.request, Box::new(call))).collect();
     }
 
     pub(super) fn epochs(&self) -> Vec<FormerEpoch> {
@@ -164,7 +165,7 @@ impl Books {
     }
 
     pub(super) fn calls(&self) -> Vec<InterruptedCall> {
-        self.calls.values().cloned().collect()
+        self.calls.values().map(|call| InterruptedCall::clone(call)).collect()
     }
 
     pub(super) fn open_leases(&self) -> u64 {

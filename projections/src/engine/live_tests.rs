@@ -23,11 +23,8 @@ impl Server {
     }
 
     fn project(&self, db: &Database) -> ProjectorHandle {
-        Projector::start(
-            db.clone(),
-            self.log.clone(),
-            ProjectorOptions { max_batch: 7, ..ProjectorOptions::default() },
-        )
+        let options = ProjectorOptions { max_batch: 7, ..ProjectorOptions::default() };
+        Projector::start_aside(db, self.log.clone(), options).unwrap()
     }
 
     /// Gives one credit each, under these numbers, to three accounts in turn; answers with the last position.
@@ -241,7 +238,7 @@ async fn the_engine_gives_up_a_database_that_stops_answering(program: Program) {
     let proxy = Proxy::to(program.shared());
     let test = TestDatabase::on_server(program.shared(), proxy.socket()).await;
     let options = ProjectorOptions { patience: Duration::from_millis(500), ..ProjectorOptions::default() };
-    let projector = Projector::start(test.db.clone(), server.log.clone(), options);
+    let projector = Projector::start_aside(&test.db, server.log.clone(), options).unwrap();
     let mut last = server.give(&sqlite.db, 0..3).await;
     assert!(projector.wait_for(last, FOREVER).await, "{:?}", projector.status());
     for (round, cut) in (1..).zip([Cut::StallBeforeTheServer, Cut::StallBeforeTheClient].repeat(2)) {

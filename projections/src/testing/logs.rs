@@ -54,7 +54,7 @@ impl LogServer {
     pub(crate) fn project(&self, db: &Database) -> ProjectorHandle {
         let options =
             ProjectorOptions { max_batch: 7, time_zone: super::zone(8), ..ProjectorOptions::default() };
-        Projector::start(db.clone(), self.log.clone(), options)
+        Projector::start_aside(db, self.log.clone(), options).unwrap()
     }
 
     /// Applies all there is.

@@ -4,11 +4,12 @@
 //! ([`attempt`]), the two kinds of answer ([`whole`], [`stream`]), the caller at the other end ([`client`]), and the
 //! end of the hold ([`settlement`]).
 //! May not touch: how callers are known, how requests are read.
-//! Claims: the task that owns the hold is not the one that serves the client, so a client that leaves changes
-//! nothing about the settlement; another provider is tried only while the client has seen nothing.
+//! Claims: a client that leaves changes nothing about the settlement, for the call then goes on in a task of its own
+//! ([`carried`]); another provider is tried only while the client has seen nothing.
 
 pub(crate) mod admission;
 pub(crate) mod attempt;
+pub(crate) mod carried;
 pub(crate) mod client;
 pub(crate) mod cost;
 pub(crate) mod count;

@@ -47,8 +47,12 @@ pub(crate) fn in_order<'a>(
         .map(|(route, key)| {
             let equals = routes.iter().filter(|other| other.priority == route.priority);
             let has_equals = equals.map(|other| other.keys.len()).sum::<usize>() > 1;
-            let place = if has_equals { Place::Drawn } else { Place::Alone };
-            (Candidate { route, key, place }, rank(account, route, key))
+            let (place, rank) = match has_equals {
+                true => (Place::Drawn, rank(account, route, key)),
+                // Its priority says it all.
+                false => (Place::Alone, 0.0),
+            };
+            (Candidate { route, key, place }, rank)
         })
         .collect();
     candidates.sort_by(|(one, one_rank), (other, other_rank)| {

@@ -135,6 +135,8 @@ impl Stage {
         let operator = Operator::of(&gateway).await;
         operator.offers(MODEL, &format!("http://{}/v1", mock.address), "1", "3").await;
         let user = User::with_credits(&gateway, &operator, "1000000").await;
+        // Charges are told by the balance from here on, and another process may take its time to show it.
+        user.until_total("1000000".parse().expect("credits")).await;
         let key = user.makes_key().await;
         let address = gateway.url().trim_start_matches("http://").parse().expect("an address");
         Self { mock, nginx, gateway, address, key, user, others }
