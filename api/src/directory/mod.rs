@@ -18,6 +18,7 @@ mod last_use;
 pub mod mail;
 pub mod model;
 pub mod password;
+pub mod payment;
 pub mod price_import;
 pub mod provider;
 pub mod rate_limit;

@@ -8,7 +8,7 @@ use crate::app::{App, Parts};
 use crate::config::Config;
 use crate::directory::address::Guard;
 use crate::mail::Post;
-use crate::payments::Channels;
+use crate::payments::{Channels, poller};
 use crate::roles::Roles;
 use crate::{health, http, redemption};
 use anyhow::Context;
@@ -83,7 +83,9 @@ impl Running {
                 let directory = foundation.directory().clone();
                 let granting = redemption::keep_granting(ledger.clone(), directory, running.stop.clone());
                 running.background.spawn(granting);
-                running.app = Some(running.app(config, foundation, ledger, audit, address)?);
+                let app = running.app(config, foundation, ledger, audit, address)?;
+                running.background.spawn(poller::keep_polling(app.clone(), running.stop.clone()));
+                running.app = Some(app);
             }
         }
         Ok(running)

@@ -14,6 +14,7 @@ mod faults;
 mod fuzz;
 mod import;
 mod lifecycle;
+mod payments;
 mod readme;
 mod tables;
 mod walk;

@@ -9,6 +9,7 @@ pub mod mails;
 pub mod margin;
 pub mod models;
 pub mod overview;
+pub mod payments;
 pub mod price_catalogue;
 pub mod prices;
 pub mod providers;
@@ -33,6 +34,7 @@ pub fn routes() -> Routes {
         .merge(rate_limits::routes())
         .merge(ledger::routes())
         .merge(audit::routes())
+        .merge(payments::routes())
         .merge(overview::routes())
 }
 
