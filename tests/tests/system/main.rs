@@ -16,5 +16,6 @@ mod import;
 mod lifecycle;
 mod payments;
 mod readme;
+mod second_factor;
 mod tables;
 mod walk;
