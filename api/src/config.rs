@@ -3,14 +3,15 @@
 //! Claims: every option is in [`OPTIONS`] with its default and a sentence, from which the documentation is made; an unknown
 //! key or variable is refused, for a typo in the name of a safety option must not go unnoticed.
 
-mod issuer;
-
-pub use issuer::{IssuerConfig, IssuerKind};
 mod desk;
+mod issuer;
 mod written;
+
 pub use desk::{AdjustmentsConfig, ReferralConfig, RoleLimits};
+pub use issuer::{IssuerConfig, IssuerKind};
 pub use written::{Origin, Overrides, Shown, is_changeable};
 
+use crate::payments::config::{ChannelConfig, of_variable};
 use crate::roles::Roles;
 use desk::{RawAdjustments, RawReferral, RawSite};
 use relay::Secret;
@@ -110,6 +111,8 @@ options! {
     "referral.min_topup" Text "10" "The least number of credits that this top-up must buy."
     "referral.monthly_cap" Integer "10" "How often one user is rewarded in a month."
     "referral.days" Integer "90" "How long after registering such a top-up counts."
+    "topup.order_seconds" Integer "1800" "How long an order can be paid: up to a day, at least a minute in production mode. A later payment is still credited."
+    "topup.poll_seconds" List "30,120,600" "When the gateway of an unpaid order is asked about it, in seconds after its opening; the last pause repeats."
     "redis_url" Text "" "A Redis (`redis://host:6379`) that shares rate limits between the processes that relay calls. Empty: each counts alone."
     "relay.max_body_bytes" Integer "33554432" "The largest request body of a model call."
     "relay.first_byte_seconds" Integer "300" "How long a provider may take to begin its answer; an answer that is not streamed begins when it is complete."
@@ -183,6 +186,8 @@ pub struct Config {
     pub smtp: Option<SmtpConfig>,
     /// Top-ups.
     pub topup: TopUpConfig,
+    /// Payment channels besides the sandbox, by name.
+    pub payments: Vec<ChannelConfig>,
     /// Model calls.
     pub relay: RelayConfig,
     /// Metering of model calls.
@@ -286,6 +291,10 @@ pub struct TopUpConfig {
     pub currency: String,
     /// Units of a currency per credit.
     pub rates: BTreeMap<String, Decimal>,
+    /// How long an order can be paid, in milliseconds.
+    pub order_life_ms: i64,
+    /// When an unpaid order is asked about, in seconds after its opening; never empty.
+    pub poll_seconds: Vec<u32>,
 }
 
 /// Options of model calls.
@@ -344,6 +353,8 @@ pub enum ConfigError {
 
 /// The environment's prefix.
 const PREFIX: &str = "NEXUSROUTE_";
+/// The prefix of payment channels' variables: `NEXUSROUTE_PAYMENTS_EPAY_KEY`.
+const PAYMENTS_PREFIX: &str = "NEXUSROUTE_PAYMENTS_";
 /// The variable that names the roles.
 const ROLES_VARIABLE: &str = "NEXUSROUTE_ROLES";
 /// The variable that names the file.
@@ -389,6 +400,8 @@ struct Raw {
     security: RawSecurity,
     smtp: RawSmtp,
     topup: RawTopUp,
+    #[serde(default)]
+    payments: BTreeMap<String, toml::Table>,
     relay: RawRelay,
     lease: RawLease,
     outbox: RawOutbox,
@@ -446,6 +459,8 @@ struct RawTopUp {
     max: Number,
     currency: String,
     rates: BTreeMap<String, Number>,
+    order_seconds: i64,
+    poll_seconds: Vec<Number>,
 }
 
 #[derive(Deserialize)]
@@ -626,10 +641,13 @@ impl Config {
         for (name, value) in
             variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX) && name != FILE_VARIABLE)
         {
-            let option = OPTIONS
-                .iter()
-                .find(|option| option.variable() == name)
-                .ok_or_else(|| ConfigError::Wrong(format!("the variable {name} is unknown")))?;
+            let unknown = || ConfigError::Wrong(format!("the variable {name} is unknown"));
+            if let Some(rest) = name.strip_prefix(PAYMENTS_PREFIX) {
+                let (channel, field) = of_variable(rest).ok_or_else(unknown)?;
+                set(&mut table, &format!("payments.{channel}.{field}"), value.into());
+                continue;
+            }
+            let option = OPTIONS.iter().find(|option| option.variable() == name).ok_or_else(unknown)?;
             written.environment(option);
             set(&mut table, option.key, read_value(&name, option.kind, &value)?);
         }
@@ -711,6 +729,20 @@ impl Config {
         if raw.outbox.max_bytes < LEAST_OUTBOX_BYTES {
             return wrong(format!("outbox.max_bytes must be at least {LEAST_OUTBOX_BYTES}"));
         }
+        // Nobody pays within a second; a test gives up as fast.
+        let least = if raw.production { 60 } else { 1 };
+        if !(least..=86_400).contains(&raw.topup.order_seconds) {
+            return wrong(format!("topup.order_seconds must be between {least} and 86400"));
+        }
+        let pause =
+            |number: &Number| number.text().parse().ok().filter(|seconds| (1..=86_400).contains(seconds));
+        let poll_seconds: Option<Vec<u32>> = raw.topup.poll_seconds.iter().map(pause).collect();
+        let poll_seconds = poll_seconds.filter(|pauses| !pauses.is_empty() && pauses.is_sorted());
+        let poll_seconds = poll_seconds.ok_or_else(|| {
+            ConfigError::Wrong("topup.poll_seconds must be growing whole numbers between 1 and 86400".into())
+        })?;
+        let payments = raw.payments.iter().map(|(name, table)| ChannelConfig::try_new(name, table));
+        let payments = payments.collect::<Result<Vec<_>, _>>().map_err(ConfigError::Wrong)?;
         let preset = |number: &Number| {
             let text = number.text();
             text.parse()
@@ -751,7 +783,10 @@ impl Config {
                 max: max.to_string(),
                 currency: raw.topup.currency,
                 rates,
+                order_life_ms: raw.topup.order_seconds.saturating_mul(1000),
+                poll_seconds,
             },
+            payments,
             relay: RelayConfig {
                 max_body_bytes: raw.relay.max_body_bytes,
                 first_byte: Duration::from_secs(raw.relay.first_byte_seconds),
@@ -916,6 +951,22 @@ mod tests {
     }
 
     #[test]
+    fn a_payment_channel_is_a_table_or_variables_or_both() {
+        let file =
+            "[payments.epay]\npid = 1001\nkey = \"of the file\"\n[payments.epay-two]\nkind = \"epay\"\n";
+        let variables =
+            [("NEXUSROUTE_PAYMENTS_EPAY_KEY", "0123456789abcdef"), ("NEXUSROUTE_PAYMENTS_EPAY_TWO_PID", "2")];
+        let config = read(file, &variables).unwrap();
+        let names: Vec<&str> = config.payments.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["epay", "epay-two"]);
+        assert_eq!(
+            (config.payments[0].text("key"), config.payments[1].text("pid")),
+            ("0123456789abcdef", "2")
+        );
+        assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    }
+
+    #[test]
     fn whoever_can_be_written_to_proves_their_address_unless_told_otherwise() {
         let mode = |text: &str| read(text, &[]).unwrap().registration;
         assert_eq!((mode("").mode, mode("").needs_proof), (RegistrationMode::Optional, false));
@@ -954,6 +1005,11 @@ mod tests {
             ("[topup.rates]\nCNY = 7.2", &[], "rates"),
             ("[topup.rates]\nUSD = 1", &[], "topup.currency"),
             ("[topup]\nmin = 0", &[], "topup.min"),
+            ("[topup]\norder_seconds = 0", &[], "topup.order_seconds"),
+            ("[topup]\npoll_seconds = [60, 30]", &[], "topup.poll_seconds"),
+            ("[payments.shop]\npid = 1", &[], "payments.shop.kind"),
+            ("[payments.epay]\nkeys = 1", &[], "payments.epay.keys"),
+            ("", &[("NEXUSROUTE_PAYMENTS_EPAY_KEYS", "x")], "NEXUSROUTE_PAYMENTS_EPAY_KEYS"),
             ("[relay]\ncall_seconds = 600", &[], "lease.quarantine_seconds"),
             ("", &[("NEXUSROUTE_LEASE_LIFE_SECONDS", "0")], "lease.life_seconds"),
             ("[outbox]\nmax_bytes = 1", &[], "outbox.max_bytes"),

@@ -1,7 +1,7 @@
 //! The harness of the system tests: the real binary, a real log, real clients, and a provider that can misbehave.
 //!
 //! For: starting and stopping what a test needs ([`gateway`], [`nats`], [`cluster`], [`databases`],
-//! [`provider`], [`foreign`], [`smtp`], [`issuer`], [`old_gateways`]), calling it as a user
+//! [`provider`], [`foreign`], [`smtp`], [`issuer`], [`channels`], [`old_gateways`]), calling it as a user
 //! would ([`http`], [`people`]), judging the log without any code of the product ([`auditor`]), and measuring the relay
 //! beside a plain proxy ([`bench`]).
 //! May not touch: the product's insides. What it knows, it knows from the outside: HTTP, the command line, the log.
@@ -11,6 +11,7 @@
 
 pub mod auditor;
 pub mod bench;
+pub mod channels;
 pub mod chaos;
 pub mod cluster;
 pub mod databases;

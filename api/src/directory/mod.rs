@@ -25,6 +25,7 @@ pub mod notice;
 pub mod passkey;
 pub mod options;
 pub mod password;
+pub mod payment;
 pub mod price_import;
 pub mod provider;
 pub mod rate_limit;

@@ -133,7 +133,8 @@ async fn take(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let channel = app.channels.get(channel).ok_or_else(|| Problem::not_found("no such payment channel"))?;
+    let channel =
+        app.channels.for_callback(channel).ok_or_else(|| Problem::not_found("no such payment channel"))?;
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             let detail = format!("a callback has at most {CALLBACK_LIMIT_BYTES} bytes");
@@ -226,7 +227,7 @@ async fn press_sandbox_button(
 ) -> Result<Response, Problem> {
     let (sandbox, order) = sandbox_order(&app, order).await?;
     let callback = sandbox.press(order.order, order.pay, pressed).await.map_err(|error| match error {
-        ChannelError::Unreachable(_) | ChannelError::Refused(_) => {
+        ChannelError::Unreachable(_) | ChannelError::Refused(_) | ChannelError::Unsupported(_) => {
             Problem::new(StatusCode::BAD_GATEWAY, "callback_not_sent", error.to_string())
         }
     })?;
@@ -243,7 +244,9 @@ async fn sandbox_order(app: &App, order: Uuid) -> Result<(Arc<Sandbox>, TopUpOrd
     let order = callback::find(app, OrderId::from_uuid(order)).await.map_err(|trouble| match trouble {
         Trouble::Ledger(error) => error.into(),
         Trouble::Database(error) => error.into(),
-        Trouble::Trailing | Trouble::Text(_) => Problem::unavailable(trouble.to_string()),
+        Trouble::Trailing | Trouble::Text(_) | Trouble::Gateway(_) | Trouble::NotConfirmed => {
+            Problem::unavailable(trouble.to_string())
+        }
     })?;
     let order = order.filter(|order| order.channel.as_str() == NAME);
     Ok((Arc::clone(sandbox), order.ok_or_else(|| Problem::not_found("no such order at the sandbox"))?))

@@ -9,13 +9,13 @@ use crate::directory::{import::PastTopUp, words};
 use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{MoneyView, Position, page_of, paging, reached};
 use crate::payments::top_up::{self, OpenError, Wish};
-use crate::payments::{Action, Channel};
+use crate::payments::{Action, Channel, FormField, Payer};
 use crate::problem::Problem;
-use crate::session::Caller;
+use crate::session::{Caller, ClientIp};
 use axum::extract::State;
 use axum::http::StatusCode;
 use domain::account::event::CloseReason;
-use domain::{Moment, OrderId};
+use domain::{Label, Moment, OrderId};
 use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -154,6 +154,8 @@ struct CreateTopUp {
     channel: String,
     /// One of the channel's methods; its first where absent.
     method: Option<String>,
+    /// Who pays, as the channel knows them, where a method asks for it: the `openid` of WeChat's `jsapi`.
+    payer: Option<String>,
 }
 
 /// What the payer does next.
@@ -177,6 +179,11 @@ enum ActionView {
         /// Hidden fields, in order.
         fields: Vec<FieldView>,
     },
+    /// Hand these to the wallet's own JavaScript.
+    Invoke {
+        /// What it wants, in order.
+        fields: Vec<FieldView>,
+    },
 }
 
 /// A hidden field of a form.
@@ -190,14 +197,14 @@ struct FieldView {
 
 impl From<Action> for ActionView {
     fn from(action: Action) -> Self {
+        let view = |fields: Vec<FormField>| {
+            fields.into_iter().map(|it| FieldView { name: it.name, value: it.value }).collect()
+        };
         match action {
             Action::Redirect { url } => Self::Redirect { url },
             Action::Qr { content } => Self::Qr { content },
-            Action::Form { url, fields } => {
-                let fields =
-                    fields.into_iter().map(|it| FieldView { name: it.name, value: it.value }).collect();
-                Self::Form { url, fields }
-            }
+            Action::Form { url, fields } => Self::Form { url, fields: view(fields) },
+            Action::Invoke { fields } => Self::Invoke { fields: view(fields) },
         }
     }
 }
@@ -274,6 +281,7 @@ struct TopUpOpened {
 async fn create_top_up(
     State(app): State<App>,
     caller: Caller,
+    ClientIp(address): ClientIp,
     Idempotency(key): Idempotency,
     Json(body): Json<CreateTopUp>,
 ) -> Result<(StatusCode, Position, Json<TopUpOpened>), Problem> {
@@ -281,6 +289,9 @@ async fn create_top_up(
     let wish =
         Wish::try_new(&app.channels, &app.live.now().terms, &body.amount, currency, &body.channel, method)
             .map_err(|unfit| Problem::invalid(unfit.field, unfit.fault))?;
+    let id = body.payer.map(Label::try_new).transpose();
+    let id = id.map_err(|error| Problem::invalid("payer", error))?;
+    let wish = wish.by(Payer { address: Some(address), id });
     let opened = top_up::open(&app, caller.user, caller.actor(), key, wish).await?;
     let order = opened.order;
     let view = TopUpOpened {
@@ -299,6 +310,7 @@ impl From<OpenError> for Problem {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Ledger(error) => error.into(),
+            OpenError::Directory(error) => error.into(),
             OpenError::Channel { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, "channel_failed", error.to_string())
             }

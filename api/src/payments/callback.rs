@@ -6,8 +6,11 @@
 //! Claims: a callback that is not believed changes nothing but INBOX; a verified payment ends as credits or in suspense,
 //! never nowhere; a hundred identical callbacks make one credit.
 
-use super::channel::{CallbackFault, Channel, Notice, Payment, Verdict};
+use super::channel::{
+    CallbackFault, Channel, ChannelError, NewOrder, Notice, Payer, Payment, PaymentState, Verdict,
+};
 use crate::app::App;
+use crate::directory::payment::CallbackNote;
 use axum::http::StatusCode;
 use domain::account::event::CloseReason;
 use domain::event::PaymentSuspended;
@@ -57,6 +60,12 @@ pub enum Trouble {
     /// A text that cannot be written to the log.
     #[error(transparent)]
     Text(#[from] domain::text::TextError),
+    /// The gateway, which is asked before this callback is believed, or for the key that it is signed with.
+    #[error(transparent)]
+    Gateway(#[from] ChannelError),
+    /// The gateway does not say what its callback says.
+    #[error("the gateway, asked itself, does not know of this payment")]
+    NotConfirmed,
 }
 
 impl Ending {
@@ -66,6 +75,9 @@ impl Ending {
             Self::Credited | Self::Closed | Self::Noted => return Notice::Done,
             Self::NotBelieved(CallbackFault::NoSecret) => "channel_has_no_secret",
             Self::NotBelieved(CallbackFault::BadSignature) => "bad_signature",
+            Self::NotBelieved(CallbackFault::Unreadable(_)) => "unreadable",
+            Self::NotBelieved(CallbackFault::UnknownKey) => "unknown_key",
+            Self::NotBelieved(CallbackFault::Stale) => "stale",
             Self::NotBelieved(CallbackFault::WrongMerchant) => "wrong_merchant",
             Self::NotBelieved(CallbackFault::Malformed(_)) => "malformed",
             Self::UnknownOrder => "unknown_order",
@@ -75,14 +87,32 @@ impl Ending {
         Notice::Failed { code }
     }
 
+    /// In a sentence, for operators.
+    fn detail(&self) -> String {
+        match self {
+            Self::Credited => "the payment is credited".to_owned(),
+            Self::Closed => "the order is closed".to_owned(),
+            Self::Noted => "there was nothing to decide".to_owned(),
+            Self::NotBelieved(fault) => fault.to_string(),
+            Self::UnknownOrder => "the gateway closes an order that is not there".to_owned(),
+            Self::Suspended { code } => format!("the payment waits in suspense: {code}"),
+            Self::Later(trouble) => trouble.to_string(),
+        }
+    }
+
     /// The HTTP status of the answer. Gateways take anything but 200 for a failure.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Credited | Self::Closed | Self::Noted => StatusCode::OK,
-            Self::NotBelieved(CallbackFault::Malformed(_)) => StatusCode::BAD_REQUEST,
-            Self::NotBelieved(CallbackFault::BadSignature | CallbackFault::WrongMerchant) => {
-                StatusCode::FORBIDDEN
+            Self::NotBelieved(CallbackFault::Malformed(_) | CallbackFault::Unreadable(_)) => {
+                StatusCode::BAD_REQUEST
             }
+            Self::NotBelieved(
+                CallbackFault::BadSignature
+                | CallbackFault::WrongMerchant
+                | CallbackFault::UnknownKey
+                | CallbackFault::Stale,
+            ) => StatusCode::FORBIDDEN,
             Self::UnknownOrder | Self::Suspended { code: "unknown_order" } => StatusCode::NOT_FOUND,
             Self::Suspended { .. } => StatusCode::CONFLICT,
             Self::NotBelieved(CallbackFault::NoSecret) | Self::Later(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -104,35 +134,153 @@ pub async fn take(app: &App, channel: &dyn Channel, callback: &RawCallback) -> E
     }
 }
 
-/// Judges a callback that lies in INBOX at `inbox`.
+/// Judges a callback that lies in INBOX at `inbox`, and keeps the verdict beside it.
 pub async fn judge(app: &App, channel: &dyn Channel, callback: &RawCallback, inbox: u64) -> Ending {
+    let (ending, order) = judged(app, channel, callback, inbox).await;
+    let verdict = match (&ending, ending.notice()) {
+        (Ending::Credited, _) => "credited",
+        (Ending::Closed, _) => "closed",
+        (_, Notice::Done) => "noted",
+        (_, Notice::Failed { code }) => code,
+    };
+    let note = CallbackNote {
+        id: uuid::Uuid::now_v7(),
+        inbox,
+        channel: channel.name().clone(),
+        verdict: verdict.to_owned(),
+        order_number: order.map(|it| it.to_string()),
+        detail: ending.detail(),
+        at: crate::directory::now(),
+    };
+    // The callback itself is durable and decided; this is for people who look for it.
+    if let Err(error) = app.directory.note_callback(&note).await {
+        tracing::warn!(channel = %note.channel, inbox, verdict, %error, "a callback's verdict could not be kept");
+    }
+    ending
+}
+
+async fn judged(
+    app: &App,
+    channel: &dyn Channel,
+    callback: &RawCallback,
+    inbox: u64,
+) -> (Ending, Option<Label>) {
     let name = channel.name();
-    let verdict = match channel.read_callback(callback) {
+    let mut read = channel.read_callback(callback);
+    if read == Err(CallbackFault::UnknownKey) {
+        match channel.learn_keys().await {
+            Ok(true) => read = channel.read_callback(callback),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(channel = %name, inbox, "a gateway's keys cannot be asked for: {error}");
+                return (Ending::Later(error.into()), None);
+            }
+        }
+    }
+    let verdict = match read {
         Ok(verdict) => verdict,
         // Anybody can send an unsigned one; a signed one that is wrong is somebody's mistake to be looked into.
-        Err(fault @ (CallbackFault::BadSignature | CallbackFault::NoSecret)) => {
+        Err(
+            fault @ (CallbackFault::BadSignature
+            | CallbackFault::NoSecret
+            | CallbackFault::Unreadable(_)
+            | CallbackFault::UnknownKey),
+        ) => {
             tracing::warn!(channel = %name, inbox, "a payment callback is not believed: {fault}");
-            return Ending::NotBelieved(fault);
+            return (Ending::NotBelieved(fault), None);
         }
-        Err(fault @ (CallbackFault::WrongMerchant | CallbackFault::Malformed(_))) => {
+        Err(fault @ (CallbackFault::WrongMerchant | CallbackFault::Malformed(_) | CallbackFault::Stale)) => {
             tracing::error!(channel = %name, inbox, "a signed payment callback cannot be used: {fault}");
-            return Ending::NotBelieved(fault);
+            return (Ending::NotBelieved(fault), None);
         }
     };
-    let decided = match verdict {
-        Verdict::Paid(payment) => credit(app, channel, payment, inbox).await,
-        Verdict::Closed { order, reason } => close(app, channel, &order, reason, inbox).await,
-        Verdict::Pending { .. } => Ok(Ending::Noted),
+    let (order, decided) = match verdict {
+        Verdict::Paid(payment) => {
+            (Some(payment.order.clone()), believed(app, channel, payment, Evidence::Callback(inbox)).await)
+        }
+        Verdict::Closed { order, reason } => {
+            (Some(order.clone()), close(app, channel, &order, reason, inbox).await)
+        }
+        Verdict::Pending { order } => (Some(order), Ok(Ending::Noted)),
+        // Neither is booked by itself: a person must look, and the callback stays in INBOX.
+        Verdict::Refund(it) => {
+            tracing::warn!(
+                alert = "refund_reported", channel = %name, inbox, amount = %it.amount, state = ?it.state,
+                order = it.order.as_ref().map(Label::as_str), refund = it.refund.as_ref().map(Label::as_str),
+                "a gateway tells of a refund"
+            );
+            (it.order, Ok(Ending::Noted))
+        }
+        Verdict::Dispute { provider_txn, amount, what } => {
+            tracing::error!(
+                alert = "payment_disputed", channel = %name, inbox, %provider_txn, %amount, %what,
+                "a payer's bank disputes a payment"
+            );
+            (None, Ok(Ending::Noted))
+        }
+        Verdict::Nothing => (None, Ok(Ending::Noted)),
     };
     ledger::crash::point("callback.decided");
-    decided.unwrap_or_else(|trouble| {
+    let ending = decided.unwrap_or_else(|trouble| {
         tracing::error!(channel = %name, inbox, "a payment callback could not be decided: {trouble}");
+        Ending::Later(trouble)
+    });
+    (ending, order)
+}
+
+/// Where a payment was learnt of.
+enum Evidence {
+    /// From a callback, at this place of INBOX.
+    Callback(u64),
+    /// By asking the gateway.
+    Answer,
+}
+
+/// Credits a payment that a gateway told of when it was asked.
+pub async fn found_paid(app: &App, channel: &dyn Channel, payment: Payment) -> Ending {
+    credit(app, channel, payment, Evidence::Answer).await.unwrap_or_else(|trouble| {
+        tracing::error!(channel = %channel.name(), "a payment that was found could not be decided: {trouble}");
         Ending::Later(trouble)
     })
 }
 
-async fn credit(app: &App, channel: &dyn Channel, payment: Payment, inbox: u64) -> Result<Ending, Trouble> {
+/// Credits a payment that a callback tells of, once the gateway has confirmed it where the operator asks for that.
+async fn believed(
+    app: &App,
+    channel: &dyn Channel,
+    payment: Payment,
+    evidence: Evidence,
+) -> Result<Ending, Trouble> {
+    if channel.confirms()
+        && let Some(order) = find_number(app, &payment.order).await?
+    {
+        let asked = NewOrder {
+            order: order.order,
+            pay: order.pay,
+            method: None,
+            expires_at: order.expires_at,
+            payer: Payer::default(),
+            reference: app.directory.payment_reference(order.order).await.ok().flatten(),
+        };
+        match channel.query(&asked).await? {
+            PaymentState::Paid(told) if told == payment => {}
+            PaymentState::Paid(_)
+            | PaymentState::Unknown
+            | PaymentState::Waiting
+            | PaymentState::Closed(_) => return Err(Trouble::NotConfirmed),
+        }
+    }
+    credit(app, channel, payment, evidence).await
+}
+
+async fn credit(
+    app: &App,
+    channel: &dyn Channel,
+    payment: Payment,
+    evidence: Evidence,
+) -> Result<Ending, Trouble> {
     let Some(order) = find_number(app, &payment.order).await? else {
+        let inbox = kept(app, channel, &payment, evidence).await?;
         return suspend(app, channel, payment, inbox, "unknown_order", "no such order".into()).await;
     };
     let command = Command::CompleteTopUp {
@@ -157,9 +305,37 @@ async fn credit(app: &App, channel: &dyn Channel, payment: Payment, inbox: u64) 
         }
         Err(LedgerError::Refused(refusal)) => {
             let (code, why) = (code_of(&refusal), refusal.to_string());
+            let inbox = kept(app, channel, &payment, evidence).await?;
             suspend(app, channel, payment, inbox, code, why).await
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Where the evidence of a payment is in INBOX. An answer that ends in suspense is put there, unsigned as it is: it can be
+/// read, and judged again it is not believed.
+async fn kept(
+    app: &App,
+    channel: &dyn Channel,
+    payment: &Payment,
+    evidence: Evidence,
+) -> Result<u64, Trouble> {
+    match evidence {
+        Evidence::Callback(inbox) => Ok(inbox),
+        Evidence::Answer => {
+            let told = serde_json::json!({
+                "order": payment.order.as_str(), "transaction": payment.provider_txn.as_str(),
+                "paid": payment.paid.to_string(),
+            });
+            let answer = RawCallback {
+                method: "ANSWER".to_owned(),
+                uri: String::new(),
+                headers: Vec::new(),
+                body: told.to_string().into_bytes(),
+                received_at: crate::directory::now(),
+            };
+            Ok(app.inbox.store(channel.name(), &answer).await?)
+        }
     }
 }
 
@@ -295,6 +471,10 @@ mod tests {
             (Ending::NotBelieved(CallbackFault::NoSecret), 503, Some("channel_has_no_secret")),
             (Ending::NotBelieved(CallbackFault::BadSignature), 403, Some("bad_signature")),
             (Ending::NotBelieved(CallbackFault::WrongMerchant), 403, Some("wrong_merchant")),
+            (Ending::NotBelieved(CallbackFault::UnknownKey), 403, Some("unknown_key")),
+            (Ending::NotBelieved(CallbackFault::Stale), 403, Some("stale")),
+            (Ending::NotBelieved(CallbackFault::Unreadable("")), 400, Some("unreadable")),
+            (Ending::Later(Trouble::NotConfirmed), 503, Some("try_again")),
             (Ending::NotBelieved(CallbackFault::Malformed("")), 400, Some("malformed")),
             (Ending::UnknownOrder, 404, Some("unknown_order")),
             (Ending::Suspended { code: "unknown_order" }, 404, Some("unknown_order")),

@@ -8,13 +8,22 @@
 
 pub mod callback;
 pub mod channel;
+pub mod config;
+mod configured;
+pub mod crypto;
+pub mod epay;
+pub mod fields;
+pub mod form;
+pub mod gateway;
+pub mod poller;
 pub mod sandbox;
 pub mod terms;
 pub mod top_up;
 
 pub use channel::{
-    Action, CallbackFault, Channel, ChannelError, Channels, ChannelsError, FormField, Method, NewOrder,
-    Notice, Payment, PaymentState, Reply, Verdict,
+    Action, Bill, BillKind, BillWish, CallbackFault, Channel, ChannelError, Channels, ChannelsError, Closing,
+    Created, FormField, Method, NewOrder, Notice, Payer, Payment, PaymentState, RefundNotice, RefundState,
+    RefundWish, Refunded, Reply, Verdict,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxOptions};
 pub use terms::{CurrencyTerms, Terms, TermsError};

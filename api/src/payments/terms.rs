@@ -10,9 +10,6 @@ use domain::{Credits, Currency, Money};
 use rust_decimal::Decimal;
 use std::collections::BTreeMap;
 
-/// How long an order can be paid, in milliseconds: half an hour. A later payment still credits.
-const ORDER_LIFE_MS: i64 = 30 * 60 * 1000;
-
 /// The longest text that is read as an amount; more digits than the ledger can hold.
 const LONGEST_AMOUNT: usize = 40;
 
@@ -122,11 +119,6 @@ impl Terms {
         &self.presets
     }
 
-    /// How long an order can be paid, in milliseconds.
-    pub fn order_life_ms(&self) -> i64 {
-        ORDER_LIFE_MS
-    }
-
     /// Every currency, by code.
     pub fn currencies(&self) -> impl Iterator<Item = (Currency, &CurrencyTerms)> {
         self.by_currency.iter().map(|(currency, terms)| (*currency, terms))
@@ -190,6 +182,8 @@ mod tests {
             min: "1".into(),
             max: "10000".into(),
             currency: "CNY".into(),
+            order_life_ms: 1_800_000,
+            poll_seconds: vec![30, 120, 600],
             rates: rates.iter().map(|(code, rate)| ((*code).into(), rate.parse().unwrap())).collect(),
         }
     }

@@ -6,7 +6,8 @@
 //! the same order.
 
 use super::Terms;
-use super::channel::{Action, Channel, ChannelError, Channels, Method, NewOrder};
+use super::channel::{Action, Channel, ChannelError, Channels, Method, NewOrder, Payer};
+use super::poller::Schedule;
 use crate::app::App;
 use domain::event::TopUpInitiated;
 use domain::{AccountEvent, AccountId, Actor, Command, Credits, IdempotencyKey, Money, OrderId};
@@ -21,6 +22,7 @@ pub struct Wish {
     method: Option<&'static str>,
     pay: Money,
     credits: Credits,
+    payer: Payer,
 }
 
 /// Which part of a wish is wrong, and how.
@@ -49,6 +51,9 @@ pub enum OpenError {
     /// The ledger said no, or did not answer.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// What the gateway calls the order could not be kept.
+    #[error(transparent)]
+    Directory(#[from] crate::directory::DirectoryError),
     /// The order is open; the gateway did not take it.
     #[error("order {order} is open, but {source}")]
     Channel {
@@ -92,7 +97,13 @@ impl Wish {
                 unfit("method", format!("the channel {} has no such method; it has: [{known}]", found.name()))
             })?),
         };
-        Ok(Self { channel: Arc::clone(found), method, pay, credits })
+        Ok(Self { channel: Arc::clone(found), method, pay, credits, payer: Payer::default() })
+    }
+
+    /// The same, by somebody a gateway may want to know of.
+    #[must_use]
+    pub fn by(self, payer: Payer) -> Self {
+        Self { payer, ..self }
     }
 }
 
@@ -113,18 +124,30 @@ pub async fn open(
         channel: wish.channel.name().clone(),
         pay: wish.pay,
         credits: wish.credits,
-        expires_at: crate::directory::now().plus_ms(app.live.now().terms.order_life_ms()),
+        expires_at: crate::directory::now().plus_ms(app.config.topup.order_life_ms),
     };
     let receipt = app.ledger.execute(account, command, actor, key).await?;
     let position = receipt.recorded.sequence;
     // A repeated wish is answered from the first receipt: its order, not the one made above.
     let order = initiated(receipt)?;
-    let expected =
-        NewOrder { order: order.order, pay: order.pay, method: wish.method, expires_at: order.expires_at };
-    let action = wish.channel.create(&expected).await.map_err(|source| {
+    let expected = NewOrder {
+        order: order.order,
+        pay: order.pay,
+        method: wish.method,
+        expires_at: order.expires_at,
+        payer: wish.payer,
+        reference: None,
+    };
+    let created = wish.channel.create(&expected).await.map_err(|source| {
         tracing::error!(channel = %order.channel, order = %order.order, %account, "a gateway did not take an order: {source}");
         OpenError::Channel { order: order.order, source }
     })?;
+    let first_poll_at = Schedule::new(&app.config.topup.poll_seconds).first(crate::directory::now());
+    // Before the payer hears of it: without the gateway's name of an order nobody could ask about it.
+    app.directory
+        .note_order(account, order.order, wish.method, created.reference.as_ref(), first_poll_at)
+        .await?;
+    let action = created.action;
     Ok(Opened { order, position, action })
 }
 

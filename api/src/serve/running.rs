@@ -11,7 +11,7 @@ use crate::directory::address::Guard;
 use crate::issuers::Issuers;
 use crate::live::Live;
 use crate::mail::Post;
-use crate::payments::Channels;
+use crate::payments::{Channels, poller};
 use crate::roles::Roles;
 use crate::webhook::Courier;
 use crate::{alerts, approval, deletion, health, http, redemption, referral};
@@ -97,7 +97,9 @@ impl Running {
                     live: live(config, foundation)?,
                 };
                 running.background.spawn(referring.keep_rewarding(running.stop.clone()));
-                running.app = Some(running.app(config, foundation, ledger, audit, address)?);
+                let app = running.app(config, foundation, ledger, audit, address)?;
+                running.background.spawn(poller::keep_polling(app.clone(), running.stop.clone()));
+                running.app = Some(app);
             }
         }
         Ok(running)

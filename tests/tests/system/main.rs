@@ -16,6 +16,7 @@ mod fuzz;
 mod import;
 mod issuers;
 mod lifecycle;
+mod payments;
 mod readme;
 mod second_factor;
 mod tables;

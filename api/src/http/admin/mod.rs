@@ -10,6 +10,7 @@ pub mod mails;
 pub mod margin;
 pub mod models;
 pub mod overview;
+pub mod payments;
 pub mod price_catalogue;
 pub mod prices;
 pub mod provider_account;
@@ -36,6 +37,7 @@ pub fn routes() -> Routes {
         .merge(rate_limits::routes())
         .merge(ledger::routes())
         .merge(audit::routes())
+        .merge(payments::routes())
         .merge(overview::routes())
         .merge(approvals::routes())
         .merge(provider_account::routes())

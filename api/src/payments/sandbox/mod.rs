@@ -9,8 +9,8 @@
 pub mod page;
 
 use super::channel::{
-    Action, CallbackFault, Channel, ChannelError, Method, NewOrder, Notice, Payment, PaymentState, Reply,
-    Verdict,
+    Action, CallbackFault, Channel, ChannelError, Closing, Created, Method, NewOrder, Notice, Payment,
+    PaymentState, Reply, Verdict,
 };
 use domain::account::event::CloseReason;
 use domain::{ChannelName, Currency, Label, Money, OrderId};
@@ -292,8 +292,8 @@ impl Channel for Sandbox {
         true
     }
 
-    fn create<'a>(&'a self, order: &'a NewOrder) -> BoxFuture<'a, Result<Action, ChannelError>> {
-        Box::pin(async move { Ok(Action::Redirect { url: self.page_url(order.order) }) })
+    fn create<'a>(&'a self, order: &'a NewOrder) -> BoxFuture<'a, Result<Created, ChannelError>> {
+        Box::pin(async move { Ok(Action::Redirect { url: self.page_url(order.order) }.into()) })
     }
 
     fn read_callback(&self, callback: &RawCallback) -> Result<Verdict, CallbackFault> {
@@ -328,6 +328,16 @@ impl Channel for Sandbox {
         Box::pin(async move {
             let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(ends.get(&order.order).cloned().unwrap_or(PaymentState::Unknown))
+        })
+    }
+
+    /// Its page takes a late press all the same, as some gateways take a late payment.
+    fn close<'a>(&'a self, order: &'a NewOrder) -> BoxFuture<'a, Result<Closing, ChannelError>> {
+        Box::pin(async move {
+            Ok(match self.query(order).await? {
+                PaymentState::Paid(_) => Closing::Paid,
+                PaymentState::Unknown | PaymentState::Waiting | PaymentState::Closed(_) => Closing::Closed,
+            })
         })
     }
 
@@ -391,6 +401,7 @@ fn write_secret(folder: &Path, path: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payments::Payer;
     use domain::Moment;
     use uuid::Uuid;
 
@@ -551,8 +562,14 @@ mod tests {
         let unreachable = SandboxOptions { own_url: "http://127.0.0.1:1".into(), ..options() };
         let _ = rustls::crypto::ring::default_provider().install_default();
         let sandbox = Sandbox::try_new(&unreachable).unwrap();
-        let asked =
-            NewOrder { order: order(), pay: cny("50.00"), method: None, expires_at: Moment::from_micros(0) };
+        let asked = NewOrder {
+            order: order(),
+            pay: cny("50.00"),
+            method: None,
+            expires_at: Moment::from_micros(0),
+            payer: Payer::default(),
+            reference: None,
+        };
         assert_eq!(sandbox.query(&asked).await.unwrap(), PaymentState::Unknown);
         let lost = sandbox.press(order(), cny("50.00"), Press::Pay).await;
         assert!(matches!(lost, Err(ChannelError::Unreachable(_))));

@@ -1,0 +1,203 @@
+//! What is kept beside orders at payment channels: when to ask about one next, and what became of callbacks.
+//!
+//! For: the poller's claims, the gateway's own names of orders, the list of callbacks that operators read.
+//! May not touch: whether an order is paid; that is on the log.
+//! Claims: an order is claimed by one process at a time, by raising `polls` from what it read; a claim ends by itself when its
+//! owner has died; an order on the log whose row was never written gets one.
+
+use super::{Directory, DirectoryError, now};
+use domain::{AccountId, ChannelName, Label, Moment, OrderId};
+use projections::{Row, Value};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// How long a claim lasts, in milliseconds: longer than the few calls at a gateway that it is for.
+const CLAIM_MS: i64 = 120_000;
+
+/// An order that this process has claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedOrder {
+    /// The order.
+    pub order: OrderId,
+    /// Whose.
+    pub account: AccountId,
+    /// The method chosen.
+    pub method: Option<String>,
+    /// The gateway's own name of it.
+    pub reference: Option<Label>,
+    polls: i64,
+}
+
+/// A callback, and what was found of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct CallbackNote {
+    /// Its id here.
+    pub id: Uuid,
+    /// Its sequence in INBOX.
+    pub inbox: u64,
+    /// The channel whose route it came in by.
+    #[schema(value_type = String)]
+    pub channel: ChannelName,
+    /// `credited`, `closed`, `noted`, or why it was refused, such as `bad_signature`.
+    pub verdict: String,
+    /// The order number as the gateway wrote it, where the callback was believed.
+    pub order_number: Option<String>,
+    /// A sentence.
+    pub detail: String,
+    /// When it was judged.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Moment,
+}
+
+impl Directory {
+    /// Keeps what a gateway calls an order, and by which method it is paid.
+    pub async fn note_order(
+        &self,
+        account: AccountId,
+        order: OrderId,
+        method: Option<&str>,
+        reference: Option<&Label>,
+        first_poll_at: Moment,
+    ) -> Result<(), DirectoryError> {
+        self.begin_polls(account, order, first_poll_at).await?;
+        let sql = "UPDATE payment_orders SET method = ?, reference = ? WHERE order_id = ?";
+        let values = [method.into(), reference.map(Label::as_str).into(), order.into()];
+        self.0.db.execute(sql, &values).await?;
+        Ok(())
+    }
+
+    /// The gateway's own name of an order.
+    pub async fn payment_reference(&self, order: OrderId) -> Result<Option<Label>, DirectoryError> {
+        let sql = "SELECT reference FROM payment_orders WHERE order_id = ?";
+        let row = self.0.db.fetch_optional(sql, &[order.into()]).await?;
+        Ok(row.map(|row| row.opt_parsed("reference")).transpose()?.flatten())
+    }
+
+    /// Gives a row to an order that has none.
+    async fn begin_polls(
+        &self,
+        account: AccountId,
+        order: OrderId,
+        at: Moment,
+    ) -> Result<(), DirectoryError> {
+        let sql = "INSERT INTO payment_orders (order_id, account, polls, next_poll_at, created_at) VALUES (?, ?, 0, ?, ?)";
+        match self.0.db.execute(sql, &[order.into(), account.into(), at.into(), now().into()]).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_unique_violation() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives rows to pending orders that have none: their process died between the log and the row. Answers how many.
+    pub async fn adopt_orders(&self, limit: i64, first_poll_at: Moment) -> Result<usize, DirectoryError> {
+        let sql = "SELECT account, order_id FROM top_up_orders WHERE status = 'pending' AND NOT EXISTS \
+                   (SELECT 1 FROM payment_orders WHERE payment_orders.order_id = top_up_orders.order_id) \
+                   ORDER BY created_at LIMIT ?";
+        let rows = self.0.db.fetch_all(sql, &[limit.into()]).await?;
+        for row in &rows {
+            self.begin_polls(row.parsed("account")?, row.parsed("order_id")?, first_poll_at).await?;
+        }
+        Ok(rows.len())
+    }
+
+    /// Claims orders whose time has come.
+    pub async fn claim_orders(&self, limit: i64, at: Moment) -> Result<Vec<ClaimedOrder>, DirectoryError> {
+        let due = "SELECT order_id, account, method, reference, polls FROM payment_orders \
+                   WHERE next_poll_at <= ? ORDER BY next_poll_at, order_id LIMIT ?";
+        let mut claimed = Vec::new();
+        for row in self.0.db.fetch_all(due, &[at.into(), limit.into()]).await? {
+            let polls = row.int("polls")?;
+            let claim = "UPDATE payment_orders SET polls = ?, next_poll_at = ? \
+                         WHERE order_id = ? AND polls = ? AND next_poll_at <= ?";
+            let order: OrderId = row.parsed("order_id")?;
+            let values: [Value; 5] =
+                [(polls + 1).into(), at.plus_ms(CLAIM_MS).into(), order.into(), polls.into(), at.into()];
+            if self.0.db.execute(claim, &values).await? == 1 {
+                claimed.push(ClaimedOrder {
+                    order,
+                    account: row.parsed("account")?,
+                    method: row.opt_text("method")?,
+                    reference: row.opt_parsed("reference")?,
+                    polls: polls + 1,
+                });
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// A claimed order is asked about again at that time; `None`: never. Nothing where somebody else has claimed it since.
+    pub async fn release_order(
+        &self,
+        claimed: &ClaimedOrder,
+        again_at: Option<Moment>,
+    ) -> Result<(), DirectoryError> {
+        let sql = "UPDATE payment_orders SET next_poll_at = ? WHERE order_id = ? AND polls = ?";
+        let values = [again_at.into(), claimed.order.into(), claimed.polls.into()];
+        self.0.db.execute(sql, &values).await?;
+        Ok(())
+    }
+
+    /// Keeps what became of a callback.
+    pub async fn note_callback(&self, note: &CallbackNote) -> Result<(), DirectoryError> {
+        let sql = "INSERT INTO payment_callbacks (id, inbox, channel, verdict, order_number, detail, at) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let detail: String = note.detail.chars().filter(|it| !it.is_control()).take(1000).collect();
+        let values: [Value; 7] = [
+            note.id.to_string().as_str().into(),
+            Value::count(note.inbox),
+            note.channel.as_str().into(),
+            note.verdict.as_str().into(),
+            note.order_number.as_deref().into(),
+            detail.as_str().into(),
+            note.at.into(),
+        ];
+        self.0.db.execute(sql, &values).await?;
+        Ok(())
+    }
+
+    /// Callbacks, newest first; `before`: older than the note with that id.
+    pub async fn callbacks(
+        &self,
+        channel: Option<&str>,
+        verdict: Option<&str>,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<CallbackNote>, DirectoryError> {
+        let mut sql = String::from(
+            "SELECT id, inbox, channel, verdict, order_number, detail, at FROM payment_callbacks WHERE 1 = 1",
+        );
+        let mut values: Vec<Value> = Vec::new();
+        for (column, value) in [("channel", channel), ("verdict", verdict)] {
+            if let Some(value) = value {
+                sql.push_str(&format!(" AND {column} = ?"));
+                values.push(value.into());
+            }
+        }
+        // Ids are made in the order of time.
+        if let Some(before) = before {
+            sql.push_str(" AND id < ?");
+            values.push(before.to_string().as_str().into());
+        }
+        sql.push_str(" ORDER BY id DESC LIMIT ?");
+        values.push(i64::from(limit).into());
+        self.0.db.fetch_all(&sql, &values).await?.iter().map(note).collect()
+    }
+
+    /// Forgets what became of callbacks that INBOX does not hold any more.
+    pub async fn forget_callbacks(&self, before: Moment) -> Result<(), DirectoryError> {
+        self.0.db.execute("DELETE FROM payment_callbacks WHERE at < ?", &[before.into()]).await?;
+        Ok(())
+    }
+}
+
+fn note(row: &Row) -> Result<CallbackNote, DirectoryError> {
+    Ok(CallbackNote {
+        id: row.parsed("id")?,
+        inbox: row.count("inbox")?,
+        channel: row.parsed("channel")?,
+        verdict: row.text("verdict")?,
+        order_number: row.opt_text("order_number")?,
+        detail: row.text("detail")?,
+        at: row.moment("at")?,
+    })
+}

@@ -1,0 +1,121 @@
+//! From the operator's tables to channels.
+//!
+//! Claims: a channel without its secret is off and says so at the start; it is never one that believes without checking.
+
+use super::channel::{
+    CallbackFault, Channel, ChannelError, Created, Method, NewOrder, Notice, PaymentState, Reply, Verdict,
+};
+use super::config::{ChannelConfig, Kind, Unusable};
+use super::epay::Epay;
+use super::gateway::GatewayClient;
+use crate::config::Config;
+use domain::{ChannelName, Currency};
+use futures_util::future::BoxFuture;
+use ledger::RawCallback;
+use std::sync::Arc;
+
+/// What every channel is told.
+pub(super) struct Common {
+    /// Where the gateway sends its callbacks.
+    pub(super) notify_url: String,
+    /// Where the browser goes after a payment.
+    pub(super) return_url: String,
+    /// Calls the gateway.
+    pub(super) client: GatewayClient,
+    /// Its address, checked.
+    pub(super) base_url: String,
+}
+
+type Both = (Vec<Arc<dyn Channel>>, Vec<Arc<dyn Channel>>);
+
+/// The channels that can be used, and those that are off. Error: which field is wrong, and how.
+pub(super) fn channels(config: &Config) -> Result<Both, String> {
+    let (mut open, mut off) = (Vec::new(), Vec::new());
+    for channel in &config.payments {
+        match built(channel, config) {
+            Ok(channel) => open.push(channel),
+            Err(Unusable::Off(why)) => {
+                tracing::warn!(channel = %channel.name, "the payment channel is off: {why}");
+                off.push(Arc::new(Off { name: channel.name.clone() }) as Arc<dyn Channel>);
+            }
+            Err(Unusable::Wrong(what)) => return Err(what),
+        }
+    }
+    Ok((open, off))
+}
+
+fn built(channel: &ChannelConfig, config: &Config) -> Result<Arc<dyn Channel>, Unusable> {
+    if !channel.flag("enabled")? {
+        return Err(Unusable::Off("enabled is false".to_owned()));
+    }
+    let allow_private = channel.flag("allow_private")?;
+    let base_url = GatewayClient::check_url(channel.needed("base_url")?, allow_private);
+    let client = GatewayClient::try_new(allow_private);
+    let common = Common {
+        notify_url: format!("{}/api/payments/{}/callback", config.public_url, channel.name),
+        return_url: match channel.text("return_url") {
+            "" => format!("{}/", config.public_url),
+            url => url.to_owned(),
+        },
+        client: client.map_err(|error| channel.wrong("kind", &format!("cannot make HTTP calls: {error}")))?,
+        base_url: base_url.map_err(|fault| channel.wrong("base_url", &fault))?,
+    };
+    Ok(match channel.kind {
+        Kind::Epay => Arc::new(Epay::try_new(channel, common)?),
+    })
+}
+
+/// A channel without a secret.
+struct Off {
+    name: ChannelName,
+}
+
+impl Channel for Off {
+    fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    fn title(&self) -> &str {
+        self.name.as_str()
+    }
+
+    fn methods(&self) -> &[Method] {
+        &[]
+    }
+
+    fn takes(&self, _: Currency) -> bool {
+        false
+    }
+
+    fn create<'a>(&'a self, _: &'a NewOrder) -> BoxFuture<'a, Result<Created, ChannelError>> {
+        Box::pin(async { Err(ChannelError::Refused("the channel is off".to_owned())) })
+    }
+
+    fn read_callback(&self, _: &RawCallback) -> Result<Verdict, CallbackFault> {
+        Err(CallbackFault::NoSecret)
+    }
+
+    fn query<'a>(&'a self, _: &'a NewOrder) -> BoxFuture<'a, Result<PaymentState, ChannelError>> {
+        Box::pin(async { Err(ChannelError::Refused("the channel is off".to_owned())) })
+    }
+
+    fn reply(&self, notice: &Notice) -> Reply {
+        let body = match notice {
+            Notice::Done => "success".to_owned(),
+            Notice::Failed { code } => format!("failure: {code}"),
+        };
+        Reply { content_type: "text/plain; charset=utf-8", body }
+    }
+}
+
+/// What a channel is told in tests.
+#[cfg(test)]
+pub(super) fn common_for_tests(base_url: &str) -> Common {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Common {
+        notify_url: "https://gw.example.com/api/payments/x/callback".to_owned(),
+        return_url: "https://gw.example.com/".to_owned(),
+        client: GatewayClient::try_new(true).unwrap(),
+        base_url: base_url.to_owned(),
+    }
+}
