@@ -10,6 +10,7 @@ pub mod app;
 pub mod body;
 pub mod cli;
 pub mod config;
+mod console;
 pub mod directory;
 pub mod health;
 pub mod http;
