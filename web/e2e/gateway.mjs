@@ -41,9 +41,26 @@ function binary() {
   return path;
 }
 
+/**
+ * With PREVIEW=1 the console comes from `dist` by way of Vite, and the binary need not be built anew for each change of it; what
+ * the binary says about policy is then not tested.
+ */
+async function preview(gateway, port) {
+  const vite = await import('vite');
+  process.env.NEXUSROUTE_URL = gateway;
+  const server = await vite.preview({
+    root: join(ROOT, 'web'),
+    preview: { host: '127.0.0.1', port, strictPort: true },
+  });
+  return () => server.close();
+}
+
 export async function startGateway() {
   const folder = mkdtempSync(join(tmpdir(), 'nexusroute-console-'));
-  const url = `http://127.0.0.1:${await freePort()}`;
+  const own = `http://127.0.0.1:${await freePort()}`;
+  const port = process.env.PREVIEW ? await freePort() : null;
+  const url = port ? `http://127.0.0.1:${port}` : own;
+  const closePreview = port ? await preview(own, port) : () => {};
   const clean = Object.entries(process.env).filter(([name]) => !name.startsWith('NEXUSROUTE_'));
   const child = spawn(binary(), ['serve'], {
     cwd: folder,
@@ -51,7 +68,7 @@ export async function startGateway() {
     env: {
       ...Object.fromEntries(clean),
       NEXUSROUTE_DATA_DIR: join(folder, 'data'),
-      NEXUSROUTE_LISTEN: url.slice('http://'.length),
+      NEXUSROUTE_LISTEN: own.slice('http://'.length),
       NEXUSROUTE_PUBLIC_URL: url,
       NEXUSROUTE_ADMIN_PASSWORD: ADMIN_PASSWORD,
       NEXUSROUTE_ALLOW_PRIVATE_PROVIDERS: 'true',
@@ -65,6 +82,7 @@ export async function startGateway() {
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text));
   child.on('exit', () => (ended = true));
   const stop = async () => {
+    await closePreview();
     if (!ended) {
       child.kill('SIGTERM');
       const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
@@ -78,7 +96,7 @@ export async function startGateway() {
       'the gateway is ready',
       async () => {
         if (ended) return true;
-        return (await fetch(`${url}/readyz`)).ok;
+        return (await fetch(`${own}/readyz`)).ok;
       },
       60_000,
     );

@@ -10,7 +10,7 @@ import { createRoot } from 'react-dom/client';
 import { queryClient } from './api/queries';
 import { startWords } from './i18n';
 import { router } from './router';
-import { colours, theme } from './theme';
+import { colours, theme, variables } from './theme';
 
 // Styles that are made at run time carry the page's nonce: the components' by the provider, the scroll lock's by this.
 const nonce = document.querySelector<HTMLMetaElement>('meta[property="csp-nonce"]')?.nonce ?? '';
@@ -33,6 +33,7 @@ createRoot(place).render(
   <StrictMode>
     <MantineProvider
       theme={theme}
+      cssVariablesResolver={variables}
       defaultColorScheme="auto"
       colorSchemeManager={colours}
       getStyleNonce={() => nonce}

@@ -1,6 +1,7 @@
 import {
   Badge,
   Button,
+  type CSSVariablesResolver,
   createTheme,
   localStorageColorSchemeManager,
   Modal,
@@ -33,3 +34,23 @@ export const theme = createTheme({
 });
 
 export const colours = localStorageColorSchemeManager({ key: 'nexusroute.colours' });
+
+/** Greys and links that small text can be read in; the library's own are too pale for that. */
+export const variables: CSSVariablesResolver = () => ({
+  variables: {},
+  light: {
+    '--mantine-color-body': '#fbfcfd',
+    '--mantine-color-dimmed': '#565f6b',
+    '--mantine-color-anchor': '#364fc7',
+    '--mantine-color-placeholder': '#69727d',
+    '--mantine-color-error': '#c92a2a',
+    '--mantine-color-red-outline': '#c92a2a',
+    '--mantine-color-red-text': '#c92a2a',
+  },
+  dark: {
+    '--mantine-color-dimmed': '#a9b0bb',
+    '--mantine-color-anchor': '#91a7ff',
+    '--mantine-color-placeholder': '#9299a3',
+    '--mantine-color-error': '#ff8787',
+  },
+});

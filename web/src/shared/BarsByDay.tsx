@@ -4,7 +4,7 @@ import { BarChart } from '@mantine/charts';
 import '@mantine/charts/styles.css';
 import { useTranslation } from 'react-i18next';
 import { forDrawing } from '../money/decimal';
-import { balance } from '../money/format';
+import { charge } from '../money/format';
 
 export interface Bar {
   label: string;
@@ -22,8 +22,8 @@ export default function BarsByDay({ bars, name, summary }: { bars: Bar[]; name: 
         dataKey="label"
         series={[{ name, color: 'indigo.6' }]}
         tickLine="none"
-        gridAxis="y"
-        valueFormatter={(value) => balance(value.toFixed(9))}
+        gridAxis="x"
+        valueFormatter={(value) => charge(value.toFixed(6)).text}
         barProps={{ isAnimationActive: false, radius: 3, maxBarSize: 36 }}
         barChartProps={{ accessibilityLayer: false }}
       />

@@ -70,6 +70,7 @@ export function LedgerEvent({ event }: { event: Event_ }) {
       <Text size="sm">
         <Code>{event.type}</Code> · #{event.sequence} · <When at={event.at} /> ·{' '}
         <Anchor
+          underline="always"
           component="button"
           type="button"
           size="sm"

@@ -36,9 +36,7 @@ export function Secret({
     >
       <Stack>
         <Alert color="yellow" variant="outline">
-          <Text size="sm" c="var(--mantine-color-text)">
-            {t('secret.once')}
-          </Text>
+          <Text size="sm">{t('secret.once')}</Text>
         </Alert>
         <Code block className="secret" data-testid="secret">
           {secret}

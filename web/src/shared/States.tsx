@@ -66,16 +66,14 @@ export function ProblemAlert({
         (refused ? t('problem.refusedTitle') : trailing ? t('problem.trailingTitle') : t('problem.title'))
       }
     >
-      <Text size="sm" c="var(--mantine-color-text)">
-        {sentence(problem)}
-      </Text>
+      <Text size="sm">{sentence(problem)}</Text>
       <Group gap="xs" mt="xs">
-        <Text size="xs" c="var(--mantine-color-text)">
+        <Text size="xs">
           {t('problem.code')} <Code>{problem.code}</Code>
         </Text>
         {problem.requestId && (
           <Group gap={4}>
-            <Text size="xs" c="var(--mantine-color-text)">
+            <Text size="xs">
               {t('problem.request')} <Code>{problem.requestId}</Code>
             </Text>
             <CopyButton text={problem.requestId} label={t('problem.copyRequest')} />
@@ -97,11 +95,14 @@ export function Empty({
   title,
   children,
   action,
+  alone = false,
 }: {
   icon?: IconName;
   title: string;
   children?: ReactNode;
   action?: ReactNode;
+  /** It is all that the page says, and so has the page's one `h1`. */
+  alone?: boolean;
 }) {
   return (
     <Paper withBorder p="xl" className="empty">
@@ -109,7 +110,7 @@ export function Empty({
         <Box c="dimmed">
           <Icon name={icon} size={36} />
         </Box>
-        <Title order={2} size="h3">
+        <Title order={alone ? 1 : 2} size="h3">
           {title}
         </Title>
         {children && (

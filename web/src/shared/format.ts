@@ -4,14 +4,20 @@ import { language } from '../i18n';
 
 export const DASH = '–';
 
+/** The reader's own kind of the language, where the browser names one: days before months in Britain. */
+function locale(): string {
+  const wanted = language().slice(0, 2);
+  return navigator.languages?.find((it) => it.toLowerCase().startsWith(wanted)) ?? language();
+}
+
 /** 12,345. */
 export function count(it: number): string {
-  return new Intl.NumberFormat(language()).format(it);
+  return new Intl.NumberFormat(locale()).format(it);
 }
 
 /** 1.2M: for tiles, which show the exact number on hover. */
 export function compact(it: number): string {
-  return new Intl.NumberFormat(language(), { notation: 'compact', maximumFractionDigits: 1 }).format(it);
+  return new Intl.NumberFormat(locale(), { notation: 'compact', maximumFractionDigits: 1 }).format(it);
 }
 
 /** `820 ms`, `3.4 s`. */
@@ -25,16 +31,16 @@ export function duration(ms: number | null | undefined): string {
 /** `1.2 %`; nothing of nothing is no rate. */
 export function rate(part: number, whole: number): string {
   if (whole === 0) return DASH;
-  return `${new Intl.NumberFormat(language(), { maximumFractionDigits: 1 }).format((part * 100) / whole)} %`;
+  return `${new Intl.NumberFormat(locale(), { maximumFractionDigits: 1 }).format((part * 100) / whole)} %`;
 }
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 function format(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
-  const key = `${language()} ${JSON.stringify(options)}`;
+  const key = `${locale()} ${JSON.stringify(options)}`;
   const known = formats.get(key);
   if (known) return known;
-  const made = new Intl.DateTimeFormat(language(), options);
+  const made = new Intl.DateTimeFormat(locale(), options);
   formats.set(key, made);
   return made;
 }
@@ -76,7 +82,7 @@ export function zone(): string {
 export function ago(iso: string, now = Date.now()): string {
   const seconds = Math.round((new Date(iso).getTime() - now) / 1000);
   if (Number.isNaN(seconds)) return DASH;
-  const relative = new Intl.RelativeTimeFormat(language(), { numeric: 'auto' });
+  const relative = new Intl.RelativeTimeFormat(locale(), { numeric: 'auto' });
   const steps: [Intl.RelativeTimeFormatUnit, number][] = [
     ['year', 31_536_000],
     ['month', 2_592_000],

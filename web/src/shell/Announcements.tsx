@@ -25,7 +25,7 @@ export function Announcements() {
           title={`${t(`announcement.${it.level}`)}: ${it.title}`}
         >
           {/* Text, never markup. */}
-          <Text size="sm" c="var(--mantine-color-text)" className="announcement">
+          <Text size="sm" className="announcement">
             {it.body}
           </Text>
         </Alert>

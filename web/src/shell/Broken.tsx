@@ -23,6 +23,7 @@ export function Missing() {
   return (
     <Box maw={640} mx="auto" p="md" component="main">
       <Empty
+        alone
         icon="search"
         title={t('missing.title')}
         action={

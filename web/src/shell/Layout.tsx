@@ -36,16 +36,12 @@ function BalanceLink() {
   const { t } = useTranslation();
   const balance = useQuery(balanceQuery);
   return (
-    <Button
-      component={Link}
-      to="/topup"
-      variant="default"
-      px="sm"
-      aria-label={balance.data ? t('shell.balance', { amount: balance.data.available }) : t('nav.topup')}
-    >
+    <Button component={Link} to="/topup" variant="default" px="sm">
       <Group gap={6} wrap="nowrap">
         <Icon name="wallet" size={16} />
+        <span className="offscreen">{t('shell.balance')}</span>
         {balance.data ? <Balance amount={balance.data.available} /> : '…'}
+        <span className="offscreen">{t('shell.toTopUp')}</span>
       </Group>
     </Button>
   );
@@ -143,6 +139,7 @@ export function Layout() {
                 key={page.to}
                 component={Link}
                 to={page.to}
+                activeOptions={{ exact: true }}
                 label={t(page.name)}
                 leftSection={<Icon name={page.icon} />}
                 active={isAt(pathname, page.to)}
@@ -156,6 +153,7 @@ export function Layout() {
                 key={page.to}
                 component={Link}
                 to={page.to}
+                activeOptions={{ exact: true }}
                 label={t(page.name)}
                 leftSection={<Icon name={page.icon} />}
                 active={isAt(pathname, page.to)}
@@ -184,7 +182,7 @@ function Unproven({ email }: { email: string }) {
   });
   return (
     <Alert color="yellow" variant="outline" mb="md" title={t('unproven.title')}>
-      <Text size="sm" c="var(--mantine-color-text)">
+      <Text size="sm">
         {resend.isSuccess ? t('unproven.sent', { email }) : t('unproven.text', { email })}
       </Text>
       {!resend.isSuccess && (

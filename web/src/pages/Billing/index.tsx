@@ -1,4 +1,4 @@
-import { Button, Drawer, NativeSelect, Paper, Text, Title } from '@mantine/core';
+import { Button, NativeSelect, Paper, Text, Title } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useTranslation } from 'react-i18next';
@@ -8,6 +8,7 @@ import { money } from '../../money/format';
 import { RANGES, type Range } from '../../router';
 import { Charge, Full } from '../../shared/Amount';
 import { type Column, DataTable, Pager } from '../../shared/DataTable';
+import { Side } from '../../shared/Dialog';
 import { Facts } from '../../shared/Facts';
 import { count, zone } from '../../shared/format';
 import { Outcome } from '../../shared/Outcome';
@@ -208,18 +209,15 @@ export function BillingPage() {
           )
         }
       </Loaded>
-      <Drawer
+      <Side
         opened={open !== undefined}
         onClose={() =>
           navigate({ to: '/billing', search: { ...search, open: undefined }, resetScroll: false })
         }
         title={t('billing.detail')}
-        position="right"
-        size="lg"
-        closeButtonProps={{ 'aria-label': t('common.close') }}
       >
         {open && <Detail id={open} />}
-      </Drawer>
+      </Side>
     </>
   );
 }

@@ -1,15 +1,4 @@
-import {
-  Alert,
-  Button,
-  Group,
-  Modal,
-  NativeSelect,
-  Paper,
-  SimpleGrid,
-  Stack,
-  Text,
-  Title,
-} from '@mantine/core';
+import { Alert, Button, Group, NativeSelect, Paper, SimpleGrid, Stack, Text, Title } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -19,6 +8,7 @@ import { counted } from '../../money/decimal';
 import { Charge } from '../../shared/Amount';
 import { Confirm } from '../../shared/Confirm';
 import { type Column, DataTable } from '../../shared/DataTable';
+import { Dialog } from '../../shared/Dialog';
 import { Facts } from '../../shared/Facts';
 import { count, dateBefore, rate } from '../../shared/format';
 import { Outcome } from '../../shared/Outcome';
@@ -143,14 +133,12 @@ function Shown({ it }: { it: Key }) {
         {status.error ? <ProblemAlert error={status.error} /> : null}
         {it.leaked_at && (
           <Alert color="red" variant="outline" title={t('keys.leakedTitle')}>
-            <Text size="sm" c="var(--mantine-color-text)">
-              {t('keys.leakedText')}
-            </Text>
+            <Text size="sm">{t('keys.leakedText')}</Text>
           </Alert>
         )}
         {it.previous_until && (
           <Alert color="yellow" variant="outline">
-            <Text size="sm" c="var(--mantine-color-text)">
+            <Text size="sm">
               {t('keys.previousUntil')} <When at={it.previous_until} />
             </Text>
           </Alert>
@@ -221,7 +209,7 @@ function Shown({ it }: { it: Key }) {
         </Paper>
       </Stack>
       <KeyForm opened={dialog === 'change'} close={close} made={() => {}} of={it} />
-      <Modal opened={dialog === 'rotate'} onClose={close} title={t('keys.rotateTitle', { name: it.name })}>
+      <Dialog opened={dialog === 'rotate'} onClose={close} title={t('keys.rotateTitle', { name: it.name })}>
         <Stack>
           <Text>{t('keys.rotateText')}</Text>
           <NativeSelect
@@ -245,7 +233,7 @@ function Shown({ it }: { it: Key }) {
             </Button>
           </Group>
         </Stack>
-      </Modal>
+      </Dialog>
       <Confirm
         opened={dialog === 'delete'}
         close={close}

@@ -3,7 +3,6 @@ import {
   Checkbox,
   Divider,
   Group,
-  Modal,
   NativeSelect,
   SimpleGrid,
   Stack,
@@ -18,6 +17,7 @@ import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../api/client';
 import { offerQuery } from '../../api/queries';
 import { counted, typed } from '../../money/decimal';
+import { Dialog } from '../../shared/Dialog';
 import { beside } from '../../shared/fields';
 import { ProblemAlert } from '../../shared/States';
 import type { Key } from '.';
@@ -138,7 +138,7 @@ export function KeyForm({
     save.reset();
   }, [opened]);
   return (
-    <Modal opened={opened} onClose={close} title={of ? t('keys.change') : t('keys.make')} size="lg">
+    <Dialog opened={opened} onClose={close} title={of ? t('keys.change') : t('keys.make')} size="lg">
       <form onSubmit={form.onSubmit((values) => save.mutate(values))} noValidate>
         <Stack>
           <TextInput
@@ -230,6 +230,6 @@ export function KeyForm({
           </Group>
         </Stack>
       </form>
-    </Modal>
+    </Dialog>
   );
 }

@@ -81,7 +81,10 @@ export function LoginPage() {
         </form>
       </Paper>
       <Text mt="md" ta="center">
-        {t('login.new')} <TextLink to="/register">{t('login.register')}</TextLink>
+        {t('login.new')}{' '}
+        <TextLink to="/register" underline="always">
+          {t('login.register')}
+        </TextLink>
       </Text>
     </>
   );

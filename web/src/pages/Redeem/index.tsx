@@ -46,9 +46,7 @@ export function RedeemPage() {
             {redeem.error ? <ProblemAlert error={redeem.error} title={t('redeem.failed')} /> : null}
             {redeem.data && (
               <Alert color="teal" variant="outline" icon={<Icon name="check" />} role="status">
-                <Text c="var(--mantine-color-text)">
-                  {t('redeem.done', { credits: balance(redeem.data.credits) })}
-                </Text>
+                <Text>{t('redeem.done', { credits: balance(redeem.data.credits) })}</Text>
                 <Button component={Link} to="/" variant="default" mt="sm">
                   {t('redeem.home')}
                 </Button>

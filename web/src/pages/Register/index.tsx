@@ -117,7 +117,10 @@ export function RegisterPage() {
         </form>
       </Paper>
       <Text mt="md" ta="center">
-        {t('register.known')} <TextLink to="/login">{t('login.submit')}</TextLink>
+        {t('register.known')}{' '}
+        <TextLink to="/login" underline="always">
+          {t('login.submit')}
+        </TextLink>
       </Text>
     </>
   );

@@ -1,8 +1,9 @@
-import { Button, Code, Group, Modal, Stack, Text } from '@mantine/core';
+import { Button, Code, Group, Stack, Text } from '@mantine/core';
 import { useTranslation } from 'react-i18next';
 import { money } from '../../money/format';
 import { Balance } from '../../shared/Amount';
 import { CopyButton } from '../../shared/CopyButton';
+import { Dialog } from '../../shared/Dialog';
 import { Icon } from '../../shared/Icon';
 import { ProblemAlert, Waiting } from '../../shared/States';
 import { TextLink } from '../../shared/TextLink';
@@ -28,15 +29,9 @@ export function PaymentModal({
 }) {
   const { t } = useTranslation();
   return (
-    <Modal
-      opened={payment !== null}
-      onClose={close}
-      title={t('pay.title')}
-      closeOnClickOutside={false}
-      closeButtonProps={{ 'aria-label': t('common.close') }}
-    >
+    <Dialog opened={payment !== null} onClose={close} title={t('pay.title')} closeOnClickOutside={false}>
       {payment && <Watched key={payment.order} payment={payment} close={close} again={again} />}
-    </Modal>
+    </Dialog>
   );
 }
 

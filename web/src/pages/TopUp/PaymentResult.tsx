@@ -112,7 +112,7 @@ function Verdict({
     case 'completed':
       return (
         <Alert color="teal" variant="outline" icon={<Icon name="check" />} title={t('order.paidTitle')}>
-          <Text c="var(--mantine-color-text)">{t('order.paidText')}</Text>
+          <Text>{t('order.paidText')}</Text>
           <Button component={Link} to="/" variant="default" mt="sm">
             {t('redeem.home')}
           </Button>
@@ -122,7 +122,7 @@ function Verdict({
       return (
         <Alert color="yellow" variant="outline" icon={<Icon name="wallet" />} title={t('order.pendingTitle')}>
           <Stack gap="sm">
-            <Text c="var(--mantine-color-text)">{t('order.pendingText')}</Text>
+            <Text>{t('order.pendingText')}</Text>
             {action && seconds > 0 && <PayAction action={action} over={false} title={title} />}
             <Group>
               <Button variant="default" loading={checking} onClick={check}>
@@ -141,7 +141,7 @@ function Verdict({
           icon={<Icon name="alert" />}
           title={t(`order.reasons.${reasonOf(it)}`)}
         >
-          <Text c="var(--mantine-color-text)">{t('order.lateText')}</Text>
+          <Text>{t('order.lateText')}</Text>
           <Group mt="sm">
             <Button component={Link} to="/topup">
               {t('pay.again')}

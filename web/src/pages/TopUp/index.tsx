@@ -258,11 +258,9 @@ function Form({ options }: { options: Options }) {
               ))}
             </Stack>
           </Radio.Group>
-          {same && (
+          {same && !payment && (
             <Alert color="yellow" variant="outline" title={t('topup.sameTitle')}>
-              <Text size="sm" c="var(--mantine-color-text)">
-                {t('topup.sameText')}
-              </Text>
+              <Text size="sm">{t('topup.sameText')}</Text>
               <Button
                 variant="default"
                 mt="xs"

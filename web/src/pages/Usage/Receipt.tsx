@@ -124,7 +124,7 @@ function Shown({ it, keyName }: { it: Schemas['ReceiptDetail']; keyName: (id: st
         />
         {compare(it.uncovered, '0') === 1 && (
           <Alert color="gray" variant="outline" mt="sm">
-            <Text size="sm" c="var(--mantine-color-text)">
+            <Text size="sm">
               {t('receipt.uncovered')} <Full amount={it.uncovered} />
             </Text>
           </Alert>

@@ -1,4 +1,4 @@
-import { Button, Drawer, NativeSelect, Text } from '@mantine/core';
+import { Button, NativeSelect, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useTranslation } from 'react-i18next';
@@ -8,6 +8,7 @@ import { balance } from '../../money/format';
 import { RANGES, type Range } from '../../router';
 import { Charge } from '../../shared/Amount';
 import { type Column, DataTable, Pager } from '../../shared/DataTable';
+import { Side } from '../../shared/Dialog';
 import { count, DASH, duration, zone } from '../../shared/format';
 import { Outcome } from '../../shared/Outcome';
 import { PageTitle } from '../../shared/PageTitle';
@@ -189,16 +190,13 @@ export function UsagePage() {
           )
         }
       </Loaded>
-      <Drawer
+      <Side
         opened={open !== undefined}
         onClose={() => navigate({ to: '/usage', search: { ...search, open: undefined }, resetScroll: false })}
         title={t('receipt.title')}
-        position="right"
-        size="lg"
-        closeButtonProps={{ 'aria-label': t('common.close') }}
       >
         {open && <Receipt id={open} keyName={(id) => names.get(id) ?? id} />}
-      </Drawer>
+      </Side>
     </>
   );
 }

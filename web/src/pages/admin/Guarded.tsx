@@ -16,7 +16,7 @@ export function Guarded({ right, children }: { right: Right; children: ReactNode
   const { t } = useTranslation('admin');
   if (useMay(right)) return children;
   return (
-    <Empty icon="shield" title={t('refused.title')}>
+    <Empty alone icon="shield" title={t('refused.title')}>
       {t('refused.text', { right })}
     </Empty>
   );

@@ -1,4 +1,4 @@
-import { Button, Code, Group, Modal, SimpleGrid, Stack, Text, TextInput } from '@mantine/core';
+import { Button, Code, Group, SimpleGrid, Stack, Text, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
@@ -10,6 +10,7 @@ import { counted, typed } from '../../../money/decimal';
 import { Balance } from '../../../shared/Amount';
 import { Confirm } from '../../../shared/Confirm';
 import { type Column, DataTable, Pager } from '../../../shared/DataTable';
+import { Dialog } from '../../../shared/Dialog';
 import { beside } from '../../../shared/fields';
 import { count, zone } from '../../../shared/format';
 import { Icon } from '../../../shared/Icon';
@@ -185,7 +186,7 @@ function MakeCodes({
     gcTime: 0,
   });
   return (
-    <Modal opened={opened} onClose={close} title={t('codes.make')} size="lg">
+    <Dialog opened={opened} onClose={close} title={t('codes.make')} size="lg">
       <form onSubmit={form.onSubmit((values) => save.mutate(values))} noValidate>
         <Stack>
           <TextInput
@@ -229,6 +230,6 @@ function MakeCodes({
           </Group>
         </Stack>
       </form>
-    </Modal>
+    </Dialog>
   );
 }

@@ -1,4 +1,4 @@
-import { Button, Drawer, Group, SimpleGrid, Stack, Text, TextInput, Title } from '@mantine/core';
+import { Button, Group, SimpleGrid, Stack, Text, TextInput, Title } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
@@ -8,6 +8,7 @@ import { api, ok, type Schemas } from '../../../api/client';
 import { typed } from '../../../money/decimal';
 import { price } from '../../../money/format';
 import { type Column, DataTable } from '../../../shared/DataTable';
+import { Side } from '../../../shared/Dialog';
 import { beside } from '../../../shared/fields';
 import { Outcome } from '../../../shared/Outcome';
 import { PageTitle } from '../../../shared/PageTitle';
@@ -131,13 +132,10 @@ function Prices() {
           )
         }
       </Loaded>
-      <Drawer
+      <Side
         opened={model !== undefined}
         onClose={() => navigate({ to: '/admin/prices', search: {}, resetScroll: false })}
         title={model}
-        position="right"
-        size="lg"
-        closeButtonProps={{ 'aria-label': t('app:common.close') }}
       >
         {model && (
           <Book
@@ -147,7 +145,7 @@ function Prices() {
             mayChange={mayChange}
           />
         )}
-      </Drawer>
+      </Side>
     </>
   );
 }

@@ -119,7 +119,7 @@ function Shown({ it }: { it: Provider }) {
               variant="outline"
               title={test.data.ok ? t('providers.testOk') : t('providers.testFailed')}
             >
-              <Text size="sm" c="var(--mantine-color-text)">
+              <Text size="sm">
                 {t('providers.testText', {
                   latency: duration(test.data.latency_ms),
                   status: test.data.status ?? '–',

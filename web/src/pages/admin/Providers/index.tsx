@@ -1,13 +1,4 @@
-import {
-  Button,
-  Group,
-  Modal,
-  NativeSelect,
-  PasswordInput,
-  SimpleGrid,
-  Stack,
-  TextInput,
-} from '@mantine/core';
+import { Button, Group, NativeSelect, PasswordInput, SimpleGrid, Stack, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
@@ -15,6 +6,7 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../../api/client';
 import { type Column, DataTable } from '../../../shared/DataTable';
+import { Dialog } from '../../../shared/Dialog';
 import { beside } from '../../../shared/fields';
 import { Icon } from '../../../shared/Icon';
 import { Outcome } from '../../../shared/Outcome';
@@ -154,7 +146,7 @@ function Add({ opened, close }: { opened: boolean; close: () => void }) {
     onError: (error) => beside(form, error),
   });
   return (
-    <Modal opened={opened} onClose={close} title={t('providers.add')} size="lg">
+    <Dialog opened={opened} onClose={close} title={t('providers.add')} size="lg">
       <form onSubmit={form.onSubmit((values) => save.mutate(values))} noValidate autoComplete="off">
         <Stack>
           <NativeSelect
@@ -205,6 +197,6 @@ function Add({ opened, close }: { opened: boolean; close: () => void }) {
           </Group>
         </Stack>
       </form>
-    </Modal>
+    </Dialog>
   );
 }
