@@ -103,6 +103,14 @@ enum AdminVerb {
         /// Username or e-mail address.
         login: String,
     },
+    /// Take a user's second factors away, so that the password alone lets them in.
+    RemoveSecondFactors {
+        /// Username or e-mail address.
+        login: String,
+        /// Why; it is kept in the audit log.
+        #[arg(long, default_value = "by the command line")]
+        reason: String,
+    },
 }
 
 /// Runs the command line to its end.
@@ -155,6 +163,9 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
                 create_admin(config, username, email, *role).await
             }
             Some(Verb::Admin(AdminVerb::ResetPassword { login })) => reset_password(config, login).await,
+            Some(Verb::Admin(AdminVerb::RemoveSecondFactors { login, reason })) => {
+                remove_second_factors(config, login, reason).await
+            }
             Some(Verb::Config) => Ok(()),
         }
         .map(|()| ExitCode::SUCCESS)
@@ -290,6 +301,11 @@ async fn create_admin(config: Config, username: &str, email: &str, role: Role) -
         true => print(&format!("{role} {username} is made, with the password of NEXUSROUTE_ADMIN_PASSWORD")),
         false => print(&format!("{role} {username} is made; one-time password: {password}")),
     }
+}
+
+async fn remove_second_factors(config: Config, login: &str, reason: &str) -> anyhow::Result<()> {
+    Foundation::open(&config).await?.remove_second_factors(login, reason).await?;
+    print(&format!("{login} logs in by password alone now"))
 }
 
 async fn reset_password(config: Config, login: &str) -> anyhow::Result<()> {

@@ -70,6 +70,8 @@ options! {
     "registration.fold_aliases" Bool "false" "Takes `ann+shop@x` for `ann@x`, and addresses at Gmail that differ by dots for one, so that nobody registers twice by them."
     "password.memory_kib" Integer "19456" "Memory that hashing a password takes (Argon2id), in KiB. A login makes a weaker hash anew."
     "password.passes" Integer "2" "Passes over that memory."
+    "security.confirmation_minutes" Integer "10" "How long a login, or a confirmation since (`POST /api/user/confirm`), is fresh enough for what moves money or changes secrets."
+    "security.require_second_factor_for" List "" "Roles (`owner,admin`) that get at nothing beyond their own account until they have set a second factor up."
     "smtp.host" Text "" "The server that takes our mails. Empty: mails go to the log and to `/api/dev/mailbox`; in production mode they are not sent."
     "smtp.port" Integer "0" "Its port. 0: 587 with `starttls`, 465 with `tls`, 25 with `none`."
     "smtp.security" Text "starttls" "`starttls`, `tls` (from the first byte), or `none`."
@@ -145,6 +147,8 @@ pub struct Config {
     pub registration: RegistrationConfig,
     /// What hashing a password costs.
     pub password: PasswordConfig,
+    /// What a login must have shown.
+    pub security: SecurityConfig,
     /// The server that takes our mails; absent: there is none.
     pub smtp: Option<SmtpConfig>,
     /// Top-ups.
@@ -191,6 +195,15 @@ pub struct PasswordConfig {
     pub memory_kib: u32,
     /// Passes over it.
     pub passes: u32,
+}
+
+/// What a login must have shown.
+#[derive(Clone, Debug)]
+pub struct SecurityConfig {
+    /// How long a proof is fresh.
+    pub confirmation: Duration,
+    /// Roles that need a second factor.
+    pub require_second_factor_for: Vec<crate::directory::user::Role>,
 }
 
 /// How a connection to the mail server is kept private.
@@ -333,6 +346,7 @@ struct Raw {
     sandbox: bool,
     registration: RawRegistration,
     password: RawPassword,
+    security: RawSecurity,
     smtp: RawSmtp,
     topup: RawTopUp,
     relay: RawRelay,
@@ -360,6 +374,13 @@ struct RawRegistration {
 struct RawPassword {
     memory_kib: u32,
     passes: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSecurity {
+    confirmation_minutes: u64,
+    require_second_factor_for: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -474,6 +495,28 @@ impl RawPassword {
             return wrong("password.passes must be between 1 and 100");
         }
         Ok(PasswordConfig { memory_kib: self.memory_kib, passes: self.passes })
+    }
+}
+
+impl RawSecurity {
+    fn check(&self) -> Result<SecurityConfig, ConfigError> {
+        if !(1..=1440).contains(&self.confirmation_minutes) {
+            return Err(ConfigError::Wrong(
+                "security.confirmation_minutes must be between 1 and 1440".into(),
+            ));
+        }
+        let role = |name: &String| match name.trim().parse() {
+            Ok(role) => Ok(role),
+            Err(fault) => Err(ConfigError::Wrong(format!("security.require_second_factor_for: {fault}"))),
+        };
+        Ok(SecurityConfig {
+            confirmation: Duration::from_secs(self.confirmation_minutes * 60),
+            require_second_factor_for: self
+                .require_second_factor_for
+                .iter()
+                .map(role)
+                .collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -652,6 +695,7 @@ impl Config {
             sandbox_enabled: raw.sandbox && !raw.production,
             registration,
             password: raw.password.check()?,
+            security: raw.security.check()?,
             smtp,
             topup: TopUpConfig {
                 presets: raw.topup.presets.iter().map(preset).collect::<Result<_, _>>()?,
@@ -858,6 +902,8 @@ mod tests {
             ),
             ("[password]\nmemory_kib = 1", &[], "password.memory_kib"),
             ("[password]\npasses = 0", &[], "password.passes"),
+            ("[security]\nconfirmation_minutes = 0", &[], "security.confirmation_minutes"),
+            ("[security]\nrequire_second_factor_for = [\"boss\"]", &[], "boss"),
             ("[smtp]\nhost = \"m\"", &[], "smtp.from"),
             ("[smtp]\nhost = \"m\"\nfrom = \"a@b.c\"\nusername = \"u\"", &[], "smtp.password"),
             ("[smtp]\nsecurity = \"ssl\"", &[], "security"),

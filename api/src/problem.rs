@@ -230,6 +230,12 @@ impl From<DirectoryError> for Problem {
             DirectoryError::BadInvitation => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_invitation", format!("invite: {error}"))
             }
+            DirectoryError::WrongCode => Self::new(StatusCode::FORBIDDEN, "wrong_code", error.to_string()),
+            DirectoryError::BadChallenge => {
+                Self::new(StatusCode::UNAUTHORIZED, "challenge_over", error.to_string())
+            }
+            DirectoryError::TotpOn => Self::conflict("totp_on", error.to_string()),
+            DirectoryError::NoSecondFactor => Self::conflict("no_second_factor", error.to_string()),
             DirectoryError::MailNotWaiting(_) => Self::conflict("mail_not_waiting", error.to_string()),
             DirectoryError::Busy => Self::unavailable(error.to_string()),
             DirectoryError::Database(error) => error.into(),

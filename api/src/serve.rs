@@ -22,6 +22,7 @@ use running::Running;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Runs the gateway until it is told to stop.
@@ -54,12 +55,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         }
     });
     let stop = CancellationToken::new();
+    // Whoever finds it ready may tell it to stop, and calls in flight finish then.
+    let mut signals = StopSignals::caught()?;
     let service = running.router().into_make_service_with_connect_info::<SocketAddr>();
     let mut server = tokio::spawn(
         axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned()).into_future(),
     );
     let failed = tokio::select! {
-        signal = stop_signal() => {
+        signal = signals.next() => {
             tracing::info!(signal, "stopping: calls finish first");
             None
         }
@@ -68,7 +71,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     stop.cancel();
     tokio::select! {
         () = running.drain(&config, server) => {}
-        signal = stop_signal() => tracing::warn!(signal, "told twice: stopping without waiting any longer"),
+        signal = signals.next() => tracing::warn!(signal, "told twice: stopping without waiting any longer"),
     }
     access.end().await;
     match failed {
@@ -108,23 +111,25 @@ fn start_logging(config: &Config) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))
 }
 
-/// Waits for Ctrl-C or a service manager's request; answers with its name.
-async fn stop_signal() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => {
-                terminate.recv().await;
-            }
-            // Without it Ctrl-C still works.
-            Err(error) => {
-                tracing::error!(%error, "SIGTERM cannot be caught");
-                std::future::pending::<()>().await;
-            }
+/// Ctrl-C and a service manager's request to stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Catches them from now on: before this they end the process at once.
+    fn caught() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+        let interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Waits for the next one; answers with its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
-    };
-    tokio::select! {
-        () = terminate => "SIGTERM",
-        _ = tokio::signal::ctrl_c() => "SIGINT",
     }
 }

@@ -10,7 +10,7 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, Method, header, request::Parts},
 };
-use domain::{AccountId, Actor, ActorKind, Label};
+use domain::{AccountId, Actor, ActorKind, Label, Moment};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The name of the session cookie.
@@ -29,6 +29,8 @@ pub struct Caller {
     pub group: String,
     /// SHA-256 of the session's token, in hexadecimal.
     pub session: String,
+    /// When they last proved to be who they are: at the login, or since.
+    pub confirmed_at: Moment,
 }
 
 /// A logged-in person who acts for the gateway. What they may do is said where the route is declared

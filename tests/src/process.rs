@@ -83,9 +83,23 @@ fn keep(from: impl AsyncRead + Unpin + Send + 'static, into: Arc<Mutex<Vec<Strin
     });
 }
 
-/// Sends a signal to one process, by its id; the shell's own `kill`, so that no package is needed.
+/// Sends a signal to one process, by its id; the shell's own `kill`, so that no package is needed. `STOP` is waited for: on a
+/// busy machine threads run on until one of them has had its turn to take the signal.
 pub fn signal(name: &str, id: u32) {
     send(name, &id.to_string());
+    while name == "STOP" && !is_stopped(id) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Does none of its threads run, or is it gone?
+fn is_stopped(id: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok()).all(|stat| {
+        // The name in brackets may hold anything; the state stands behind it.
+        let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+        matches!(state, Some('T' | 'Z' | 'X'))
+    })
 }
 
 /// Sends a signal to a whole process group, as a terminal's Ctrl-C does.

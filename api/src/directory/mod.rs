@@ -23,6 +23,7 @@ pub mod provider;
 pub mod rate_limit;
 pub mod redemption;
 pub mod registration;
+pub mod second_factor;
 pub mod session;
 pub mod settings;
 pub mod token;
@@ -94,8 +95,8 @@ pub enum DirectoryError {
         /// What is wrong with it.
         fault: String,
     },
-    /// A provider's key could not be sealed or opened.
-    #[error("a provider's key cannot be used")]
+    /// A provider's key, or a second factor's secret, could not be sealed or opened.
+    #[error("a sealed secret cannot be used")]
     Seal(#[from] SealError),
     /// Hashing a password failed.
     #[error("a password could not be hashed: {0}")]
@@ -108,6 +109,18 @@ pub enum DirectoryError {
     /// An invitation's code is none, used up, or over.
     #[error("this invitation is not valid: it is used up, too old, or was never given out")]
     BadInvitation,
+    /// A code of an app or a recovery code is none, or was used.
+    #[error("this code is wrong, too old, or has been used")]
+    WrongCode,
+    /// A login that waits for a second factor, or a passkey's question, is over; why, nobody is told.
+    #[error("this took too long, was tried too often, or was never asked; begin again")]
+    BadChallenge,
+    /// An authenticator app is set up already.
+    #[error("an authenticator app is set up already; remove it before you set up another one")]
+    TotpOn,
+    /// There is no second factor.
+    #[error("there is no second factor")]
+    NoSecondFactor,
     /// A mail that is to be tried again is under way, or has arrived.
     #[error("this mail is {0}")]
     MailNotWaiting(mail::MailState),
@@ -253,6 +266,7 @@ impl Directory {
         self.purge_sessions().await?;
         self.purge_registrations().await?;
         self.purge_mails().await?;
+        self.purge_challenges().await?;
         self.purge_tries().await
     }
 

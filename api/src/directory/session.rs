@@ -65,7 +65,7 @@ impl Directory {
         let at = now();
         let expires_at = at.plus_ms(LIFE_MS);
         let agent: String = user_agent.chars().filter(|c| !c.is_control()).take(200).collect();
-        let values: [Value; 7] = [
+        let values: [Value; 8] = [
             digest(&token).into(),
             user.id.into(),
             at.into(),
@@ -73,10 +73,11 @@ impl Directory {
             at.into(),
             agent.into(),
             address.into(),
+            at.into(),
         ];
         let mut tx = self.0.db.begin().await?;
-        let insert = "INSERT INTO sessions (id, user_id, created_at, expires_at, last_seen_at, user_agent, address) \
-                      VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let insert = "INSERT INTO sessions (id, user_id, created_at, expires_at, last_seen_at, user_agent, address, confirmed_at) \
+                      VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         tx.execute(insert, &values).await?;
         tx.execute("UPDATE users SET last_login_at = ? WHERE id = ?", &[at.into(), user.id.into()]).await?;
         tx.commit().await?;
@@ -90,7 +91,7 @@ impl Directory {
 
     pub(super) async fn session_at(&self, token: &str, at: Moment) -> Result<Option<Caller>, DirectoryError> {
         let session = digest(token);
-        let sql = "SELECT s.expires_at, s.last_seen_at, u.id, u.username, u.role, u.status, u.group_name \
+        let sql = "SELECT s.expires_at, s.last_seen_at, s.confirmed_at, u.id, u.username, u.role, u.status, u.group_name \
                    FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = ?";
         let Some(row) = self.0.db.fetch_optional(sql, &[session.as_str().into()]).await? else {
             return Ok(None);
@@ -109,6 +110,7 @@ impl Directory {
             username: row.text("username")?,
             role: row.parsed("role")?,
             group: row.text("group_name")?,
+            confirmed_at: row.moment("confirmed_at")?,
             session,
         }))
     }

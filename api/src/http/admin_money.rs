@@ -27,8 +27,8 @@ use uuid::Uuid;
 /// The routes of this room.
 pub fn routes() -> Routes {
     Routes::new()
-        .guarded(Permission::MoneyWrite, routes!(post_adjustment))
-        .guarded(Permission::MoneyWrite, routes!(post_grant))
+        .confirmed(Permission::MoneyWrite, routes!(post_adjustment))
+        .confirmed(Permission::MoneyWrite, routes!(post_grant))
         .guarded(Permission::MoneyRead, routes!(list_orders))
 }
 

@@ -30,6 +30,11 @@ pub const LOGIN_FROM_ADDRESS: Rule = Rule { name: "login from address", max: 10,
 pub const LOGIN: Rule = Rule { name: "login", max: 100, window_s: 900 };
 /// Failed logins from one address, whoever as.
 pub const ADDRESS: Rule = Rule { name: "address", max: 100, window_s: 900 };
+/// Wrong codes of one account's second factor.
+pub const CODE: Rule = Rule { name: "code", max: 10, window_s: 900 };
+/// The same in a day. Three of a million codes fit at a time: who has the password and guesses all day has one chance in seven
+/// thousand.
+pub const CODE_A_DAY: Rule = Rule { name: "code a day", max: 50, window_s: 86_400 };
 /// Registrations from one address.
 pub const REGISTER: Rule = Rule { name: "register", max: 100, window_s: 3600 };
 

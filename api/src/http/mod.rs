@@ -11,10 +11,12 @@ pub mod announcements;
 pub mod balance;
 pub mod billing;
 pub mod callbacks;
+pub mod confirm;
 mod dashboard;
 pub mod dev_mailbox;
 pub mod keys;
 pub mod limit;
+pub mod login;
 pub mod models;
 pub mod openapi;
 mod pages;
@@ -24,6 +26,7 @@ pub mod prices;
 pub mod reading;
 pub mod redemption;
 pub mod registration;
+pub mod second_factor;
 pub mod settings;
 pub mod topup;
 pub mod usage;
@@ -53,6 +56,9 @@ fn described() -> Routes {
     Routes::with_document(openapi::frame())
         .merge(registration::routes())
         .merge(user::routes())
+        .merge(login::routes())
+        .merge(confirm::routes())
+        .merge(second_factor::routes())
         .merge(password::routes())
         .merge(settings::routes())
         .merge(dev_mailbox::routes())

@@ -11,7 +11,7 @@ use crate::{app::App, directory::user::Role, problem::Problem, session::Caller};
 use axum::{
     Router,
     extract::{FromRequestParts, MatchedPath, Request, State},
-    http::Method,
+    http::{Method, StatusCode},
     middleware::{self, Next},
     response::Response,
     routing::MethodRouter,
@@ -23,6 +23,8 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 /// The name of the extension that tells in the document what an operation asks for.
 pub const EXTENSION: &str = "x-permission";
+/// The name of the extension that tells that an operation asks for a fresh confirmation.
+pub const CONFIRMATION: &str = "x-confirmation";
 /// What it says where nobody is asked.
 pub const OPEN: &str = "open";
 
@@ -67,6 +69,8 @@ permissions! {
     UsersRead = "users:read" for [Support Finance Auditor Admin Owner],
     /// Change users, each only those below oneself; support switches them on and off and no more.
     UsersWrite = "users:write" for [Support Admin Owner],
+    /// Take away others' second factors, each only of those below oneself.
+    UsersSecondFactor = "users:second-factor" for [Admin Owner],
     /// See providers, their keys' names and their health.
     ProvidersRead = "providers:read" for [Support Auditor Admin Owner],
     /// Change, try and reset providers.
@@ -90,14 +94,54 @@ permissions! {
 }
 
 impl Permission {
+    /// Is it about one's own account?
+    pub const fn is_about_oneself(self) -> bool {
+        match self {
+            Self::SelfRead | Self::SelfLogin | Self::SelfUse => true,
+            Self::UsersRead
+            | Self::UsersWrite
+            | Self::UsersSecondFactor
+            | Self::ProvidersRead
+            | Self::ProvidersWrite
+            | Self::CatalogueRead
+            | Self::CatalogueWrite
+            | Self::MoneyRead
+            | Self::MoneyWrite
+            | Self::BooksRead
+            | Self::SettingsRead
+            | Self::SettingsWrite
+            | Self::AuditRead => false,
+        }
+    }
+
     /// Has this role got it?
     pub fn is_held_by(self, role: Role) -> bool {
         self.roles().contains(&role)
     }
 }
 
-/// What each path and method asks for; `None`: nothing.
-type Table = BTreeMap<String, BTreeMap<String, Option<Permission>>>;
+/// What a route asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    /// Nothing.
+    Open,
+    /// A session of a role that has this permission.
+    Guarded(Permission),
+    /// The same, and a fresh proof that it is the session's owner who asks.
+    Confirmed(Permission),
+}
+
+impl Door {
+    const fn permission(self) -> Option<Permission> {
+        match self {
+            Self::Open => None,
+            Self::Guarded(permission) | Self::Confirmed(permission) => Some(permission),
+        }
+    }
+}
+
+/// What each path and method asks for.
+type Table = BTreeMap<String, BTreeMap<String, Door>>;
 
 /// Described routes, each with what it asks for. There is no other way into `/api`.
 #[derive(Default)]
@@ -120,19 +164,26 @@ impl Routes {
     /// Adds routes that need a session, and a role that has this permission.
     #[must_use]
     pub fn guarded(self, permission: Permission, routes: UtoipaMethodRouter<App>) -> Self {
-        self.add(Some(permission), routes)
+        self.add(Door::Guarded(permission), routes)
+    }
+
+    /// Adds routes that move money or change secrets: they need what [`Self::guarded`] ones do, and a session whose owner has
+    /// proven within the last minutes to be who they are ([`super::confirm`]).
+    #[must_use]
+    pub fn confirmed(self, permission: Permission, routes: UtoipaMethodRouter<App>) -> Self {
+        self.add(Door::Confirmed(permission), routes)
     }
 
     /// Adds routes that are there for everybody.
     #[must_use]
     pub fn open(self, routes: UtoipaMethodRouter<App>) -> Self {
-        self.add(None, routes)
+        self.add(Door::Open, routes)
     }
 
     /// Adds a path that is there for everybody and that the document tells of under another one.
     #[must_use]
     pub fn open_alias(mut self, path: &str, methods: &[Method], handlers: MethodRouter<App>) -> Self {
-        let methods = methods.iter().map(|method| (method.to_string(), None));
+        let methods = methods.iter().map(|method| (method.to_string(), Door::Open));
         self.table.entry(path.to_owned()).or_default().extend(methods);
         self.router = self.router.route(path, handlers);
         self
@@ -153,14 +204,19 @@ impl Routes {
         self.router.get_openapi()
     }
 
-    fn add(mut self, permission: Option<Permission>, routes: UtoipaMethodRouter<App>) -> Self {
+    fn add(mut self, door: Door, routes: UtoipaMethodRouter<App>) -> Self {
         let (schemas, mut paths, handlers) = routes;
         for (path, item) in &mut paths.paths {
             let methods = self.table.entry(path.clone()).or_default();
             for (method, operation) in operations(item) {
-                methods.insert(method.to_string(), permission);
+                methods.insert(method.to_string(), door);
+                let permission = door.permission();
                 let word = permission.map_or(OPEN, Permission::as_str);
-                operation.extensions.get_or_insert_default().insert(EXTENSION.to_owned(), word.into());
+                let extensions = operation.extensions.get_or_insert_default();
+                extensions.insert(EXTENSION.to_owned(), word.into());
+                if matches!(door, Door::Confirmed(_)) {
+                    extensions.insert(CONFIRMATION.to_owned(), true.into());
+                }
                 // An open operation says so; a guarded one takes what the document says for all.
                 operation.security = permission.is_none().then(|| vec![SecurityRequirement::default()]);
             }
@@ -212,16 +268,28 @@ async fn admit(
     };
     // A handler of GET answers HEAD too.
     let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-    let Some(permission) = methods.get(method.as_str()) else {
+    let Some(door) = methods.get(method.as_str()) else {
         return Err(super::wrong_method(request.method().clone(), request.uri().clone()).await);
     };
-    let Some(permission) = *permission else { return Ok(next.run(request).await) };
+    let Some(permission) = door.permission() else { return Ok(next.run(request).await) };
     let (mut parts, body) = request.into_parts();
     // The handler finds the caller in the extensions and does not ask the database again.
     let caller = Caller::from_request_parts(&mut parts, &doors.app).await?;
     if !permission.is_held_by(caller.role) {
         let (needed, role) = (permission.as_str(), caller.role);
         return Err(Problem::forbidden(format!("this needs the permission {needed}, which {role} has not")));
+    }
+    let required = &doors.app.config.security.require_second_factor_for;
+    if !permission.is_about_oneself()
+        && required.contains(&caller.role)
+        && !doors.app.directory.second_factors(caller.user).await?.any()
+    {
+        let detail = format!("{} need a second factor here: set one up, under /api/user/totp", caller.role);
+        return Err(Problem::new(StatusCode::FORBIDDEN, "second_factor_required", detail));
+    }
+    match door {
+        Door::Open | Door::Guarded(_) => {}
+        Door::Confirmed(_) => super::confirm::require(&doors.app, &caller)?,
     }
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
@@ -232,7 +300,8 @@ pub fn written(document: &serde_json::Value) -> String {
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().into_iter().flatten() {
             let word = operation[EXTENSION].as_str().unwrap_or("?");
-            routes.entry(word).or_default().push(format!("`{} {path}`", method.to_uppercase()));
+            let fresh = if operation[CONFIRMATION] == true { ", with a fresh confirmation" } else { "" };
+            routes.entry(word).or_default().push(format!("`{} {path}`{fresh}", method.to_uppercase()));
         }
     }
     let mut text = String::from(HEAD);
@@ -273,7 +342,10 @@ never a way to another's things under `/api/user`: what is not the caller's own 
 - An **auditor** sees everything and changes nothing, of their own account nothing but the login.
 
 `nexusroute admin create <name> <address> --role <role>` makes people from the command line, where no role is asked for: whoever
-may run it owns the machine. The first operator is always an owner. Model calls under `/v1` and `/v1beta` are made with API keys
+may run it owns the machine. The first operator is always an owner.
+
+What is marked so below asks for a *fresh confirmation* too: a login, or `POST /api/user/confirm`, within the last
+`security.confirmation_minutes`; else it answers `403 confirmation_required` (docs/accounts.md). Model calls under `/v1` and `/v1beta` are made with API keys
 and know no roles.
 
 ";

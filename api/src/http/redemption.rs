@@ -32,7 +32,7 @@ use uuid::Uuid;
 pub fn routes() -> Routes {
     Routes::new()
         .guarded(Permission::MoneyRead, routes!(list))
-        .guarded(Permission::MoneyWrite, routes!(create))
+        .confirmed(Permission::MoneyWrite, routes!(create))
         .guarded(Permission::MoneyRead, routes!(show))
         .guarded(Permission::MoneyWrite, routes!(void))
         .guarded(Permission::SelfUse, routes!(redeem))

@@ -1,28 +1,27 @@
 //! People: logging in and out, one's own data and password.
 
 use super::limit::{ADDRESS, LOGIN, LOGIN_FROM_ADDRESS, MAIL_TO};
+use super::login::{LoggedIn, Means, Origin, SecondFactorNeeded, check_status, enter, set_cookie};
 use super::registration::{check_domain, language};
 use crate::{
     app::App,
     body::{Json, Page, Path},
     directory::{
-        Status,
         mail::MailKind,
         password::{Checked, check_password},
-        session::{LIFE_MS, SessionView},
+        session::SessionView,
         user::{Role, User, check_email, check_username},
     },
     http::permission::{Permission, Routes},
     problem::Problem,
-    session::{COOKIE, Caller, ClientIp},
+    session::{Caller, ClientIp},
 };
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::Moment;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa_axum::routes;
 
 /// The routes of this room.
@@ -34,8 +33,8 @@ pub fn routes() -> Routes {
         .guarded(Permission::SelfLogin, routes!(sessions))
         .guarded(Permission::SelfLogin, routes!(end_session))
         .guarded(Permission::SelfRead, routes!(show))
-        .guarded(Permission::SelfLogin, routes!(change))
-        .guarded(Permission::SelfLogin, routes!(change_password))
+        .confirmed(Permission::SelfLogin, routes!(change))
+        .confirmed(Permission::SelfLogin, routes!(change_password))
 }
 
 /// Who wants in.
@@ -48,27 +47,17 @@ pub struct Login {
     password: String,
 }
 
-/// A session.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct LoggedIn {
-    /// Who is logged in.
-    user: User,
-    /// The session's token, also set as a cookie; programs send it as `Authorization: Bearer`.
-    access_token: String,
-    /// When the session ends at the latest.
-    #[schema(value_type = String, format = DateTime)]
-    expires_at: Moment,
-}
-
-/// Opens a session.
-#[utoipa::path(post, path = "/api/user/login", tag = "user", security(()), request_body = Login,
-    responses((status = 200, description = "Logged in; the cookie is set", body = LoggedIn)))]
+/// Opens a session, or asks for the second factor of who has one.
+#[utoipa::path(post, path = "/api/user/login", tag = "user", security(()), request_body = Login, responses(
+    (status = 200, description = "Logged in; the cookie is set", body = LoggedIn),
+    (status = 202, description = "The password is right; now the second factor", body = SecondFactorNeeded)))]
 async fn login(
     State(app): State<App>,
     ClientIp(ip): ClientIp,
     headers: HeaderMap,
     Json(body): Json<Login>,
 ) -> Result<Response, Problem> {
+    let origin = Origin::new(&headers, ClientIp(ip));
     let (here, ip) = (format!("{} {ip}", body.login), ip.to_string());
     app.limits.admit(ADDRESS, &ip).await?;
     app.limits.admit(LOGIN_FROM_ADDRESS, &here).await?;
@@ -107,9 +96,7 @@ async fn login(
         return Err(not_verified());
     };
     app.limits.clear(LOGIN_FROM_ADDRESS, &here).await;
-    if user.status == Status::Disabled {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "account_disabled", "this account is switched off"));
-    }
+    check_status(&user)?;
     // Operators are let in: they may have to mend the mail server.
     if needs_proof && !user.email_verified && user.role == Role::User {
         return Err(not_verified());
@@ -119,11 +106,7 @@ async fn login(
     {
         app.directory.upgrade_password(user.id, &old, &new).await?;
     }
-    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let session = app.directory.open_session_from(&user, agent, &ip).await?;
-    let cookie = set_cookie(&session.token, LIFE_MS / 1000, &app.config.public_url);
-    let body = LoggedIn { user, access_token: session.token, expires_at: session.expires_at };
-    Ok(([(header::SET_COOKIE, cookie)], Json(body)).into_response())
+    Ok(enter(&app, user, Means::Password, &origin).await?.into_response())
 }
 
 /// The password is right, the address is not proven.
@@ -179,13 +162,6 @@ async fn end_session(
 ) -> Result<StatusCode, Problem> {
     app.directory.end_session(caller.user, &id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The session cookie. `Secure` where browsers reach us by https: without TLS they would not send such a cookie back.
-fn set_cookie(token: &str, max_age_s: i64, public_url: &str) -> HeaderValue {
-    let secure = if public_url.starts_with("https://") { "; Secure" } else { "" };
-    let text = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}");
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Who I am.
@@ -273,7 +249,12 @@ async fn change_password(
 }
 
 /// The caller proves again to be who they are. Wrong guesses count as failed logins.
-async fn prove(app: &App, caller: &Caller, field: &'static str, password: String) -> Result<(), Problem> {
+pub(super) async fn prove(
+    app: &App,
+    caller: &Caller,
+    field: &'static str,
+    password: String,
+) -> Result<(), Problem> {
     app.limits.admit(LOGIN, &caller.username).await?;
     let hash = app.directory.password_hash(caller.user).await?;
     if password.chars().count() > crate::directory::password::MAX_CHARS

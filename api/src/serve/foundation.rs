@@ -86,6 +86,14 @@ impl Foundation {
         Ok(())
     }
 
+    /// Takes a user's second factors away: the way back in of an owner who has lost theirs.
+    pub async fn remove_second_factors(&self, login: &str, reason: &str) -> anyhow::Result<()> {
+        let (user, _) =
+            self.directory.credentials(login).await?.with_context(|| format!("no user {login}"))?;
+        self.directory.remove_second_factors(user.id, reason, command_line(), Role::Owner).await?;
+        Ok(())
+    }
+
     /// Makes the user `admin` if there is no owner yet. `Some`: the one-time password to print, or `None` inside when
     /// the operator chose it.
     pub(super) async fn first_admin(&self, config: &Config) -> anyhow::Result<Option<FirstAdmin>> {

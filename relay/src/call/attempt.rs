@@ -46,16 +46,10 @@ impl Reached {
     pub(crate) fn is_stream(&self, asked: &Asked) -> bool {
         match &self.custom {
             _ if !asked.is_streamed() => false,
-            Some(_) if self.makes_stream(asked) => false,
+            Some(custom) if custom.is_whole_only() && self.wire.is_conversation() => false,
             Some(custom) if custom.streams_lines(self.wire) => true,
             Some(_) | None => !is_json(&self.response),
         }
-    }
-
-    /// Is it a whole answer that is to become a stream?
-    pub(crate) fn makes_stream(&self, asked: &Asked) -> bool {
-        let is_whole_only = self.custom.as_ref().is_some_and(Template::is_whole_only);
-        is_whole_only && asked.stream && self.wire.is_conversation()
     }
 }
 

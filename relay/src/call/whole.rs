@@ -30,7 +30,6 @@ pub(crate) async fn read<H: Holding>(
     settlement: &mut Settlement<H>,
     deadline: Instant,
 ) -> Result<Answer, Failure> {
-    let makes_stream = reached.makes_stream(&settlement.call().asked);
     let Reached { response, wire, custom } = reached;
     let status = response.status;
     let content_type = response.headers.get(header::CONTENT_TYPE).cloned();
@@ -51,7 +50,8 @@ pub(crate) async fn read<H: Holding>(
         }
     }
     let asked = call.asked.endpoint.wire();
-    if makes_stream {
+    // Whoever asked for a stream reads nothing else.
+    if call.asked.stream && wire.is_conversation() {
         let Some(events) = convert::answer_as_stream(wire, asked, &body, call.voice()) else {
             return unusable("unconvertible");
         };

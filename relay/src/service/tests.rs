@@ -383,6 +383,25 @@ async fn a_caller_that_asked_for_the_usage_gets_it() {
 }
 
 #[tokio::test]
+async fn who_asked_for_a_stream_gets_one_from_a_provider_that_answers_in_one_piece() {
+    let provider = provider(|_| json_answer(ANSWER)).await;
+    let gateway = gateway(ranked(&[&provider.url])).await;
+    let response = gateway.call(r#", "stream": true, "stream_options": {"include_usage": true}"#).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+    let text = response.text().await.unwrap();
+    let events: Vec<Value> = text
+        .split("\n\n")
+        .filter_map(|event| serde_json::from_str(event.strip_prefix("data: ")?).ok())
+        .collect();
+    let said: String =
+        events.iter().filter_map(|event| event.pointer("/choices/0/delta/content")?.as_str()).collect();
+    assert_eq!(said, "Hello there", "{text}");
+    assert_eq!(events.last().unwrap().pointer("/usage/completion_tokens"), Some(&json!(200)), "{text}");
+    assert!(text.ends_with(DONE), "{text}");
+    assert_eq!(gateway.settled_one().await.charge.to_string(), CHARGE);
+}
+
+#[tokio::test]
 async fn a_stream_is_settled_before_its_last_event_is_sent() {
     let provider = provider(|_| sse(&[ROLE, HELLO, FINISH, USAGE, DONE])).await;
     let gateway = gateway(ranked(&[&provider.url])).await;

@@ -21,6 +21,7 @@ const OPEN: &[&str] = &[
     "GET /api/user/password/reset",
     "GET /api/user/verify-email",
     "POST /api/user/login",
+    "POST /api/user/login/second-factor",
     "POST /api/user/password/forgot",
     "POST /api/user/password/reset",
     "POST /api/user/register",

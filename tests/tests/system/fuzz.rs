@@ -6,7 +6,7 @@
 use serde_json::json;
 use std::process::Stdio;
 use std::time::Duration;
-use system_tests::{Gateway, gateway::ADMIN_PASSWORD, people::text, place};
+use system_tests::{GatewayOptions, gateway::ADMIN_PASSWORD, people::text, place};
 
 /// Where a request would end the session that asks, or would call an address that the fuzzer made up.
 const SPARED: &str = "logout|/password|/sessions/|/providers/\\{id\\}/test";
@@ -18,7 +18,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_asked_the_api_answers_as_its_document_says() {
-    let gateway = Gateway::start().await;
+    // The operator logs in once for all of it.
+    let options = GatewayOptions::default().environment("NEXUSROUTE_SECURITY_CONFIRMATION_MINUTES", "1440");
+    let gateway = options.start().await;
     let login = json!({"login": "admin", "password": ADMIN_PASSWORD});
     let session = gateway.nobody().post("/api/user/login", &login).await.ok();
     let token = text(&session["access_token"]);

@@ -15,5 +15,6 @@ mod fuzz;
 mod import;
 mod lifecycle;
 mod readme;
+mod second_factor;
 mod tables;
 mod walk;

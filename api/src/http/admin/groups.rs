@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 pub fn routes() -> Routes {
     Routes::new()
         .guarded(Permission::CatalogueRead, routes!(list))
-        .guarded(Permission::CatalogueWrite, routes!(put))
+        .confirmed(Permission::CatalogueWrite, routes!(put))
 }
 
 /// A group.

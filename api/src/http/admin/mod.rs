@@ -37,7 +37,7 @@ pub fn routes() -> Routes {
 }
 
 /// A name that goes on the log: 1 to 200 bytes without control characters or spaces around it.
-fn checked_label(field: &str, text: String) -> Result<String, Problem> {
+pub(super) fn checked_label(field: &str, text: String) -> Result<String, Problem> {
     if text.trim() != text {
         return Err(Problem::invalid(field, "must not begin or end with a space"));
     }

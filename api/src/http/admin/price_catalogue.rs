@@ -34,7 +34,7 @@ const MAX_ITEMS: usize = 1000;
 pub fn routes() -> Routes {
     Routes::new()
         .guarded(Permission::CatalogueRead, routes!(search))
-        .guarded(Permission::CatalogueWrite, routes!(import))
+        .confirmed(Permission::CatalogueWrite, routes!(import))
 }
 
 /// What a provider publishes for a model.

@@ -21,7 +21,7 @@ const PAST_MS: i64 = 60_000;
 pub fn routes() -> Routes {
     Routes::new()
         .guarded(Permission::CatalogueRead, routes!(list))
-        .guarded(Permission::CatalogueWrite, routes!(publish))
+        .confirmed(Permission::CatalogueWrite, routes!(publish))
 }
 
 /// A version of a model's prices.

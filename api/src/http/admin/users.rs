@@ -22,7 +22,7 @@ pub fn routes() -> Routes {
     Routes::new()
         .guarded(Permission::UsersRead, routes!(list))
         .guarded(Permission::UsersRead, routes!(show))
-        .guarded(Permission::UsersWrite, routes!(change))
+        .confirmed(Permission::UsersWrite, routes!(change))
 }
 
 /// Which users.
