@@ -12,6 +12,7 @@ pub mod approval;
 pub mod body;
 pub mod cli;
 pub mod config;
+mod console;
 pub mod deletion;
 pub mod directory;
 pub mod health;

@@ -74,6 +74,12 @@ pub trait Channel: Send + Sync + 'static {
         Box::pin(async { Err(ChannelError::Unsupported("bills")) })
     }
 
+    /// The origins (`https://pay.example`) that an [`Action::Form`] is sent to, and is redirected to from there: browsers
+    /// send no form anywhere else.
+    fn form_targets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The gateway's success or failure word.
     fn reply(&self, notice: &Notice) -> Reply;
 }
@@ -443,6 +449,11 @@ impl Channels {
     /// All of them, by name.
     pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Channel>> {
         self.inner.by_name.values()
+    }
+
+    /// Where the payment forms of all channels go.
+    pub fn form_targets(&self) -> Vec<String> {
+        self.all().flat_map(|channel| channel.form_targets()).collect()
     }
 
     /// The sandbox, for the pages that play its gateway; `None` in production.
