@@ -52,13 +52,14 @@ fn inward(options: GatewayOptions) -> GatewayOptions {
 
 async fn on_three(database: &str) {
     let nats = Nats::start().await;
-    let one = || {
+    let shared = || {
         inward(GatewayOptions::default())
             .nats(&nats)
             .environment("NEXUSROUTE_DATABASE_URL", database)
             .environment("NEXUSROUTE_MASTER_KEY", &"07".repeat(32))
     };
-    let (one, two, three) = tokio::join!(one().start(), one().start(), one().start());
+    let (one, two, three) = (shared(), shared(), shared());
+    let (one, two, three) = tokio::join!(one.start(), two.start(), three.start());
     walks(&[&one, &two, &three]).await;
     for gateway in [one, two, three] {
         gateway.stop().await;
