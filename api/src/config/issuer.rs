@@ -135,8 +135,8 @@ impl RawIssuer {
             (IssuerKind::Github, None) => format!("{}/api/v3", issuer.trim_end_matches('/')),
         };
         for (field, url) in [("issuer", &issuer), ("api_url", &api_url)] {
-            let fits = url.is_empty() || url.starts_with("https://");
-            if !fits && !(self.allow_private && url.starts_with("http://")) {
+            let plain = self.allow_private && url.starts_with("http://");
+            if !(url.is_empty() || url.starts_with("https://") || plain) {
                 let fault = "must begin with https:// (http:// is for private addresses, with allow_private)";
                 return Err(format!("{field} {fault}"));
             }
