@@ -117,6 +117,10 @@ impl<M: Metering> Relay<M> {
 
     /// Answers a call as [`Relay::router`] does, without what routing costs, which is much of what an ordinary call costs;
     /// whatever else a request may be, it comes back. `peer`: where it came from.
+    #[expect(
+        clippy::result_large_err,
+        reason = "a request comes back as it came; a box would cost every other"
+    )]
     pub fn answer(
         &self,
         peer: SocketAddr,
