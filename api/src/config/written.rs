@@ -204,6 +204,7 @@ fn value_of(option: &OptionHelp, value: &Json) -> Result<toml::Value, ConfigErro
             let pairs = pairs.iter().map(|(name, it)| Ok((name.clone(), text(it, "an object of texts")?)));
             Ok(toml::Value::Table(pairs.collect::<Result<_, ConfigError>>()?))
         }
+        Kind::Tables => Err(wrong("set in the file")),
     }
 }
 

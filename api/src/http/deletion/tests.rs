@@ -30,7 +30,7 @@ impl Gateway {
         order.body["order"].as_str().unwrap().parse().unwrap()
     }
 
-    async fn pays(&self, account: AccountId, order: OrderId) -> u64 {
+    async fn completes(&self, account: AccountId, order: OrderId) -> u64 {
         let paid = Command::CompleteTopUp {
             order,
             channel: "sandbox".parse().unwrap(),
@@ -62,7 +62,7 @@ async fn credits_that_were_paid_for_are_not_forfeited_unsaid_and_gifts_are() {
     let ann = it.account_of(&token).await;
     it.is_given(ann, "3").await;
     let order = it.orders(&token).await;
-    it.pays(ann, order).await;
+    it.completes(ann, order).await;
     it.orders(&token).await;
     let preview = it.call("GET", "/api/user/self/deletion", Some(&token), None).await;
     let expected = json!({"available": "4", "reserved": "0", "refundable": "1", "forfeited": "4", "needs_forfeit": true, "pending_orders": 1});
@@ -123,7 +123,7 @@ async fn what_leases_hold_is_forfeited_when_they_close_and_what_is_paid_later_is
         gone.body
     );
     // The payment comes while a call is still under way.
-    it.pays(ann, late).await;
+    it.completes(ann, late).await;
     let path = format!("/api/admin/users/{ann}");
     let again = async || it.call("DELETE", &path, Some(&boss), Some(json!({"reason": "look again"}))).await;
     assert_eq!(again().await.body["forfeited"], "3", "the payment stays");
@@ -183,7 +183,7 @@ async fn an_operator_deletes_with_a_reason_whom_they_govern() {
     let (boss, token) = (it.token("boss", Role::Owner).await, it.token("ann", Role::User).await);
     let ann = it.account_of(&token).await;
     let order = it.orders(&token).await;
-    it.pays(ann, order).await;
+    it.completes(ann, order).await;
     let path = format!("/api/admin/users/{ann}");
     let preview = it.call("GET", &format!("{path}/deletion"), Some(&boss), None).await;
     assert_eq!((&preview.body["refundable"], &preview.body["needs_forfeit"]), (&json!("1"), &json!(true)));
