@@ -30,6 +30,9 @@ pub(super) const PERSONAL: &[(&str, &str)] = &[
     ("recovery_codes", "user_id"),
     ("passkeys", "user_id"),
     ("login_challenges", "user_id"),
+    ("identities", "user_id"),
+    ("login_attempts", "user_id"),
+    ("referral_codes", "user_id"),
 ];
 
 /// Who is to be deleted, and on whose word.
