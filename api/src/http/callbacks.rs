@@ -309,7 +309,7 @@ mod tests {
         let request =
             Request::post("/api/payments/sandbox/callback").header(SIGNATURE_HEADER, signed.signature);
         let request = request.body(Body::from(signed.body)).unwrap();
-        let answer = crate::http::router(gateway.app.clone()).oneshot(request).await.unwrap();
+        let answer = gateway.router().oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
         let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())

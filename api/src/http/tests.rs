@@ -155,6 +155,11 @@ impl Gateway {
         self.send(request.body(body).unwrap()).await
     }
 
+    /// All routes: made once, for making them takes longer than most requests.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     /// Any request.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         send(&self.router, request).await

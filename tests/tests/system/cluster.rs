@@ -406,7 +406,7 @@ async fn of_five_hundred_calls_on_three_nodes_a_days_budget_pays_for_exactly_its
         let (paid, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
         println!("day {day}: 500 calls on 3 nodes, {} answered in {:?}", paid.len(), begun.elapsed());
         for answer in refused {
-            assert_eq!(answer.openai_error(402), "budget_spent", "{}", answer.text);
+            assert_eq!(answer.openai_error(402), "budget_exceeded", "{}", answer.text);
         }
         // A call's worst case is its price: whoever was refused while more than that was left would be missing here.
         assert_eq!(paid.len(), 50, "a budget of 1 pays for 50 calls of 0.02");
@@ -418,7 +418,7 @@ async fn of_five_hundred_calls_on_three_nodes_a_days_budget_pays_for_exactly_its
     }
     // A clock that goes back finds yesterday's budget as it was left.
     moves_to(to_noon);
-    assert_eq!(callers[1].chat(MODEL, TOKENS).await.openai_error(402), "budget_spent");
+    assert_eq!(callers[1].chat(MODEL, TOKENS).await.openai_error(402), "budget_exceeded");
     let position = position_after_reports(&relays).await;
     let spent = price_of(answered.len());
     assert_eq!(total_after(&user.api, position).await, minus(credits(&json!("10")), spent));
