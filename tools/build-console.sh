@@ -13,7 +13,7 @@ lock=web/package-lock.json
 if ! cmp -s "$lock" web/node_modules/.installed; then
     echo "installing the console's npm packages into web/node_modules"
     # No package needs its install script to work.
-    (cd web && npm ci --silent --ignore-scripts --no-audit --no-fund)
+    (cd web && npm ci --loglevel error --ignore-scripts --no-audit --no-fund)
     cp "$lock" web/node_modules/.installed
 fi
 

@@ -40,8 +40,51 @@ const positions: Middleware = {
   },
 };
 
+// What was refused for want of a fresh proof of who is there: asked for once, however many requests wait, and sent again.
+type Ask = () => Promise<boolean>;
+let ask: Ask | null = null;
+let asking: Promise<boolean> | null = null;
+
+/** Says who asks for a fresh proof; answers how to unsay it. */
+export function onConfirmation(it: Ask): () => void {
+  ask = it;
+  return () => {
+    if (ask === it) ask = null;
+  };
+}
+
+const copies = new Map<string, Request>();
+
+const confirmations: Middleware = {
+  onRequest({ request, id }) {
+    if (request.method !== 'GET') copies.set(id, request.clone());
+    return undefined;
+  },
+  async onResponse({ response, id }) {
+    const copy = copies.get(id);
+    copies.delete(id);
+    if (!copy || !ask || response.status !== 403) return undefined;
+    const problem = problemOf(
+      await response
+        .clone()
+        .json()
+        .catch(() => null),
+      response,
+    );
+    if (problem.code !== 'confirmation_required') return undefined;
+    asking ??= ask().finally(() => {
+      asking = null;
+    });
+    return (await asking) ? fetch(copy) : undefined;
+  },
+  onError({ id }) {
+    copies.delete(id);
+    return undefined;
+  },
+};
+
 export const api = createClient<paths>({ baseUrl: window.location.origin });
-api.use(positions);
+api.use(positions, confirmations);
 
 interface Answer<T> {
   data?: T;

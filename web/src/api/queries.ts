@@ -73,6 +73,11 @@ export const settingsQuery = queryOptions({
   staleTime: 60_000,
 });
 
+export const secondFactorQuery = queryOptions({
+  queryKey: ['second-factor'],
+  queryFn: () => ok(api.GET('/api/user/second-factor')),
+});
+
 export const topUpOptionsQuery = queryOptions({
   queryKey: ['topup', 'options'],
   queryFn: () => ok(api.GET('/api/user/topup/options')),

@@ -11,11 +11,16 @@ export function Secret({
   secret,
   title,
   close,
+  note,
+  copy,
   children,
 }: {
   secret: string | null;
   title: string;
   close: () => void;
+  /** What it is, where it is no key. */
+  note?: string;
+  copy?: string;
   children?: ReactNode;
 }) {
   const { t } = useTranslation();
@@ -36,13 +41,13 @@ export function Secret({
     >
       <Stack>
         <Alert color="yellow" variant="outline">
-          <Text size="sm">{t('secret.once')}</Text>
+          <Text size="sm">{note ?? t('secret.once')}</Text>
         </Alert>
         <Code block className="secret" data-testid="secret">
           {secret}
         </Code>
         <Group>
-          <CopyButton text={secret ?? ''} label={t('secret.copy')} button />
+          <CopyButton text={secret ?? ''} label={copy ?? t('secret.copy')} button />
         </Group>
         {children}
         <Checkbox

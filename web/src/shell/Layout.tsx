@@ -9,6 +9,7 @@ import { balanceQuery, type Self, selfQuery } from '../api/queries';
 import { Balance } from '../shared/Amount';
 import { Icon } from '../shared/Icon';
 import { Announcements } from './Announcements';
+import { Confirmation } from './Confirmation';
 import { OPERATOR_PAGES, USER_PAGES } from './nav';
 import { may } from './rights';
 import { Switches } from './Switches';
@@ -105,6 +106,7 @@ export function Layout() {
   return (
     <>
       <SkipLink />
+      <Confirmation />
       <AppShell
         header={{ height: 60 }}
         navbar={{ width: 232, breakpoint: 'sm', collapsed: { mobile: !opened } }}

@@ -111,7 +111,7 @@ export default {
     none: 'No codes yet',
     onceNote: 'They are shown once. As a file:',
     void: 'Void the open ones',
-    voidNamed: 'Void the open codes of {{name}}',
+    voidNamed: 'Void the open ones: {{name}}',
     voidTitle: 'Void what is open of "{{name}}"?',
     voidText: '{{open}} codes stop working at once. What was redeemed stays. This cannot be undone.',
   },
@@ -159,7 +159,7 @@ export default {
     tries: 'Tries',
     error: 'Last error',
     retry: 'Try now',
-    retryNamed: 'Try the mail to {{to}} now',
+    retryNamed: 'Try now: the mail to {{to}}',
     none: 'No mails',
   },
   providers: {
@@ -223,7 +223,6 @@ export default {
     providers: 'Served by',
     nobody: 'nobody',
     unpriced: 'No price: refused',
-    switchNamed: 'Switch {{name}} on or off',
     none: 'No models yet',
     noneText: 'A model appears once a provider serves it or a price is published.',
     fields: {

@@ -109,7 +109,7 @@ const words: Admin = {
     none: '还没有兑换码',
     onceNote: '仅显示一次。如需文件：',
     void: '作废未使用的',
-    voidNamed: '作废 {{name}} 中未使用的兑换码',
+    voidNamed: '作废未使用的：{{name}}',
     voidTitle: '作废“{{name}}”中未使用的兑换码？',
     voidText: '{{open}} 个兑换码将立即失效，已兑换的不受影响。此操作无法撤销。',
   },
@@ -157,7 +157,7 @@ const words: Admin = {
     tries: '尝试次数',
     error: '最近错误',
     retry: '立即重试',
-    retryNamed: '立即重试发送给 {{to}} 的邮件',
+    retryNamed: '立即重试：发送给 {{to}} 的邮件',
     none: '没有邮件',
   },
   providers: {
@@ -220,7 +220,6 @@ const words: Admin = {
     providers: '供应商',
     nobody: '无',
     unpriced: '无价格：被拒绝',
-    switchNamed: '启用或停用 {{name}}',
     none: '还没有模型',
     noneText: '供应商登记模型或发布价格后会显示在这里。',
     fields: {

@@ -12,6 +12,7 @@ import { ProblemAlert } from '../../shared/States';
 import { TextLink } from '../../shared/TextLink';
 import { ownPath } from '../../shell/paths';
 import { sessionChanged } from '../../shell/session';
+import { SecondStep } from './SecondStep';
 
 const route = getRouteApi('/door/login');
 
@@ -20,6 +21,11 @@ export function LoginPage() {
   const search = route.useSearch();
   const router = useRouter();
   const [capsLock, setCapsLock] = useState(false);
+  const [challenge, setChallenge] = useState<string | null>(null);
+  const enter = () => {
+    sessionChanged();
+    router.history.push(ownPath(search.return));
+  };
   const form = useForm({
     mode: 'uncontrolled',
     initialValues: { login: '', password: '' },
@@ -30,13 +36,14 @@ export function LoginPage() {
   });
   const login = useMutation({
     mutationFn: (body: { login: string; password: string }) => ok(api.POST('/api/user/login', { body })),
-    onSuccess: () => {
-      sessionChanged();
-      router.history.push(ownPath(search.return));
+    onSuccess: (answer) => {
+      if ('challenge' in answer) setChallenge(answer.challenge);
+      else enter();
     },
     onError: (error) => beside(form, error),
   });
   const unproven = login.error && asProblem(login.error).code === 'email_not_verified';
+  if (challenge) return <SecondStep challenge={challenge} done={enter} anew={() => setChallenge(null)} />;
   return (
     <>
       <PageTitle title={t('login.title')} lead={search.return ? t('login.toReturn') : undefined} />

@@ -27,6 +27,7 @@ import { PageTitle } from '../../shared/PageTitle';
 import { Loaded, ProblemAlert } from '../../shared/States';
 import { When } from '../../shared/When';
 import { sessionChanged } from '../../shell/session';
+import { SecondFactor } from './SecondFactor';
 
 function Section({ id, title, children }: { id: string; title: string; children: ReactNode }) {
   return (
@@ -55,6 +56,9 @@ export function SettingsPage() {
         </Section>
         <Section id="password" title={t('settings.password')}>
           <Password />
+        </Section>
+        <Section id="factor" title={t('factor.title')}>
+          <SecondFactor />
         </Section>
         <Section id="sessions" title={t('settings.sessions')}>
           <Sessions />

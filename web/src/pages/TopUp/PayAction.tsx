@@ -1,9 +1,8 @@
 import { Button, Text } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
-import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
-import { encode } from 'uqr';
 import { CopyButton } from '../../shared/CopyButton';
+import { Qr } from '../../shared/Qr';
 import type { Action } from './useOrder';
 
 /** What the payer does next: scans, follows a link, or sends a form to the channel. */
@@ -16,7 +15,7 @@ export function PayAction({ action, over, title }: { action: Action; over: boole
     case 'qr':
       return (
         <>
-          <Code_ content={action.content} over={over} title={t('pay.qr', { title })} />
+          <Qr content={action.content} over={over} title={t('pay.qr', { title })} />
           <Text ta="center" c="dimmed">
             {over ? t('pay.over') : t('pay.scan', { title })}
           </Text>
@@ -66,19 +65,4 @@ export function PayAction({ action, over, title }: { action: Action; over: boole
         </form>
       );
   }
-}
-
-function Code_({ content, over, title }: { content: string; over: boolean; title: string }) {
-  const { size, path } = useMemo(() => {
-    const code = encode(content, { border: 2, ecc: 'M' });
-    const squares = code.data.flatMap((row, y) =>
-      row.flatMap((dark, x) => (dark ? [`M${x} ${y}h1v1h-1z`] : [])),
-    );
-    return { size: code.size, path: squares.join('') };
-  }, [content]);
-  return (
-    <svg className={over ? 'qr over' : 'qr'} viewBox={`0 0 ${size} ${size}`} role="img" aria-label={title}>
-      <path d={path} fill="#000" shapeRendering="crispEdges" />
-    </svg>
-  );
 }

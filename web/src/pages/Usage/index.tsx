@@ -4,7 +4,7 @@ import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../api/client';
 import { keysQuery, listing, offerQuery } from '../../api/queries';
-import { balance } from '../../money/format';
+import { charge } from '../../money/format';
 import { RANGES, type Range } from '../../router';
 import { Charge } from '../../shared/Amount';
 import { type Column, DataTable, Pager } from '../../shared/DataTable';
@@ -140,7 +140,7 @@ export function UsagePage() {
         <Text mb="sm" role="status">
           {t('usage.sums', {
             calls: count(sums.data.total.calls),
-            charge: balance(sums.data.total.charge),
+            charge: charge(sums.data.total.charge).text,
             tokens: count(sums.data.total.tokens.input_total + sums.data.total.tokens.output_total),
           })}
         </Text>

@@ -94,7 +94,7 @@ function Prices() {
               <Button
                 variant="default"
                 size="xs"
-                aria-label={t('models.switchNamed', { name: row.name })}
+                aria-label={`${row.status === 'active' ? t('providers.disable') : t('providers.enable')}: ${row.name}`}
                 onClick={() => change.mutate(row)}
               >
                 {row.status === 'active' ? t('providers.disable') : t('providers.enable')}
