@@ -144,6 +144,7 @@ struct Inner {
     wake: Notify,
     last_uses: last_use::LastUses,
     imported_cost: imported_password::ImportedCost,
+    notes: payment::Notes,
 }
 
 /// A change under way.
@@ -192,6 +193,7 @@ impl Directory {
             wake: Notify::new(),
             last_uses: last_use::LastUses::default(),
             imported_cost: imported_password::ImportedCost::default(),
+            notes: payment::Notes::default(),
         }));
         directory.reload().await?;
         Ok(directory)
