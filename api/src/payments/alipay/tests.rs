@@ -119,7 +119,9 @@ fn every_published_answer_gives_the_text_that_was_signed() {
                 "{}",
                 vector["name"]
             );
-            assert_eq!(root.text("sign").as_deref(), vector["sign"].as_str());
+            if let Some(sign) = vector["sign"].as_str() {
+                assert_eq!(root.text("sign").as_deref(), Some(sign));
+            }
             assert_eq!(root.text("alipay_cert_sn").as_deref(), vector["alipay_cert_sn"].as_str());
         }
         if vector["expect"] == "valid" {
