@@ -160,6 +160,7 @@ struct Inner {
     last_uses: last_use::LastUses,
     imported_cost: imported_password::ImportedCost,
     options: ArcSwap<options::OptionsVersion>,
+    notes: payment::Notes,
 }
 
 /// A change under way.
@@ -209,6 +210,7 @@ impl Directory {
             last_uses: last_use::LastUses::default(),
             imported_cost: imported_password::ImportedCost::default(),
             options: ArcSwap::default(),
+            notes: payment::Notes::default(),
         }));
         directory.reload().await?;
         Ok(directory)

@@ -9,10 +9,21 @@ use super::{Directory, DirectoryError, now};
 use domain::{AccountId, ChannelName, Label, Moment, OrderId};
 use projections::{Row, Value};
 use serde::Serialize;
+use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
 /// How long a claim lasts, in milliseconds: longer than the few calls at a gateway that it is for.
 const CLAIM_MS: i64 = 120_000;
+
+/// How many notes of callbacks are written by one statement.
+const NOTES_AT_ONCE: usize = 50;
+
+/// Notes of callbacks that wait to be written, and the turn to write them.
+#[derive(Default)]
+pub(super) struct Notes {
+    waiting: Mutex<Vec<CallbackNote>>,
+    writing: tokio::sync::Mutex<()>,
+}
 
 /// An order that this process has claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,20 +149,46 @@ impl Directory {
     }
 
     /// Keeps what became of a callback.
-    pub async fn note_callback(&self, note: &CallbackNote) -> Result<(), DirectoryError> {
-        let sql = "INSERT INTO payment_callbacks (id, inbox, channel, verdict, order_number, detail, at) \
-                   VALUES (?, ?, ?, ?, ?, ?, ?)";
-        let detail: String = note.detail.chars().filter(|it| !it.is_control()).take(1000).collect();
-        let values: [Value; 7] = [
-            note.id.to_string().as_str().into(),
-            Value::count(note.inbox),
-            note.channel.as_str().into(),
-            note.verdict.as_str().into(),
-            note.order_number.as_deref().into(),
-            detail.as_str().into(),
-            note.at.into(),
-        ];
-        self.0.db.execute(sql, &values).await?;
+    ///
+    /// A storm of callbacks must not be one of transactions: whoever finds nobody writing writes for all that have come by then.
+    /// The others return at once, so a death may lose notes; the callbacks themselves are in INBOX.
+    pub async fn note_callback(&self, note: CallbackNote) -> Result<(), DirectoryError> {
+        let Notes { waiting, writing } = &self.0.notes;
+        let pile = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        pile().push(note);
+        loop {
+            let Ok(turn) = writing.try_lock() else { return Ok(()) };
+            let notes = std::mem::take(&mut *pile());
+            for some in notes.chunks(NOTES_AT_ONCE) {
+                self.write_notes(some).await?;
+            }
+            drop(turn);
+            // Who came while we wrote saw our turn and left.
+            if pile().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn write_notes(&self, notes: &[CallbackNote]) -> Result<(), DirectoryError> {
+        let rows = vec!["(?, ?, ?, ?, ?, ?, ?)"; notes.len()].join(", ");
+        let sql = format!(
+            "INSERT INTO payment_callbacks (id, inbox, channel, verdict, order_number, detail, at) VALUES {rows}"
+        );
+        let mut values: Vec<Value> = Vec::new();
+        for note in notes {
+            let detail: String = note.detail.chars().filter(|it| !it.is_control()).take(1000).collect();
+            values.extend([
+                note.id.to_string().as_str().into(),
+                Value::count(note.inbox),
+                note.channel.as_str().into(),
+                note.verdict.as_str().into(),
+                note.order_number.as_deref().into(),
+                detail.as_str().into(),
+                note.at.into(),
+            ]);
+        }
+        self.0.db.execute(&sql, &values).await?;
         Ok(())
     }
 
@@ -200,4 +237,67 @@ fn note(row: &Row) -> Result<CallbackNote, DirectoryError> {
         detail: row.text("detail")?,
         at: row.moment("at")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secrets::Sealer;
+    use projections::Database;
+
+    async fn directories() -> (Directory, Directory, Database, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("t.db").display());
+        let db = Database::connect(&url).await.unwrap();
+        db.migrate().await.unwrap();
+        let sealer = || Sealer::new(&[1; 32]);
+        let (here, there) =
+            tokio::join!(Directory::open(db.clone(), sealer()), Directory::open(db.clone(), sealer()));
+        (here.unwrap(), there.unwrap(), db, folder)
+    }
+
+    fn ids(n: u128) -> (AccountId, OrderId) {
+        (AccountId::from_uuid(Uuid::from_u128(n)), OrderId::from_uuid(Uuid::from_u128(n)))
+    }
+
+    #[tokio::test]
+    async fn an_order_is_claimed_by_one_process_at_a_time_and_by_another_when_that_one_died() {
+        let (here, there, _db, _folder) = directories().await;
+        let at = now();
+        for n in 0..40 {
+            let (account, order) = ids(n);
+            here.note_order(account, order, Some("page"), None, at).await.unwrap();
+        }
+        let (one, two) = tokio::join!(here.claim_orders(30, at), there.claim_orders(30, at));
+        let mut claimed: Vec<ClaimedOrder> = one.unwrap().into_iter().chain(two.unwrap()).collect();
+        claimed.extend(here.claim_orders(100, at).await.unwrap());
+        assert_eq!(claimed.len(), 40, "none twice");
+        claimed.sort_by_key(|it| it.order);
+        claimed.dedup_by_key(|it| it.order);
+        assert_eq!(claimed.len(), 40, "none left out");
+        assert!(there.claim_orders(100, at.plus_ms(CLAIM_MS - 1)).await.unwrap().is_empty());
+        let again = there.claim_orders(100, at.plus_ms(CLAIM_MS)).await.unwrap();
+        assert_eq!(again.len(), 40);
+        // The first owner was only slow: its word does not count any more.
+        here.release_order(&claimed[0], None).await.unwrap();
+        there.release_order(&again[1], None).await.unwrap();
+        let late = here.claim_orders(100, at.plus_ms(3 * CLAIM_MS)).await.unwrap();
+        assert_eq!(late.len(), 39);
+    }
+
+    #[tokio::test]
+    async fn an_order_without_a_row_is_adopted_and_keeps_what_is_noted_later() {
+        let (here, _, db, _folder) = directories().await;
+        let (account, order) = ids(7);
+        let sql = "INSERT INTO top_up_orders (account, order_id, channel, currency, amount, credits, expires_at, created_at, \
+                   first_seq, status, updated_at, event_seq) VALUES (?, ?, 'stripe', 'USD', 1, 1, 1, 1, 1, 'pending', 1, 1)";
+        db.execute(sql, &[account.into(), order.into()]).await.unwrap();
+        let at = now();
+        assert_eq!(here.adopt_orders(100, at).await.unwrap(), 1);
+        assert_eq!(here.adopt_orders(100, at).await.unwrap(), 0);
+        let reference = Label::try_new("cs_1").unwrap();
+        here.note_order(account, order, None, Some(&reference), at).await.unwrap();
+        assert_eq!(here.payment_reference(order).await.unwrap(), Some(reference.clone()));
+        assert_eq!(here.claim_orders(1, at).await.unwrap()[0].reference, Some(reference));
+    }
 }

@@ -60,13 +60,18 @@ pub fn routes() -> Routes {
     params(("channel" = String, Path, description = "The channel's name")),
     security(()),
     responses(
-        (status = 200, description = "The channel's success word: it is on the log", content_type = "text/plain", body = String),
-        (status = 400, description = "The channel's failure word: signed, and not what the channel sends", content_type = "text/plain", body = String),
-        (status = 403, description = "The channel's failure word: bad signature or another merchant's", content_type = "text/plain", body = String),
+        (status = 200, description = "The channel's success word: it is on the log",
+         content((String = "text/plain"), (String = "application/json"))),
+        (status = 400, description = "The channel's failure word: signed, and not what the channel sends",
+         content((String = "text/plain"), (String = "application/json"))),
+        (status = 403, description = "The channel's failure word: bad signature or another merchant's",
+         content((String = "text/plain"), (String = "application/json"))),
         (status = 404, description = "The channel's failure word: no such order; a problem where there is no such channel",
-         content((String = "text/plain"), (ProblemBody = "application/problem+json"))),
-        (status = 409, description = "The channel's failure word: the payment differs from the order", content_type = "text/plain", body = String),
-        (status = 503, description = "The channel's failure word: try again", content_type = "text/plain", body = String),
+         content((String = "text/plain"), (String = "application/json"), (ProblemBody = "application/problem+json"))),
+        (status = 409, description = "The channel's failure word: the payment differs from the order",
+         content((String = "text/plain"), (String = "application/json"))),
+        (status = 503, description = "The channel's failure word: try again",
+         content((String = "text/plain"), (String = "application/json"))),
     )
 )]
 async fn get_payment_callback(
@@ -92,13 +97,18 @@ async fn get_payment_callback(
     security(()),
     request_body(content = String, description = "As the channel sends it; at most 64 KiB", content_type = "*/*"),
     responses(
-        (status = 200, description = "The channel's success word: it is on the log", content_type = "text/plain", body = String),
-        (status = 400, description = "The channel's failure word: signed, and not what the channel sends", content_type = "text/plain", body = String),
-        (status = 403, description = "The channel's failure word: bad signature or another merchant's", content_type = "text/plain", body = String),
+        (status = 200, description = "The channel's success word: it is on the log",
+         content((String = "text/plain"), (String = "application/json"))),
+        (status = 400, description = "The channel's failure word: signed, and not what the channel sends",
+         content((String = "text/plain"), (String = "application/json"))),
+        (status = 403, description = "The channel's failure word: bad signature or another merchant's",
+         content((String = "text/plain"), (String = "application/json"))),
         (status = 404, description = "The channel's failure word: no such order; a problem where there is no such channel",
-         content((String = "text/plain"), (ProblemBody = "application/problem+json"))),
-        (status = 409, description = "The channel's failure word: the payment differs from the order", content_type = "text/plain", body = String),
-        (status = 503, description = "The channel's failure word: try again", content_type = "text/plain", body = String),
+         content((String = "text/plain"), (String = "application/json"), (ProblemBody = "application/problem+json"))),
+        (status = 409, description = "The channel's failure word: the payment differs from the order",
+         content((String = "text/plain"), (String = "application/json"))),
+        (status = 503, description = "The channel's failure word: try again",
+         content((String = "text/plain"), (String = "application/json"))),
     )
 )]
 async fn post_payment_callback(

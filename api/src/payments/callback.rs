@@ -152,9 +152,10 @@ pub async fn judge(app: &App, channel: &dyn Channel, callback: &RawCallback, inb
         detail: ending.detail(),
         at: crate::directory::now(),
     };
+    let verdict = note.verdict.clone();
     // The callback itself is durable and decided; this is for people who look for it.
-    if let Err(error) = app.directory.note_callback(&note).await {
-        tracing::warn!(channel = %note.channel, inbox, verdict, %error, "a callback's verdict could not be kept");
+    if let Err(error) = app.directory.note_callback(note).await {
+        tracing::warn!(channel = %channel.name(), inbox, verdict, %error, "a callback's verdict could not be kept");
     }
     ending
 }
@@ -169,8 +170,8 @@ async fn judged(
     let mut read = channel.read_callback(callback);
     if read == Err(CallbackFault::UnknownKey) {
         match channel.learn_keys().await {
-            Ok(true) => read = channel.read_callback(callback),
-            Ok(false) => {}
+            // Also where there are none: another callback may have asked in the meantime.
+            Ok(_) => read = channel.read_callback(callback),
             Err(error) => {
                 tracing::warn!(channel = %name, inbox, "a gateway's keys cannot be asked for: {error}");
                 return (Ending::Later(error.into()), None);

@@ -12,16 +12,25 @@ use std::collections::BTreeMap;
 pub enum Kind {
     /// Epay (易支付) and its like.
     Epay,
+    /// Stripe Checkout.
+    Stripe,
+    /// Alipay (支付宝).
+    Alipay,
+    /// WeChat Pay (微信支付).
+    Wechat,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Epay];
+    pub const ALL: [Self; 4] = [Self::Epay, Self::Stripe, Self::Alipay, Self::Wechat];
 
     /// The word in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Epay => "epay",
+            Self::Stripe => "stripe",
+            Self::Alipay => "alipay",
+            Self::Wechat => "wechat",
         }
     }
 }
@@ -52,10 +61,10 @@ macro_rules! fields {
     (@) => { false };
 }
 
-use Kind::Epay;
+use Kind::{Alipay, Epay, Stripe, Wechat};
 
 fields! {
-    None, "kind" "" "`epay`. Empty: the table's name."
+    None, "kind" "" "`epay`, `stripe`, `alipay` or `wechat`. Empty: the table's name."
     None, "title" "" "What payers read. Empty: the kind's own title."
     None, "enabled" "true" "`false` takes the channel off; its callbacks are kept and not believed."
     None, "return_url" "" "Where the browser goes after a payment. Empty: `public_url`."
@@ -72,6 +81,35 @@ fields! {
     Some(Epay), "create_path" "" "Empty: `mapi.php`, or `api/pay/create` in version 2."
     Some(Epay), "success_word" "success" "What the site wants to hear."
     Some(Epay), "confirm" "false" "Ask the site about an order before its callback is believed: whoever knows the key cannot forge a payment then."
+    Some(Stripe), "base_url" "https://api.stripe.com" "The API's address."
+    Some(Stripe), "files_url" "https://files.stripe.com" "Where reports are downloaded."
+    Some(Stripe), "secret_key" (secret) "" "`sk_…` or `rk_…`."
+    Some(Stripe), "webhook_secret" (secret) "" "The endpoint's signing secret, `whsec_…`. Two, with a comma between them, while one is being replaced."
+    Some(Stripe), "api_version" "2025-09-30.clover" "What is sent as `Stripe-Version`."
+    Some(Stripe), "currencies" "USD,EUR,GBP,HKD,SGD,JPY,CNY" "What may be paid with, of those that `topup.rates` has."
+    Some(Stripe), "product" "Credits" "What stands on the payment page."
+    Some(Alipay), "base_url" "https://openapi.alipay.com/gateway.do" "The gateway."
+    Some(Alipay), "app_id" "" "The application's id."
+    Some(Alipay), "seller_id" "" "The merchant's PID, `2088…`: a callback for another is refused."
+    Some(Alipay), "private_key" (secret) "" "The application's private key, PKCS#8 or PKCS#1, PEM or bare base64."
+    Some(Alipay), "alipay_public_key" (secret) "" "Public-key mode: Alipay's public key, not the application's."
+    Some(Alipay), "app_cert" (secret) "" "Certificate mode: `appCertPublicKey_….crt`."
+    Some(Alipay), "alipay_cert" (secret) "" "Certificate mode: `alipayCertPublicKey_RSA2.crt`."
+    Some(Alipay), "alipay_root_cert" (secret) "" "Certificate mode: `alipayRootCert.crt`."
+    Some(Alipay), "methods" "page,qr" "What a payer may choose: `page`, `qr`; the first is the default."
+    Some(Alipay), "bill_hosts" "dwbillcenter.alipay.com" "Where bills may be downloaded from."
+    Some(Alipay), "subject" "Credits" "What stands on the payment page."
+    Some(Wechat), "base_url" "https://api.mch.weixin.qq.com" "The API's address."
+    Some(Wechat), "appid" "" "The application's id, `wx…`."
+    Some(Wechat), "mchid" "" "The merchant's number."
+    Some(Wechat), "serial_no" "" "The serial number of the merchant's certificate."
+    Some(Wechat), "private_key" (secret) "" "The merchant's private key, `apiclient_key.pem`."
+    Some(Wechat), "api_v3_key" (secret) "" "The APIv3 key: 32 bytes."
+    Some(Wechat), "public_key_id" "" "Public-key mode: `PUB_KEY_ID_…`."
+    Some(Wechat), "public_key" (secret) "" "Public-key mode: WeChat Pay's public key."
+    Some(Wechat), "platform_cert" (secret) "" "Certificate mode: platform certificates to begin with. Empty: they are fetched, and proven by the APIv3 key."
+    Some(Wechat), "methods" "native" "What a payer may choose: `native` (QR code), `h5`, `jsapi`; the first is the default."
+    Some(Wechat), "description" "Credits" "What stands on the payment page."
 }
 
 /// A channel's table, checked for its shape.
@@ -105,13 +143,8 @@ impl ChannelConfig {
         let word =
             table.get("kind").and_then(toml::Value::as_str).filter(|it| !it.is_empty()).unwrap_or(name);
         let kind = Kind::ALL.into_iter().find(|it| it.as_str() == word);
-        let kind = kind.ok_or_else(|| {
-            format!(
-                "{}: {word:?} is no kind of channel; there are: {}",
-                at("kind"),
-                Kind::ALL.map(Kind::as_str).join(", ")
-            )
-        })?;
+        let kind = kind
+            .ok_or_else(|| format!("{}: {word:?} is none of epay, stripe, alipay and wechat", at("kind")))?;
         let mut fields = BTreeMap::new();
         for (key, value) in table {
             let text = match value {
@@ -211,7 +244,7 @@ pub fn of_variable(rest: &str) -> Option<(String, String)> {
     let rest = rest.to_lowercase();
     let mut keys: Vec<String> = FIELDS.iter().map(|field| field.key.to_owned()).collect();
     keys.extend(FIELDS.iter().filter(|field| field.is_secret).map(|field| format!("{}_file", field.key)));
-    // The longest field that fits: `epay_private_key` is `private_key` of `epay`, not `key` of `epay-private`.
+    // The longest field that fits: `stripe_secret_key` is `secret_key` of `stripe`, not `key` of `stripe-secret`.
     keys.sort_unstable_by_key(|key| std::cmp::Reverse(key.len()));
     keys.into_iter().find_map(|key| {
         let name = rest.strip_suffix(&key)?.strip_suffix('_')?;
@@ -275,7 +308,7 @@ mod tests {
         assert_eq!((config.kind, config.text("pid"), config.text("version")), (Kind::Epay, "1001", "1"));
         assert!(config.secret("key", 8).is_ok());
         assert!(!format!("{config:?}").contains("0123456789abcdef"));
-        assert_eq!(read("epay", "").unwrap().kind, Kind::Epay);
+        assert_eq!(read("stripe", "").unwrap().kind, Kind::Stripe);
     }
 
     #[test]
@@ -309,9 +342,10 @@ mod tests {
     fn variables_name_a_channel_and_a_field() {
         for (rest, name, key) in [
             ("EPAY_KEY", "epay", "key"),
-            ("EPAY_PRIVATE_KEY", "epay", "private_key"),
-            ("EPAY_PRIVATE_KEY_FILE", "epay", "private_key_file"),
+            ("STRIPE_SECRET_KEY", "stripe", "secret_key"),
+            ("STRIPE_SECRET_KEY_FILE", "stripe", "secret_key_file"),
             ("EPAY_SHOP_TWO_PLATFORM_PUBLIC_KEY", "epay-shop-two", "platform_public_key"),
+            ("WECHAT_API_V3_KEY", "wechat", "api_v3_key"),
         ] {
             assert_eq!(of_variable(rest), Some((name.to_owned(), key.to_owned())), "{rest}");
         }

@@ -2,12 +2,15 @@
 //!
 //! Claims: a channel without its secret is off and says so at the start; it is never one that believes without checking.
 
+use super::alipay::Alipay;
 use super::channel::{
     CallbackFault, Channel, ChannelError, Created, Method, NewOrder, Notice, PaymentState, Reply, Verdict,
 };
 use super::config::{ChannelConfig, Kind, Unusable};
 use super::epay::Epay;
 use super::gateway::GatewayClient;
+use super::stripe::Stripe;
+use super::wechat::Wechat;
 use crate::config::Config;
 use domain::{ChannelName, Currency};
 use futures_util::future::BoxFuture;
@@ -62,6 +65,9 @@ fn built(channel: &ChannelConfig, config: &Config) -> Result<Arc<dyn Channel>, U
     };
     Ok(match channel.kind {
         Kind::Epay => Arc::new(Epay::try_new(channel, common)?),
+        Kind::Stripe => Arc::new(Stripe::try_new(channel, common)?),
+        Kind::Alipay => Arc::new(Alipay::try_new(channel, common)?),
+        Kind::Wechat => Arc::new(Wechat::try_new(channel, common)?),
     })
 }
 

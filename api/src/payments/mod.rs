@@ -6,6 +6,7 @@
 //! Claims: nothing is decided about a callback before it is stored; a gateway hears its success word only after the
 //! durable append; a payment that fits no order is kept in suspense, never dropped; an empty secret verifies nothing.
 
+pub mod alipay;
 pub mod callback;
 pub mod channel;
 pub mod config;
@@ -17,8 +18,12 @@ pub mod form;
 pub mod gateway;
 pub mod poller;
 pub mod sandbox;
+pub mod stripe;
 pub mod terms;
+#[cfg(test)]
+mod testing;
 pub mod top_up;
+pub mod wechat;
 
 pub use channel::{
     Action, Bill, BillKind, BillWish, CallbackFault, Channel, ChannelError, Channels, ChannelsError, Closing,

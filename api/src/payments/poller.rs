@@ -28,6 +28,8 @@ const FORGET_EVERY: u64 = 3_600;
 /// How many are claimed at once, and asked about at once.
 const BATCH: i64 = 16;
 const AT_ONCE: usize = 4;
+/// How long a stop waits for a gateway's answer. What is broken off is asked again when its claim is over.
+const GRACE: Duration = Duration::from_secs(5);
 /// How long a gateway that does not answer keeps an expired order open: a day, in milliseconds.
 const PATIENCE_MS: i64 = 24 * 3_600_000;
 /// After its end an order is looked at again so many of the last pause later: with ten minutes, after ten minutes, an hour,
@@ -90,9 +92,12 @@ pub async fn keep_polling(app: App, stop: CancellationToken) {
             Vec::new()
         });
         let (app, schedule) = (&app, &schedule);
-        futures_util::stream::iter(claimed)
-            .for_each_concurrent(AT_ONCE, |order| async move { look(app, schedule, &order).await })
-            .await;
+        let looking = futures_util::stream::iter(claimed)
+            .for_each_concurrent(AT_ONCE, |order| async move { look(app, schedule, &order).await });
+        tokio::select! {
+            () = looking => {}
+            () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => break,
+        }
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(WATCH) => {}

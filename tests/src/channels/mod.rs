@@ -3,8 +3,11 @@
 //! Nothing of the product is used: each protocol is written here a second time, from its description, so that a mistake in one
 //! of the two shows.
 
+pub mod alipay;
 pub mod epay;
 pub mod keys;
+pub mod stripe;
+pub mod wechat;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::collections::BTreeMap;

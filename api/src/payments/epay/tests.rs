@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::Config;
 use crate::payments::configured::common_for_tests;
+use crate::payments::testing::{Reply, Stub, bill_wish, refund_wish};
 use serde_json::Value;
 
 const MD5_VECTORS: &str = include_str!("../../../testdata/payments/epay/md5_sign.json");
@@ -222,4 +223,40 @@ fn a_channel_without_its_secret_is_off_and_one_with_a_broken_key_is_wrong() {
     assert!(channels.get("epay").is_none(), "nobody can pay there");
     let off = channels.for_callback("epay").unwrap();
     assert_eq!(off.read_callback(&get(&notify())), Err(CallbackFault::NoSecret));
+}
+
+#[tokio::test]
+async fn refunds_and_lists_of_orders_are_asked_for_as_the_site_wants() {
+    let stub = Stub::start(|_, asked| {
+        if asked.path.contains("act=refund") {
+            return Reply::of(if asked.body.contains("money=12.34") {
+                r#"{"code":1}"#
+            } else {
+                r#"{"code":"-1","msg":"no"}"#
+            });
+        }
+        let row =
+            |paid: &str| format!(r#"{{"addtime":"2026-11-20 23:59:00","endtime":"{paid}","money":1.00}}"#);
+        let rows =
+            [row("2026-11-21 00:00:01"), row("2026-11-20 23:59:30"), row("2026-11-21 10:00:00")].join(",");
+        Reply::of(format!(r#"{{"code":1,"data":[{rows}]}}"#))
+    })
+    .await;
+    let epay = Epay { common: common_for_tests(&stub.url), ..md5("1000", "a merchant's key") };
+    let refunded = epay.refund(&refund_wish("CNY")).await.unwrap();
+    assert_eq!(refunded.state, Some(RefundState::Done));
+    let mut more = refund_wish("CNY");
+    more.amount.minor += 1;
+    assert!(matches!(epay.refund(&more).await, Err(ChannelError::Refused(why)) if why == "no (-1)"));
+    assert!(matches!(epay.query_refund(&more).await, Err(ChannelError::Unsupported(_))));
+    let bill = epay.bill(&bill_wish(BillKind::Trades)).await.unwrap().unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&bill.bytes).unwrap();
+    assert_eq!(rows.len(), 2, "those that were paid on that day");
+    assert!(String::from_utf8(bill.bytes).unwrap().contains("1.00"), "as the site wrote it");
+    assert!(matches!(epay.bill(&bill_wish(BillKind::Funds)).await, Err(ChannelError::Unsupported(_))));
+    // What cannot be reached is told without the address, which holds the key.
+    let away = Epay { common: common_for_tests("http://127.0.0.1:1"), ..md5("1000", "a merchant's key") };
+    let error = away.bill(&bill_wish(BillKind::Trades)).await.unwrap_err().to_string();
+    assert!(!error.contains("key") && !error.contains("127.0.0.1"), "{error}");
+    assert_eq!(stub.asked().len(), 3);
 }

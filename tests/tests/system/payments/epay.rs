@@ -3,6 +3,7 @@
 use super::*;
 use futures_util::future::join_all;
 use system_tests::channels::{Form, encode, epay::EpaySite, tell};
+use system_tests::databases;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_by_epay_is_credited_once_however_often_it_is_told() {
@@ -40,9 +41,15 @@ async fn a_payment_by_epay_is_credited_once_however_often_it_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_by_epay_whose_callbacks_are_all_lost_is_found() {
-    for (version, mode) in [(1, "redirect"), (2, "form")] {
+    let databases = [None, Some(databases::postgres().await), Some(databases::mariadb().await)];
+    for ((version, mode), database) in [(1, "redirect"), (2, "form"), (1, "form")].into_iter().zip(databases)
+    {
         let site = EpaySite::start(version).await;
-        let gateway = site.for_gateway(impatient(600), "epay", mode).start().await;
+        let mut options = site.for_gateway(impatient(600), "epay", mode);
+        if let Some(database) = database {
+            options = options.environment("NEXUSROUTE_DATABASE_URL", &database);
+        }
+        let gateway = options.start().await;
         let user = User::new(&gateway).await;
         let order = orders(&user, "epay", "100").await;
         site.opens(&order["action"]).await;

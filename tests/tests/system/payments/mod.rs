@@ -4,7 +4,10 @@
 //! that comes after its order's end is credited; a forged callback is kept with its verdict and changes nothing; no secret and no
 //! signature is ever logged.
 
+mod alipay;
 mod epay;
+mod stripe;
+mod wechat;
 
 use domain::Credits;
 use serde_json::{Value, json};

@@ -1,0 +1,286 @@
+//! Alipay's gateway: one address for every method, signed answers, signed notifications.
+
+use super::{Form, Heard, decode, encode, keys::KeyPair, sorted, tell};
+use crate::{GatewayOptions, http};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use chrono::{TimeDelta, Utc};
+use md5::{Digest, Md5};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+/// The application's id.
+pub const APP_ID: &str = "2021000122671080";
+/// The merchant's.
+pub const SELLER_ID: &str = "2088531891668739";
+
+/// A running gateway.
+pub struct AlipayGateway {
+    url: String,
+    shared: Arc<Shared>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+struct Shared {
+    app: KeyPair,
+    alipay: KeyPair,
+    has_certificates: bool,
+    state: Mutex<Trades>,
+}
+
+#[derive(Default)]
+struct Trades {
+    trades: BTreeMap<String, Trade>,
+    /// Codes that nobody has scanned yet: the trade begins with the scan.
+    codes: BTreeMap<String, Trade>,
+    asked: usize,
+    is_down: bool,
+}
+
+#[derive(Clone)]
+struct Trade {
+    amount: String,
+    trade_no: String,
+    status: &'static str,
+}
+
+impl AlipayGateway {
+    /// Starts one, in public-key mode or in certificate mode.
+    pub async fn start(has_certificates: bool) -> Self {
+        let (app, alipay) = tokio::join!(KeyPair::new(), KeyPair::new());
+        let shared = Arc::new(Shared { app, alipay, has_certificates, state: Mutex::default() });
+        let router = Router::new().route("/gateway.do", any(gateway)).with_state(shared.clone());
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}/gateway.do", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, shared, server }
+    }
+
+    /// Lets a gateway take payments here.
+    #[must_use]
+    pub fn for_gateway(&self, options: GatewayOptions) -> GatewayOptions {
+        let Shared { app, alipay, .. } = &*self.shared;
+        let keys = match self.shared.has_certificates {
+            true => vec![
+                ("PRIVATE_KEY", app.private_pem.clone()),
+                ("APP_CERT", app.certificate.clone()),
+                ("ALIPAY_CERT", alipay.certificate.clone()),
+                ("ALIPAY_ROOT_CERT", alipay.certificate.clone()),
+            ],
+            false => vec![
+                ("PRIVATE_KEY", app.private_pkcs1.clone()),
+                ("ALIPAY_PUBLIC_KEY", alipay.public_spki.clone()),
+            ],
+        };
+        let options = options
+            .environment("NEXUSROUTE_PAYMENTS_ALIPAY_BASE_URL", &self.url)
+            .environment("NEXUSROUTE_PAYMENTS_ALIPAY_ALLOW_PRIVATE", "true")
+            .environment("NEXUSROUTE_PAYMENTS_ALIPAY_APP_ID", APP_ID)
+            .environment("NEXUSROUTE_PAYMENTS_ALIPAY_SELLER_ID", SELLER_ID);
+        keys.into_iter().fold(options, |options, (name, key)| {
+            options.environment(&format!("NEXUSROUTE_PAYMENTS_ALIPAY_{name}"), &key)
+        })
+    }
+
+    /// What must never be seen in a log.
+    pub fn secrets(&self) -> Vec<String> {
+        let app = &self.shared.app;
+        vec![app.private_pkcs1[..64].to_owned(), app.private_pem.lines().nth(1).unwrap().to_owned()]
+    }
+
+    /// The payer opens the page, or scans the code.
+    pub async fn opens(&self, action: &Value) {
+        match action["kind"].as_str().unwrap() {
+            "redirect" => {
+                let heard = tell(http::client().get(action["url"].as_str().unwrap())).await;
+                assert_eq!(heard.status, 200, "{heard:?}");
+            }
+            "qr" => {
+                let code = action["content"].as_str().unwrap();
+                let number = code.strip_prefix("https://qr.alipay.com/").unwrap();
+                let mut state = self.shared.state.lock().unwrap();
+                let trade = state.codes[number].clone();
+                state.trades.insert(number.to_owned(), trade);
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    /// The payer pays; nobody is told.
+    pub fn is_paid(&self, number: &str) {
+        self.shared.state.lock().unwrap().trades.get_mut(number).expect("the trade began").status =
+            "TRADE_SUCCESS";
+    }
+
+    /// How far a trade is.
+    pub fn status(&self, number: &str) -> Option<&'static str> {
+        self.shared.state.lock().unwrap().trades.get(number).map(|trade| trade.status)
+    }
+
+    /// How often it was asked.
+    pub fn asked(&self) -> usize {
+        self.shared.state.lock().unwrap().asked
+    }
+
+    /// From now on it answers nothing but errors, or works again.
+    pub fn is_down(&self, is_down: bool) {
+        self.shared.state.lock().unwrap().is_down = is_down;
+    }
+
+    /// What it tells of a trade, not signed yet.
+    pub fn notice(&self, number: &str) -> Form {
+        let state = self.shared.state.lock().unwrap();
+        let trade = &state.trades[number];
+        [
+            ("notify_time", beijing()),
+            ("notify_type", "trade_status_sync".to_owned()),
+            ("notify_id", format!("2026112200{number}")),
+            ("app_id", APP_ID.to_owned()),
+            ("auth_app_id", APP_ID.to_owned()),
+            ("seller_id", SELLER_ID.to_owned()),
+            ("charset", "utf-8".to_owned()),
+            ("version", "1.0".to_owned()),
+            ("trade_no", trade.trade_no.clone()),
+            ("out_trade_no", number.to_owned()),
+            ("trade_status", trade.status.to_owned()),
+            ("total_amount", trade.amount.clone()),
+            ("subject", "额度 100% A&B=C+D".to_owned()),
+            ("buyer_logon_id", "xud***@126.com".to_owned()),
+            (
+                "fund_bill_list",
+                format!("[{{\"amount\":\"{}\",\"fundChannel\":\"ALIPAYACCOUNT\"}}]", trade.amount),
+            ),
+            ("gmt_payment", beijing()),
+            ("passback_params", String::new()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+    }
+
+    /// The same, signed.
+    pub fn signed(&self, mut form: Form) -> Form {
+        let sign = self.shared.alipay.sign(&sorted(&form, &["sign", "sign_type"]));
+        form.extend([("sign".to_owned(), sign), ("sign_type".to_owned(), "RSA2".to_owned())]);
+        form
+    }
+
+    /// Tells the gateway.
+    pub async fn tells(&self, door: &str, form: &Form) -> Heard {
+        let request = http::client()
+            .post(door)
+            .header("content-type", "application/x-www-form-urlencoded; text/html; charset=utf-8")
+            .body(encode(form));
+        tell(request).await
+    }
+
+    /// Tells the gateway what it has to say of a trade.
+    pub async fn notifies(&self, door: &str, number: &str) -> Heard {
+        self.tells(door, &self.signed(self.notice(number))).await
+    }
+}
+
+impl Drop for AlipayGateway {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn beijing() -> String {
+    (Utc::now() + TimeDelta::hours(8)).format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// The SN of a certificate that `keys` made.
+fn sn(pair: &KeyPair) -> String {
+    hex::encode(Md5::digest(format!("CN=A gateway,O=Tests,C=CN{}", pair.serial)))
+}
+
+impl Shared {
+    fn knows(&self, form: &Form) -> bool {
+        let text = |name: &str| form.get(name).map_or("", String::as_str);
+        let has_certificates = !self.has_certificates
+            || (text("app_cert_sn") == sn(&self.app) && text("alipay_root_cert_sn") == sn(&self.alipay));
+        text("app_id") == APP_ID
+            && text("sign_type") == "RSA2"
+            && text("charset") == "utf-8"
+            && has_certificates
+            && self.app.verifies(&sorted(form, &["sign"]), text("sign"))
+    }
+
+    /// An answer is text, with blanks that a rewriting would lose and slashes that it would change.
+    fn answer(&self, method: &str, node: &Value) -> Response {
+        let node = node.to_string().replace("\":", "\": ").replace('/', "\\/");
+        let sign = self.alipay.sign(&node);
+        let certificate = match self.has_certificates {
+            true => format!("\"alipay_cert_sn\":\"{}\",", sn(&self.alipay)),
+            false => String::new(),
+        };
+        let text = format!(
+            "{{\"{}_response\" : {node},{certificate}\"sign\":\"{sign}\"}}",
+            method.replace('.', "_")
+        );
+        ([("content-type", "text/html;charset=utf-8")], text).into_response()
+    }
+}
+
+async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, body: Bytes) -> Response {
+    let mut form = decode(&query.unwrap_or_default());
+    form.extend(decode(&String::from_utf8_lossy(&body)));
+    let mut state = shared.state.lock().unwrap();
+    state.asked += 1;
+    if state.is_down {
+        return (StatusCode::SERVICE_UNAVAILABLE, "<html>busy</html>").into_response();
+    }
+    if !shared.knows(&form) {
+        let error = json!({"error_response": {"code": "40002", "msg": "Invalid Arguments", "sub_code": "isv.invalid-signature"}});
+        return axum::Json(error).into_response();
+    }
+    let content: Value = serde_json::from_str(&form["biz_content"]).unwrap();
+    let number = content["out_trade_no"].as_str().unwrap_or_default().to_owned();
+    let refused = |sub_code: &str| json!({"code": "40004", "msg": "Business Failed", "sub_code": sub_code, "sub_msg": "不行"});
+    let new = |count: usize| Trade {
+        amount: content["total_amount"].as_str().unwrap().to_owned(),
+        trade_no: format!("20261122220014{:014}", count + 1),
+        status: "WAIT_BUYER_PAY",
+    };
+    let method = form["method"].clone();
+    let node = match method.as_str() {
+        "alipay.trade.page.pay" => {
+            assert!(content["product_code"] == "FAST_INSTANT_TRADE_PAY" && form.contains_key("return_url"));
+            let trade = new(state.trades.len());
+            state.trades.entry(number).or_insert(trade);
+            return "<html>Pay here.</html>".into_response();
+        }
+        "alipay.trade.precreate" => {
+            let trade = new(state.codes.len());
+            state.codes.entry(number.clone()).or_insert(trade);
+            json!({"code": "10000", "msg": "Success", "out_trade_no": number, "qr_code": format!("https://qr.alipay.com/{number}")})
+        }
+        "alipay.trade.query" => match state.trades.get(&number) {
+            None => refused("ACQ.TRADE_NOT_EXIST"),
+            Some(trade) => json!({
+                "code": "10000", "msg": "Success", "out_trade_no": number, "trade_no": trade.trade_no,
+                "trade_status": trade.status, "total_amount": trade.amount, "sign": "an inner field of that name",
+            }),
+        },
+        "alipay.trade.close" => match state.trades.get_mut(&number) {
+            None => refused("ACQ.TRADE_NOT_EXIST"),
+            Some(trade) if trade.status != "WAIT_BUYER_PAY" => refused("ACQ.TRADE_STATUS_ERROR"),
+            Some(trade) => {
+                trade.status = "TRADE_CLOSED";
+                json!({"code": "10000", "msg": "Success", "out_trade_no": number, "trade_no": trade.trade_no})
+            }
+        },
+        other => panic!("{other} is not asked in these tests"),
+    };
+    shared.answer(&method, &node)
+}

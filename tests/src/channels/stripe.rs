@@ -1,0 +1,242 @@
+//! Stripe: Checkout sessions, signed events.
+
+use super::{Form, Heard, decode, tell};
+use crate::{GatewayOptions, http};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use chrono::Utc;
+use ring::hmac;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+/// The account's key.
+pub const SECRET_KEY: &str = "sk_test_4eC39HqLyjWDarjtT1zdp7dcSIM";
+/// The endpoint's secret.
+pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// A running Stripe.
+pub struct StripeApi {
+    url: String,
+    shared: Arc<Mutex<Account>>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Account {
+    sessions: BTreeMap<String, Session>,
+    /// Idempotency keys, with the request and the answer that each stands for.
+    keys: BTreeMap<String, (String, Value)>,
+    asked: usize,
+    is_down: bool,
+}
+
+#[derive(Clone)]
+struct Session {
+    form: Form,
+    status: &'static str,
+    is_paid: bool,
+}
+
+impl StripeApi {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let shared = Arc::<Mutex<Account>>::default();
+        let router = Router::new()
+            .route("/v1/checkout/sessions", post(create))
+            .route("/v1/checkout/sessions/{id}", get(show))
+            .route("/v1/checkout/sessions/{id}/expire", post(expire))
+            .with_state(shared.clone());
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, shared, server }
+    }
+
+    /// Lets a gateway take payments here.
+    #[must_use]
+    pub fn for_gateway(&self, options: GatewayOptions) -> GatewayOptions {
+        options
+            .environment("NEXUSROUTE_PAYMENTS_STRIPE_BASE_URL", &self.url)
+            .environment("NEXUSROUTE_PAYMENTS_STRIPE_ALLOW_PRIVATE", "true")
+            .environment("NEXUSROUTE_PAYMENTS_STRIPE_SECRET_KEY", SECRET_KEY)
+            .environment("NEXUSROUTE_PAYMENTS_STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
+    }
+
+    /// What must never be seen in a log.
+    pub fn secrets(&self) -> Vec<String> {
+        vec![SECRET_KEY.to_owned(), WEBHOOK_SECRET.to_owned()]
+    }
+
+    fn with<T>(&self, number: &str, act: impl FnOnce(&mut Session) -> T) -> T {
+        let mut account = self.shared.lock().unwrap();
+        let found = account.sessions.values_mut().find(|it| it.form["client_reference_id"] == number);
+        act(found.unwrap_or_else(|| panic!("no session of {number}")))
+    }
+
+    /// The payer pays; nobody is told.
+    pub fn is_paid(&self, number: &str) {
+        self.with(number, |session| {
+            session.is_paid = true;
+            session.status = "complete";
+        });
+    }
+
+    /// How far an order's session is: open, complete, expired.
+    pub fn status(&self, number: &str) -> &'static str {
+        self.with(number, |session| session.status)
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.shared.lock().unwrap().sessions.len()
+    }
+
+    /// How often it was asked.
+    pub fn asked(&self) -> usize {
+        self.shared.lock().unwrap().asked
+    }
+
+    /// From now on it answers nothing but errors, or works again.
+    pub fn is_down(&self, is_down: bool) {
+        self.shared.lock().unwrap().is_down = is_down;
+    }
+
+    /// An event about an order's session.
+    pub fn event(&self, kind: &str, number: &str) -> Value {
+        let account = self.shared.lock().unwrap();
+        let (id, session) =
+            account.sessions.iter().find(|(_, it)| it.form["client_reference_id"] == number).unwrap();
+        json!({
+            "id": format!("evt_{kind}_{number}"), "object": "event", "api_version": "2025-09-30.clover",
+            "created": Utc::now().timestamp(), "livemode": false, "pending_webhooks": 1, "type": kind,
+            "data": {"object": shown(id, session)},
+        })
+    }
+
+    /// Tells the gateway of an event as if it had been sent so many seconds ago, under a secret.
+    pub async fn tells(&self, door: &str, event: &Value, age_s: i64, secret: &str) -> Heard {
+        // As it is written, with blanks that a rewriting would lose.
+        let body = serde_json::to_string_pretty(event).unwrap();
+        let time = Utc::now().timestamp() - age_s;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let signature = hex::encode(hmac::sign(&key, format!("{time}.{body}").as_bytes()));
+        let header = format!("t={time},v1={},v1={signature},v0=6ffbb59b", "0".repeat(64));
+        tell(http::client().post(door).header("stripe-signature", header).body(body)).await
+    }
+
+    /// Tells the gateway that an order was paid.
+    pub async fn notifies(&self, door: &str, number: &str) -> Heard {
+        self.tells(door, &self.event("checkout.session.completed", number), 0, WEBHOOK_SECRET).await
+    }
+}
+
+impl Drop for StripeApi {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn shown(id: &str, session: &Session) -> Value {
+    let form = &session.form;
+    let amount: i64 = form["line_items[0][price_data][unit_amount]"].parse().unwrap();
+    json!({
+        "id": id, "object": "checkout.session", "client_reference_id": form["client_reference_id"],
+        "amount_total": amount, "currency": form["line_items[0][price_data][currency]"], "livemode": false,
+        "payment_status": if session.is_paid { "paid" } else { "unpaid" }, "status": session.status,
+        "payment_intent": format!("pi_{}", &id[3..]), "metadata": {"order_no": form["metadata[order_no]"]},
+        "url": if session.status == "open" { json!(format!("https://checkout.stripe.com/c/pay/{id}")) } else { Value::Null },
+    })
+}
+
+type Shared = State<Arc<Mutex<Account>>>;
+
+fn error(status: u16, code: &str, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, axum::Json(json!({"error": {"code": code, "message": message}}))).into_response()
+}
+
+/// Everything that asks must have the key and a version; `Err`: the answer to those who have not.
+fn admitted(account: &mut Account, headers: &HeaderMap) -> Result<(), Box<Response>> {
+    account.asked += 1;
+    let has_key =
+        headers.get("authorization").is_some_and(|it| it.to_str().unwrap() == format!("Bearer {SECRET_KEY}"));
+    match (account.is_down, has_key && headers.contains_key("stripe-version")) {
+        (true, _) => Err(Box::new(error(500, "", "try again"))),
+        (false, false) => Err(Box::new(error(401, "", &format!("Invalid API Key: {SECRET_KEY}")))),
+        (false, true) => Ok(()),
+    }
+}
+
+/// The same key and request: the first answer. The same key and another request: an error.
+fn once(
+    account: &mut Account,
+    headers: &HeaderMap,
+    request: &str,
+    act: impl FnOnce(&mut Account) -> Value,
+) -> Response {
+    let Some(key) = headers.get("idempotency-key").and_then(|it| it.to_str().ok()) else {
+        return error(400, "no_key", "these tests want an idempotency key");
+    };
+    let known = account.keys.get(key).cloned();
+    match known {
+        Some((first, answer)) if first == request => axum::Json(answer).into_response(),
+        Some(_) => error(400, "idempotency_error", "the key was used for another request"),
+        None => {
+            let answer = act(account);
+            account.keys.insert(key.to_owned(), (request.to_owned(), answer.clone()));
+            axum::Json(answer).into_response()
+        }
+    }
+}
+
+async fn create(State(shared): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let mut account = shared.lock().unwrap();
+    if let Err(answer) = admitted(&mut account, &headers) {
+        return *answer;
+    }
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    once(&mut account, &headers, &text.clone(), |account| {
+        let form = decode(&text);
+        assert_eq!(form["mode"], "payment");
+        let id = format!("cs_test_{:024}", account.sessions.len() + 1);
+        let session = Session { form, status: "open", is_paid: false };
+        let answer = shown(&id, &session);
+        account.sessions.insert(id, session);
+        answer
+    })
+}
+
+async fn show(State(shared): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let mut account = shared.lock().unwrap();
+    if let Err(answer) = admitted(&mut account, &headers) {
+        return *answer;
+    }
+    match account.sessions.get(&id) {
+        Some(session) => axum::Json(shown(&id, session)).into_response(),
+        None => error(404, "resource_missing", "no such session"),
+    }
+}
+
+async fn expire(State(shared): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let mut account = shared.lock().unwrap();
+    if let Err(answer) = admitted(&mut account, &headers) {
+        return *answer;
+    }
+    if account.sessions.get(&id).is_none_or(|session| session.status != "open") {
+        return error(400, "", "Only Checkout Sessions with a status in [\"open\"] can be expired.");
+    }
+    once(&mut account, &headers, &id.clone(), |account| {
+        let session = account.sessions.get_mut(&id).unwrap();
+        session.status = "expired";
+        shown(&id, session)
+    })
+}
