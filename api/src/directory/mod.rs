@@ -8,8 +8,8 @@
 
 pub mod address;
 pub mod announcement;
-pub mod balance_alert;
 pub mod approval;
+pub mod balance_alert;
 pub mod catalogue;
 pub mod deletion;
 pub mod group;
@@ -22,8 +22,8 @@ mod last_use;
 pub mod mail;
 pub mod model;
 pub mod notice;
-pub mod passkey;
 pub mod options;
+pub mod passkey;
 pub mod password;
 pub mod payment;
 pub mod price_import;

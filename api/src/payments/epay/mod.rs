@@ -427,6 +427,17 @@ impl Channel for Epay {
         self.confirm
     }
 
+    fn form_targets(&self) -> Vec<String> {
+        match self.mode {
+            Mode::Form => {
+                let origin =
+                    reqwest::Url::parse(&self.url("")).ok().map(|url| url.origin().ascii_serialization());
+                origin.into_iter().collect()
+            }
+            Mode::Redirect | Mode::Api => Vec::new(),
+        }
+    }
+
     fn query<'a>(&'a self, order: &'a NewOrder) -> BoxFuture<'a, Result<PaymentState, ChannelError>> {
         Box::pin(self.state(order))
     }
