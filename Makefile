@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run llmock build check test chaos bench bench-relay bench-timing bench-sim fuzz golden deps clean-deps
+.PHONY: help run llmock build console check test web-test chaos bench bench-relay bench-timing bench-sim fuzz golden deps clean-deps
 
 # The lock file is part of the sources: a build that would change it stops and says so.
 CARGO := cargo
@@ -14,20 +14,24 @@ BENCH := $(CARGO) test --profile measure $(LOCKED) --package ledger --package pr
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-run: deps ## set up what is missing, then run the gateway on http://127.0.0.1:3000 (Ctrl-C drains and stops)
+run: deps console ## set up what is missing, then run the gateway on http://127.0.0.1:3000 (Ctrl-C drains and stops)
 	@test -x target/quick/nexusroute || echo "building nexusroute (the first build takes some minutes)"
 	@$(CARGO) build --profile quick $(LOCKED) --package api
 	@exec target/quick/nexusroute serve
 
-build: deps ## the release binary for a deployment, target/release/nexusroute
+build: deps console ## the release binary for a deployment, target/release/nexusroute
 	$(CARGO) build --release $(LOCKED) --package api
 
 llmock: ## a pretended provider on http://127.0.0.1:9000/v1, to try the gateway without a provider's key
 	@tools/setup-test-clients.sh python
 	@exec .deps/bin/python -m llmock.cli serve --host 127.0.0.1 --port 9000 --log-level warning
 
-check: ## format, lints with warnings denied, licences
+console: ## the web console, built into web/dist, from where the binary takes it
+	@tools/build-console.sh
+
+check: console ## format, lints with warnings denied, types of the console, licences
 	@tools/need.sh cargo cc python3
+	cd web && npm run --silent check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- --deny warnings
 	@tools/licences.py
@@ -40,6 +44,11 @@ test: check deps ## everything: check, then all tests against the real binary, N
 	@tools/setup-databases.sh
 	$(CARGO) build $(LOCKED) --workspace --all-targets
 	$(CARGO) test $(LOCKED) --workspace --all-targets --no-fail-fast
+	@tools/test-console.sh
+
+web-test: deps console ## the console: its units, and each page in a real browser against the real binary (pictures in web/shots)
+	$(CARGO) build $(LOCKED) --package api
+	@tools/test-console.sh
 
 # Of each kind of fault so many rounds; `make test` runs a few. SEED=… repeats a kind's run.
 ROUNDS := 100

@@ -11,6 +11,7 @@ pub mod approval;
 pub mod body;
 pub mod cli;
 pub mod config;
+mod console;
 pub mod directory;
 pub mod health;
 pub mod http;

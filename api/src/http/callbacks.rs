@@ -233,7 +233,9 @@ async fn press_sandbox_button(
     let status = if callback.accepted { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
     Ok(match wants_json(&headers) {
         true => (status, Json(Pressed { order: order.order, pressed, callback })).into_response(),
-        false => html(status, page::result(order.order, pressed, &callback, sandbox.home_url())),
+        false => {
+            html(status, page::result(order.order, pressed, &callback, &sandbox.return_url(order.order)))
+        }
     })
 }
 

@@ -184,7 +184,12 @@ async fn verify(
         }
         (Err(error), Language::English | Language::Chinese) => return Err(error.into()),
     };
-    Ok(page(status, language, title, &format!("<p>{}</p>", escape(&text)), ""))
+    let login = match language {
+        Language::English => "To the login",
+        Language::Chinese => "前往登录",
+    };
+    let content = format!("<p>{}</p><p><a href=\"/login\">{login}</a></p>", escape(&text));
+    Ok(page(status, language, title, &content, ""))
 }
 
 /// Whose mail is wanted.

@@ -39,6 +39,12 @@ pub trait Channel: Send + Sync + 'static {
     /// Asks the gateway what became of an order.
     fn query<'a>(&'a self, order: &'a NewOrder) -> BoxFuture<'a, Result<PaymentState, ChannelError>>;
 
+    /// The origins (`https://pay.example`) that an [`Action::Form`] is sent to, and is redirected to from there: browsers
+    /// send no form anywhere else.
+    fn form_targets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The gateway's success or failure word.
     fn reply(&self, notice: &Notice) -> Reply;
 }
@@ -238,6 +244,11 @@ impl Channels {
     /// All of them, by name.
     pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Channel>> {
         self.inner.by_name.values()
+    }
+
+    /// Where the payment forms of all channels go.
+    pub fn form_targets(&self) -> Vec<String> {
+        self.all().flat_map(|channel| channel.form_targets()).collect()
     }
 
     /// The sandbox, for the pages that play its gateway; `None` in production.

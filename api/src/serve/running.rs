@@ -11,7 +11,7 @@ use crate::live::Live;
 use crate::mail::Post;
 use crate::payments::Channels;
 use crate::roles::Roles;
-use crate::{approval, health, http, redemption, referral};
+use crate::{approval, console, health, http, redemption, referral};
 use anyhow::Context;
 use ledger::outbox::Flush;
 use ledger::{Audit, Inbox, Ledger, Log, Meter, MeterOptions};
@@ -144,6 +144,9 @@ impl Running {
         if let Some(calls) = &self.calls {
             router = router.merge(calls.relay.router());
         }
+        if let Some(app) = &self.app {
+            router = console::behind(router, &app.channels.form_targets());
+        }
         router.layer(axum::middleware::from_fn(http::security_headers))
     }
 
@@ -179,7 +182,7 @@ impl Calls {
         let projected = Arc::new(foundation.db().clone());
         let meter = Meter::start(ledger, projected, meter_options(config)).await?;
         let options = RelayOptions {
-            top_up_url: format!("{}/", config.public_url),
+            top_up_url: format!("{}/topup", config.public_url),
             max_body_bytes: config.relay.max_body_bytes,
             first_byte_timeout: config.relay.first_byte,
             idle_timeout: config.relay.idle,

@@ -186,9 +186,9 @@ impl Sandbox {
         format!("{}/api/payments/{NAME}/{}", self.public_url, order.merchant_number())
     }
 
-    /// Where the payer goes back to.
-    pub fn home_url(&self) -> &str {
-        &self.public_url
+    /// Where the payer goes back to: the console's page of the order.
+    pub fn return_url(&self, order: OrderId) -> String {
+        format!("{}/topup/{order}", self.public_url)
     }
 
     /// The callback that a press leads to, signed.

@@ -53,8 +53,8 @@ pub fn payment(order: OrderId, pay: Money, status: &str) -> String {
     )
 }
 
-/// The page after a button was pressed. `home_url` is where the payer goes next.
-pub fn result(order: OrderId, press: Press, delivered: &Delivered, home_url: &str) -> String {
+/// The page after a button was pressed. `return_url` is where the payer goes next.
+pub fn result(order: OrderId, press: Press, delivered: &Delivered, return_url: &str) -> String {
     let heading = match (delivered.accepted, press) {
         (true, Press::Pay) => "Paid",
         (true, Press::Fail) => "The payment failed, as you asked",
@@ -72,7 +72,7 @@ pub fn result(order: OrderId, press: Press, delivered: &Delivered, home_url: &st
             escaped(&number),
             delivered.status,
             escaped(&delivered.body),
-            escaped(home_url),
+            escaped(return_url),
             escaped(&format!("/api/payments/{}/{number}", super::NAME)),
         ),
     )

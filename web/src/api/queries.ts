@@ -1,0 +1,88 @@
+// What is asked for in more than one place, each under one key.
+
+import { keepPreviousData, QueryCache, QueryClient, queryOptions } from '@tanstack/react-query';
+import { api, ok, type Schemas } from './client';
+import { asProblem } from './problem';
+
+type Left = (path: string) => void;
+let leave: Left = () => {};
+
+/** Says what to do once the session has ended. */
+export function onSessionEnd(act: Left) {
+  leave = act;
+}
+
+export const queryClient = new QueryClient({
+  queryCache: new QueryCache({
+    onError(error) {
+      if (asProblem(error).status === 401) leave(window.location.pathname + window.location.search);
+    },
+  }),
+  defaultOptions: {
+    queries: {
+      staleTime: 5_000,
+      // What was refused stays refused; what was not reached may be reached now.
+      retry: (failures, error) => {
+        const { status } = asProblem(error);
+        return failures < 2 && (status === 0 || status >= 500);
+      },
+      retryDelay: (failures) => 500 * 2 ** failures,
+    },
+  },
+});
+
+export type Self = Schemas['User'];
+
+export const selfQuery = queryOptions({
+  queryKey: ['self'],
+  queryFn: () => ok(api.GET('/api/user/self')),
+  staleTime: 60_000,
+});
+
+export const balanceQuery = queryOptions({
+  queryKey: ['balance'],
+  queryFn: () => ok(api.GET('/api/user/balance')),
+  refetchInterval: 30_000,
+});
+
+export const offerQuery = queryOptions({
+  queryKey: ['models'],
+  queryFn: () => ok(api.GET('/api/models')),
+  staleTime: 60_000,
+});
+
+export const keysQuery = queryOptions({
+  queryKey: ['keys', 'all'],
+  queryFn: async () => {
+    const items: Schemas['KeyView'][] = [];
+    let cursor: string | undefined;
+    // People have a handful; a list of thousands is read as far as it is of use in a menu.
+    for (let page = 0; page < 5; page += 1) {
+      const it = await ok(api.GET('/api/user/keys', { params: { query: { limit: 100, cursor } } }));
+      items.push(...it.items);
+      if (!it.next_cursor) break;
+      cursor = it.next_cursor;
+    }
+    return items;
+  },
+});
+
+export const settingsQuery = queryOptions({
+  queryKey: ['settings'],
+  queryFn: () => ok(api.GET('/api/user/settings')),
+  staleTime: 60_000,
+});
+
+export const secondFactorQuery = queryOptions({
+  queryKey: ['second-factor'],
+  queryFn: () => ok(api.GET('/api/user/second-factor')),
+});
+
+export const topUpOptionsQuery = queryOptions({
+  queryKey: ['topup', 'options'],
+  queryFn: () => ok(api.GET('/api/user/topup/options')),
+  staleTime: 60_000,
+});
+
+/** Lists keep their old rows, dimmed, while the next ones come. */
+export const listing = { placeholderData: keepPreviousData };

@@ -1,0 +1,335 @@
+// The routes: each page is fetched when it is first visited; the operators' pages and words stay out of everybody's first
+// view. What a page filters by is read from the address, checked, and left out where it is the default.
+
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
+} from '@tanstack/react-router';
+import { asProblem } from './api/problem';
+import { onSessionEnd, queryClient, selfQuery } from './api/queries';
+import { wantAdminWords } from './i18n';
+import { Broken, Missing } from './shell/Broken';
+import { Door } from './shell/Door';
+import { Layout } from './shell/Layout';
+import { ownPath } from './shell/paths';
+import { onOtherTab } from './shell/session';
+
+type Raw = Record<string, unknown>;
+
+function text(raw: Raw, name: string): string | undefined {
+  const it = raw[name];
+  return typeof it === 'string' && it !== '' && it.length <= 300 ? it : undefined;
+}
+
+function oneOf<T extends string>(raw: Raw, name: string, words: readonly T[]): T | undefined {
+  return words.find((word) => word === raw[name]);
+}
+
+export const RANGES = ['today', '7d', '30d', '90d', 'all'] as const;
+export type Range = (typeof RANGES)[number];
+const OUTCOMES = ['completed', 'client_gone', 'provider_error', 'interrupted', 'refused'] as const;
+const BILLING_TYPES = ['topup', 'consumption', 'refund', 'grant', 'adjustment'] as const;
+const STATES = ['pending', 'completed', 'failed', 'cancelled'] as const;
+const ROLES = ['user', 'support', 'finance', 'auditor', 'admin', 'owner'] as const;
+
+const root = createRootRoute({ component: Outlet, notFoundComponent: Missing });
+
+const door = createRoute({ getParentRoute: () => root, id: 'door', component: Door });
+
+const login = createRoute({
+  getParentRoute: () => door,
+  path: '/login',
+  validateSearch: (raw: Raw): { return?: string } => {
+    const path = ownPath(raw.return);
+    return path === '/' ? {} : { return: path };
+  },
+  component: lazyRouteComponent(() => import('./pages/Login'), 'LoginPage'),
+});
+const register = createRoute({
+  getParentRoute: () => door,
+  path: '/register',
+  validateSearch: (raw: Raw): { invite?: string } => ({ invite: text(raw, 'invite') }),
+  component: lazyRouteComponent(() => import('./pages/Register'), 'RegisterPage'),
+});
+const verify = createRoute({
+  getParentRoute: () => door,
+  path: '/verify',
+  component: lazyRouteComponent(() => import('./pages/Verify'), 'VerifyPage'),
+});
+const forgot = createRoute({
+  getParentRoute: () => door,
+  path: '/forgot',
+  component: lazyRouteComponent(() => import('./pages/Reset'), 'ForgotPage'),
+});
+const reset = createRoute({
+  getParentRoute: () => door,
+  path: '/reset',
+  component: lazyRouteComponent(() => import('./pages/Reset'), 'ResetPage'),
+});
+
+const shell = createRoute({
+  getParentRoute: () => root,
+  id: 'shell',
+  beforeLoad: async ({ location }) => {
+    try {
+      return { self: await queryClient.ensureQueryData(selfQuery) };
+    } catch (error) {
+      if (asProblem(error).status !== 401) throw error;
+      const path = ownPath(location.href);
+      throw redirect({ to: '/login', search: path === '/' ? {} : { return: path } });
+    }
+  },
+  component: Layout,
+});
+
+const dashboard = createRoute({
+  getParentRoute: () => shell,
+  path: '/',
+  component: lazyRouteComponent(() => import('./pages/Dashboard'), 'DashboardPage'),
+});
+const keys = createRoute({
+  getParentRoute: () => shell,
+  path: '/keys',
+  validateSearch: (raw: Raw): { cursor?: string } => ({ cursor: text(raw, 'cursor') }),
+  component: lazyRouteComponent(() => import('./pages/Keys'), 'KeysPage'),
+});
+const key = createRoute({
+  getParentRoute: () => shell,
+  path: '/keys/$id',
+  component: lazyRouteComponent(() => import('./pages/Keys/Detail'), 'KeyPage'),
+});
+const usage = createRoute({
+  getParentRoute: () => shell,
+  path: '/usage',
+  validateSearch: (
+    raw: Raw,
+  ): {
+    range?: Range;
+    key?: string;
+    model?: string;
+    outcome?: (typeof OUTCOMES)[number];
+    open?: string;
+    cursor?: string;
+  } => ({
+    range: oneOf(raw, 'range', RANGES),
+    key: text(raw, 'key'),
+    model: text(raw, 'model'),
+    outcome: oneOf(raw, 'outcome', OUTCOMES),
+    open: text(raw, 'open'),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/Usage'), 'UsagePage'),
+});
+const topup = createRoute({
+  getParentRoute: () => shell,
+  path: '/topup',
+  validateSearch: (raw: Raw): { cursor?: string } => ({ cursor: text(raw, 'cursor') }),
+  component: lazyRouteComponent(() => import('./pages/TopUp'), 'TopUpPage'),
+});
+const payment = createRoute({
+  getParentRoute: () => shell,
+  path: '/topup/$order',
+  component: lazyRouteComponent(() => import('./pages/TopUp/PaymentResult'), 'PaymentResultPage'),
+});
+const billing = createRoute({
+  getParentRoute: () => shell,
+  path: '/billing',
+  validateSearch: (
+    raw: Raw,
+  ): {
+    range?: Range;
+    type?: (typeof BILLING_TYPES)[number];
+    status?: (typeof STATES)[number];
+    open?: string;
+    cursor?: string;
+  } => ({
+    range: oneOf(raw, 'range', RANGES),
+    type: oneOf(raw, 'type', BILLING_TYPES),
+    status: oneOf(raw, 'status', STATES),
+    open: text(raw, 'open'),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/Billing'), 'BillingPage'),
+});
+const models = createRoute({
+  getParentRoute: () => shell,
+  path: '/models',
+  validateSearch: (raw: Raw): { q?: string } => ({ q: text(raw, 'q') }),
+  component: lazyRouteComponent(() => import('./pages/Models'), 'ModelsPage'),
+});
+const redeem = createRoute({
+  getParentRoute: () => shell,
+  path: '/redeem',
+  component: lazyRouteComponent(() => import('./pages/Redeem'), 'RedeemPage'),
+});
+const settings = createRoute({
+  getParentRoute: () => shell,
+  path: '/settings',
+  component: lazyRouteComponent(() => import('./pages/Settings'), 'SettingsPage'),
+});
+
+const admin = createRoute({
+  getParentRoute: () => shell,
+  path: '/admin',
+  loader: wantAdminWords,
+  component: Outlet,
+});
+const overview = createRoute({
+  getParentRoute: () => admin,
+  path: '/',
+  validateSearch: (raw: Raw): { range?: Range } => ({ range: oneOf(raw, 'range', RANGES) }),
+  component: lazyRouteComponent(() => import('./pages/admin/Overview'), 'OverviewPage'),
+});
+const users = createRoute({
+  getParentRoute: () => admin,
+  path: '/users',
+  validateSearch: (
+    raw: Raw,
+  ): { q?: string; status?: 'active' | 'disabled'; role?: (typeof ROLES)[number]; cursor?: string } => ({
+    q: text(raw, 'q'),
+    status: oneOf(raw, 'status', ['active', 'disabled'] as const),
+    role: oneOf(raw, 'role', ROLES),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Users'), 'UsersPage'),
+});
+const user = createRoute({
+  getParentRoute: () => admin,
+  path: '/users/$id',
+  component: lazyRouteComponent(() => import('./pages/admin/Users/Detail'), 'UserPage'),
+});
+const providers = createRoute({
+  getParentRoute: () => admin,
+  path: '/providers',
+  component: lazyRouteComponent(() => import('./pages/admin/Providers'), 'ProvidersPage'),
+});
+const provider = createRoute({
+  getParentRoute: () => admin,
+  path: '/providers/$id',
+  component: lazyRouteComponent(() => import('./pages/admin/Providers/Detail'), 'ProviderPage'),
+});
+const prices = createRoute({
+  getParentRoute: () => admin,
+  path: '/prices',
+  validateSearch: (raw: Raw): { model?: string } => ({ model: text(raw, 'model') }),
+  component: lazyRouteComponent(() => import('./pages/admin/Prices'), 'PricesPage'),
+});
+const groups = createRoute({
+  getParentRoute: () => admin,
+  path: '/groups',
+  component: lazyRouteComponent(() => import('./pages/admin/Groups'), 'GroupsPage'),
+});
+const orders = createRoute({
+  getParentRoute: () => admin,
+  path: '/orders',
+  validateSearch: (raw: Raw): { status?: (typeof STATES)[number]; user?: string; cursor?: string } => ({
+    status: oneOf(raw, 'status', STATES),
+    user: text(raw, 'user'),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Orders'), 'OrdersPage'),
+});
+const codes = createRoute({
+  getParentRoute: () => admin,
+  path: '/codes',
+  validateSearch: (raw: Raw): { cursor?: string } => ({ cursor: text(raw, 'cursor') }),
+  component: lazyRouteComponent(() => import('./pages/admin/Codes'), 'CodesPage'),
+});
+const ledger = createRoute({
+  getParentRoute: () => admin,
+  path: '/ledger',
+  validateSearch: (raw: Raw): { account?: string; from?: string; day?: string } => ({
+    account: text(raw, 'account'),
+    from: text(raw, 'from'),
+    day: text(raw, 'day'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Ledger'), 'LedgerPage'),
+});
+const audit = createRoute({
+  getParentRoute: () => admin,
+  path: '/audit',
+  validateSearch: (raw: Raw): { actor?: string; act?: string; subject?: string; cursor?: string } => ({
+    actor: text(raw, 'actor'),
+    act: text(raw, 'act'),
+    subject: text(raw, 'subject'),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Audit'), 'AuditPage'),
+});
+const mails = createRoute({
+  getParentRoute: () => admin,
+  path: '/mails',
+  validateSearch: (raw: Raw): { state?: 'queued' | 'sending' | 'sent' | 'failed'; cursor?: string } => ({
+    state: oneOf(raw, 'state', ['queued', 'sending', 'sent', 'failed'] as const),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Mails'), 'MailsPage'),
+});
+
+/** Plain text in the address: `model=123` is a name and no number. */
+export function parseSearch(search: string): Raw {
+  return Object.fromEntries(new URLSearchParams(search));
+}
+
+export function stringifySearch(search: Raw): string {
+  const pairs = Object.entries(search).filter(([, value]) => typeof value === 'string' && value !== '');
+  const query = new URLSearchParams(pairs as [string, string][]).toString();
+  return query ? `?${query}` : '';
+}
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    door.addChildren([login, register, verify, forgot, reset]),
+    shell.addChildren([
+      dashboard,
+      keys,
+      key,
+      usage,
+      topup,
+      payment,
+      billing,
+      models,
+      redeem,
+      settings,
+      admin.addChildren([
+        overview,
+        users,
+        user,
+        providers,
+        provider,
+        prices,
+        groups,
+        orders,
+        codes,
+        ledger,
+        audit,
+        mails,
+      ]),
+    ]),
+  ]),
+  parseSearch,
+  stringifySearch,
+  defaultPreload: 'intent',
+  defaultErrorComponent: Broken,
+  defaultNotFoundComponent: Missing,
+  scrollRestoration: true,
+});
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: typeof router;
+  }
+}
+
+onSessionEnd((from) => {
+  if (router.state.location.pathname === '/login') return;
+  queryClient.clear();
+  const path = ownPath(from);
+  void router.navigate({ to: '/login', search: path === '/' ? {} : { return: path } });
+});
+
+onOtherTab(() => void router.invalidate());

@@ -1,0 +1,28 @@
+// The menu: where each page stands and who sees it. A new page is a line here and a route in `router.tsx`.
+
+import type { IconName } from '../shared/Icon';
+import type { Right } from './rights';
+
+export const USER_PAGES = [
+  { to: '/', icon: 'home', name: 'nav.dashboard' },
+  { to: '/keys', icon: 'key', name: 'nav.keys' },
+  { to: '/usage', icon: 'list', name: 'nav.usage' },
+  { to: '/topup', icon: 'wallet', name: 'nav.topup' },
+  { to: '/billing', icon: 'bill', name: 'nav.billing' },
+  { to: '/models', icon: 'cube', name: 'nav.models' },
+  { to: '/redeem', icon: 'gift', name: 'nav.redeem' },
+  { to: '/settings', icon: 'gear', name: 'nav.settings' },
+] as const satisfies { to: string; icon: IconName; name: string }[];
+
+export const OPERATOR_PAGES = [
+  { to: '/admin', icon: 'chart', name: 'nav.overview', right: 'books:read' },
+  { to: '/admin/users', icon: 'users', name: 'nav.users', right: 'users:read' },
+  { to: '/admin/providers', icon: 'plug', name: 'nav.providers', right: 'providers:read' },
+  { to: '/admin/prices', icon: 'tag', name: 'nav.prices', right: 'catalogue:read' },
+  { to: '/admin/groups', icon: 'users', name: 'nav.groups', right: 'catalogue:read' },
+  { to: '/admin/orders', icon: 'wallet', name: 'nav.orders', right: 'money:read' },
+  { to: '/admin/codes', icon: 'gift', name: 'nav.codes', right: 'money:read' },
+  { to: '/admin/ledger', icon: 'book', name: 'nav.ledger', right: 'books:read' },
+  { to: '/admin/audit', icon: 'shield', name: 'nav.audit', right: 'audit:read' },
+  { to: '/admin/mails', icon: 'mail', name: 'nav.mails', right: 'users:read' },
+] as const satisfies { to: string; icon: IconName; name: string; right: Right }[];
