@@ -73,6 +73,7 @@ export default {
     verb: 'Post it',
     ask: '{{credits}} credits for {{name}}: {{reason}}. It is recorded under your name.',
     done: '{{credits}} credits posted',
+    waits: '{{credits}} credits wait: another person must approve, or the ledger is slow',
   },
   orders: {
     title: 'Orders',

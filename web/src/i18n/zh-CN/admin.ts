@@ -71,6 +71,7 @@ const words: Admin = {
     verb: '确认调整',
     ask: '为 {{name}} 调整 {{credits}} 额度：{{reason}}。将以您的名义记录。',
     done: '已调整 {{credits}} 额度',
+    waits: '{{credits}} 额度尚未入账：需他人审批，或账本响应较慢',
   },
   orders: {
     title: '订单',

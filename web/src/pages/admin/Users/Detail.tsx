@@ -222,7 +222,12 @@ function Correct({ id, name }: { id: string; name: string }) {
     onSuccess: (posted) => {
       setWish(null);
       form.reset();
-      notifications.show({ message: t('correct.done', { credits: full(posted.credits) }), color: 'teal' });
+      // What is more than one person may move is a request: it is not on the ledger yet.
+      const waits = 'state' in posted;
+      notifications.show({
+        message: t(waits ? 'correct.waits' : 'correct.done', { credits: full(posted.credits) }),
+        color: waits ? 'yellow' : 'teal',
+      });
       void client.invalidateQueries();
     },
     onError: (error) => {
