@@ -49,8 +49,10 @@ impl FromStr for Zone {
     fn from_str(text: &str) -> Result<Self, UnknownZone> {
         if text.starts_with(['+', '-']) {
             let offset: FixedOffset = text.parse().map_err(|_| UnknownZone)?;
-            let seconds = offset.local_minus_utc();
-            let fits = seconds % 60 == 0 && seconds.abs() <= Self::FURTHEST_S;
+            // chrono reads no further than the minutes, whatever follows.
+            let written = offset.to_string();
+            let is_all = text == written || text == written.replace(':', "");
+            let fits = is_all && offset.local_minus_utc().abs() <= Self::FURTHEST_S;
             return if fits { Ok(Self::Offset(offset)) } else { Err(UnknownZone) };
         }
         text.parse().map(Self::Named).map_err(|_| UnknownZone)

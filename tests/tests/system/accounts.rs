@@ -111,6 +111,7 @@ async fn walks(options: GatewayOptions, security: &'static str) {
     assert_eq!(session.get("/api/user/self").await.problem(401), "unauthenticated");
     assert_eq!(try_log_in(&gateway, "ann", PASSWORD).await.problem(401), "wrong_credentials");
     log_in(&gateway, "ann@example.org", "a new long password").await;
+    assert_eq!(smtp.mail_to("ann@example.org", 3).await["subject"], "您的密码已修改", "its owner is told");
 
     // Many at once, as after an announcement: nobody is turned away, everybody has one mail.
     let crowd = join_all((0..20).map(|n| {
@@ -131,7 +132,7 @@ async fn walks(options: GatewayOptions, security: &'static str) {
     // With another's address: the answer of a stranger's, and a mail to its owner.
     let again = registers(&gateway, "ann2", "ann@example.org").await;
     assert_eq!((again.status, &again.text), (asked.status, &asked.text));
-    assert_eq!(smtp.mail_to("ann@example.org", 3).await["subject"], "您已经有账户了");
+    assert_eq!(smtp.mail_to("ann@example.org", 4).await["subject"], "您已经有账户了");
     assert!(smtp.mails_to("nobody@example.org").is_empty());
     // What operators see, and what the log says, holds no token and none of the words.
     let operator = Operator::of(&gateway).await;
