@@ -81,14 +81,14 @@ async fn while_the_log_is_away_money_does_not_move_and_afterwards_all_is_there()
     let before = fresh.balance().await;
 
     nats.go_away().await;
-    // Whatever must be written is refused, says so, and can be tried again.
-    for answer in [
-        fresh.api.post("/api/user/topup", &json!({"amount": "50.00", "channel": "sandbox"})).await,
-        operator.adjusts(&fresh, "1").await,
-    ] {
-        assert_eq!(answer.problem(503), "ledger_unavailable", "{}", answer.text);
-        assert!(answer.header("retry-after").is_some(), "{answer:?}");
-    }
+    // What a user asks for is refused, says so, and can be tried again.
+    let topup = fresh.api.post("/api/user/topup", &json!({"amount": "50.00", "channel": "sandbox"})).await;
+    assert_eq!(topup.problem(503), "ledger_unavailable", "{}", topup.text);
+    assert!(topup.header("retry-after").is_some(), "{topup:?}");
+    // An operator's act is noted, and waits for the log.
+    let adjustment = operator.adjusts(&fresh, "1").await;
+    assert_eq!(adjustment.status, 202, "{}", adjustment.text);
+    assert!(adjustment.text.contains(r#""state":"approved""#), "{}", adjustment.text);
     let refused = fresh_caller.chat(MODEL, 20).await;
     refused.openai_error(503);
     // What was leased before may be spent for a while; what comes out is whole answers or refusals.
@@ -132,16 +132,17 @@ async fn while_the_log_is_away_money_does_not_move_and_afterwards_all_is_there()
     calls(&leased_caller).await;
     answered += 1;
     leased.until_total(credits(&json!("10")).checked_sub(price_of(answered)).unwrap()).await;
-    fresh.until_total(credits(&json!("10")).checked_sub(price_of(1)).unwrap()).await;
+    fresh.until_total(credits(&json!("11")).checked_sub(price_of(1)).unwrap()).await;
 
     gateway.stop().await;
     let books = auditor::audit(&nats.ledger().await);
     books.assert_all_leases_closed();
     assert_eq!(books.account(&leased.id).requests.len(), answered);
+    let came_in = books.account(&fresh.id).credits_in;
     assert_eq!(
-        books.account(&fresh.id).credits_in,
-        credits(&json!("10")),
-        "the refused adjustment left nothing"
+        came_in,
+        credits(&json!("11")),
+        "the refused top-up left nothing, and what waited was done once"
     );
 }
 
