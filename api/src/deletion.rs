@@ -63,7 +63,8 @@ pub async fn standing(
         OrderStatus::Pending | OrderStatus::Closed { .. } => false,
     };
     let orders = account.orders.values();
-    let paid = sum(&mut orders.clone().filter(|it| is_paid(&it.status)).map(|it| it.credits))?;
+    // Less what went back already.
+    let paid = sum(&mut orders.clone().filter(|it| is_paid(&it.status)).map(|it| it.left_credits()))?;
     let opening = directory.opening_credits(user).await?;
     let paid = paid.checked_add(opening).ok_or_else(damaged)?;
     let left = available.checked_add(reserved).ok_or_else(damaged)?;

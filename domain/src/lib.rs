@@ -28,8 +28,8 @@ pub use account::{Account, Command, Decision, Refusal, decide};
 pub use credits::Credits;
 pub use event::{AccountEvent, Actor, ActorKind, Event, NodeEvent, Recorded, SuspenseEvent};
 pub use id::{
-    AccountId, AdjustmentId, BatchId, EpochId, EventId, GrantId, KeyId, LeaseId, OrderId, PriceVersionId,
-    RequestId,
+    AccountId, AdjustmentId, BatchId, ChargebackId, EpochId, EventId, GrantId, KeyId, LeaseId, OrderId,
+    PriceVersionId, RefundId, RequestId,
 };
 pub use money::{Currency, Money};
 pub use posting::{Book, Posting, Split, Unit, postings};

@@ -12,8 +12,8 @@ use crate::{
     session::{Caller, actor},
 };
 use domain::{
-    AccountId, ActorKind, AdjustmentId, Command, Credits, GrantId, IdempotencyKey, Moment, Reason, Refusal,
-    account::event::GrantSource,
+    AccountId, ActorKind, AdjustmentId, Command, Credits, GrantId, IdempotencyKey, Moment, Reason, RefundId,
+    Refusal, account::event::GrantSource,
 };
 use projections::{Row, Set, Tx, Value};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ words! {
         Adjustment = "adjustment",
         /// A gift of credits.
         Grant = "grant",
+        /// Money that goes back to a payer.
+        Refund = "refund",
     }
 
     /// How far a request got.
@@ -85,8 +87,8 @@ impl From<GiftFrom> for GrantSource {
     }
 }
 
-/// What is to be done, as it is stored. Another kind of act (a refund, a claim of a payment that fits no order) is another
-/// variant: the compiler then asks everywhere what it means.
+/// What is to be done, as it is stored. Another kind of act (a claim of a payment that fits no order) is another variant: the
+/// compiler then asks everywhere what it means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Asked {
@@ -106,6 +108,15 @@ pub enum Asked {
         /// A sentence about it; the account's owner sees it.
         reason: Option<Reason>,
     },
+    /// The word that a channel may be asked for a refund, whose credits are set aside already.
+    Refund {
+        /// Which.
+        refund: RefundId,
+        /// The credits, below zero.
+        credits: Credits,
+        /// Why it was asked for.
+        reason: Reason,
+    },
 }
 
 impl Asked {
@@ -114,25 +125,28 @@ impl Asked {
         match self {
             Self::Adjustment { .. } => ApprovalKind::Adjustment,
             Self::Grant { .. } => ApprovalKind::Grant,
+            Self::Refund { .. } => ApprovalKind::Refund,
         }
     }
 
     /// The credits that it moves; below zero: away from the account.
     pub fn credits(&self) -> Credits {
         match self {
-            Self::Adjustment { credits, .. } | Self::Grant { credits, .. } => *credits,
+            Self::Adjustment { credits, .. } | Self::Grant { credits, .. } | Self::Refund { credits, .. } => {
+                *credits
+            }
         }
     }
 
     /// Why, as far as anybody said.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
-            Self::Adjustment { reason, .. } => Some(reason),
+            Self::Adjustment { reason, .. } | Self::Refund { reason, .. } => Some(reason),
             Self::Grant { reason, .. } => reason.as_ref(),
         }
     }
 
-    /// What the ledger is asked, under the request's id.
+    /// What the ledger is asked, under the request's id; a refund has its own.
     fn command(&self, id: Uuid) -> Command {
         match self {
             Self::Adjustment { credits, reason } => Command::PostAdjustment {
@@ -146,6 +160,7 @@ impl Asked {
                 credits: *credits,
                 reason: reason.clone(),
             },
+            Self::Refund { refund, .. } => Command::ApproveRefund { refund: *refund },
         }
     }
 
@@ -156,7 +171,7 @@ impl Asked {
             Self::Grant { credits, .. } if !credits.is_positive() => {
                 Err(Refusal::NotPositive { what: "a grant" })
             }
-            Self::Adjustment { .. } | Self::Grant { .. } => Ok(()),
+            Self::Adjustment { .. } | Self::Grant { .. } | Self::Refund { .. } => Ok(()),
         }
     }
 }
@@ -544,6 +559,7 @@ impl Directory {
             let verb = match it.asked.kind() {
                 ApprovalKind::Adjustment => "adjustment.post",
                 ApprovalKind::Grant => "grant.post",
+                ApprovalKind::Refund => "refund.approve",
             };
             let after = json!({
                 "id": it.id, "credits": it.asked.credits(), "reason": it.asked.reason(), "event_seq": event_seq,

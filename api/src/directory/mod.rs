@@ -32,6 +32,7 @@ pub mod provider;
 pub mod rate_limit;
 pub mod redemption;
 pub mod referral;
+pub mod refund;
 pub mod registration;
 pub mod second_factor;
 pub mod session;

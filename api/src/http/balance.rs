@@ -155,7 +155,14 @@ mod tests {
                         closed.insert(it.lease, it.count);
                         spent += it.spent.nano();
                     }
-                    AccountEvent::TopUpInitiated(_) | AccountEvent::TopUpClosed(_) => {}
+                    AccountEvent::RefundRequested(it) => came_in -= it.credits.nano(),
+                    AccountEvent::RefundFailed(it) => came_in += it.credits.nano(),
+                    AccountEvent::ChargebackPosted(it) => came_in -= it.credits.nano(),
+                    AccountEvent::ChargebackReversed(it) => came_in += it.credits.nano(),
+                    AccountEvent::TopUpInitiated(_)
+                    | AccountEvent::TopUpClosed(_)
+                    | AccountEvent::RefundApproved(_)
+                    | AccountEvent::RefundCompleted(_) => {}
                 },
                 Event::Node(_, NodeEvent::UsageReported(report)) => {
                     for it in report.records.iter().filter(|it| it.account == of) {

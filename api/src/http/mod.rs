@@ -29,6 +29,7 @@ pub mod prices;
 pub mod reading;
 pub mod redemption;
 pub mod referral;
+pub mod refunds;
 pub mod registration;
 pub mod second_factor;
 pub mod settings;
@@ -76,6 +77,7 @@ fn described() -> Routes {
         .merge(models::routes())
         .merge(balance::routes())
         .merge(topup::routes())
+        .merge(refunds::routes())
         .merge(callbacks::routes())
         .merge(billing::routes())
         .merge(usage::routes())

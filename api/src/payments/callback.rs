@@ -9,12 +9,13 @@
 use super::channel::{
     CallbackFault, Channel, ChannelError, NewOrder, Notice, Payer, Payment, PaymentState, Verdict,
 };
+use super::{disputes, refunds};
 use crate::app::App;
 use crate::directory::payment::CallbackNote;
 use axum::http::StatusCode;
 use domain::account::event::CloseReason;
 use domain::event::PaymentSuspended;
-use domain::{Actor, ActorKind, Command, Label, OrderId, Reason, Refusal, SuspenseEvent};
+use domain::{Actor, ActorKind, ChannelName, Command, Label, OrderId, Reason, Refusal, SuspenseEvent};
 use ledger::{LedgerError, RawCallback};
 use projections::top_ups::{self, TopUpOrder};
 use std::time::Duration;
@@ -32,6 +33,13 @@ pub enum Ending {
     Closed,
     /// There was nothing to decide.
     Noted,
+    /// It tells of money that went back, or would: booked, or shown to a person.
+    Back {
+        /// A stable word: what it was.
+        verdict: &'static str,
+        /// In a sentence.
+        detail: String,
+    },
     /// The callback is not believed.
     NotBelieved(CallbackFault),
     /// The gateway closes an order that we do not have.
@@ -51,6 +59,9 @@ pub enum Trouble {
     /// The log.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The plain tables.
+    #[error(transparent)]
+    Directory(#[from] crate::directory::DirectoryError),
     /// The tables.
     #[error(transparent)]
     Database(#[from] projections::DatabaseError),
@@ -72,7 +83,7 @@ impl Ending {
     /// What the gateway hears.
     pub fn notice(&self) -> Notice {
         let code = match self {
-            Self::Credited | Self::Closed | Self::Noted => return Notice::Done,
+            Self::Credited | Self::Closed | Self::Noted | Self::Back { .. } => return Notice::Done,
             Self::NotBelieved(CallbackFault::NoSecret) => "channel_has_no_secret",
             Self::NotBelieved(CallbackFault::BadSignature) => "bad_signature",
             Self::NotBelieved(CallbackFault::Unreadable(_)) => "unreadable",
@@ -93,6 +104,7 @@ impl Ending {
             Self::Credited => "the payment is credited".to_owned(),
             Self::Closed => "the order is closed".to_owned(),
             Self::Noted => "there was nothing to decide".to_owned(),
+            Self::Back { detail, .. } => detail.clone(),
             Self::NotBelieved(fault) => fault.to_string(),
             Self::UnknownOrder => "the gateway closes an order that is not there".to_owned(),
             Self::Suspended { code } => format!("the payment waits in suspense: {code}"),
@@ -103,7 +115,7 @@ impl Ending {
     /// The HTTP status of the answer. Gateways take anything but 200 for a failure.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Credited | Self::Closed | Self::Noted => StatusCode::OK,
+            Self::Credited | Self::Closed | Self::Noted | Self::Back { .. } => StatusCode::OK,
             Self::NotBelieved(CallbackFault::Malformed(_) | CallbackFault::Unreadable(_)) => {
                 StatusCode::BAD_REQUEST
             }
@@ -140,6 +152,7 @@ pub async fn judge(app: &App, channel: &dyn Channel, callback: &RawCallback, inb
     let verdict = match (&ending, ending.notice()) {
         (Ending::Credited, _) => "credited",
         (Ending::Closed, _) => "closed",
+        (Ending::Back { verdict, .. }, _) => verdict,
         (_, Notice::Done) => "noted",
         (_, Notice::Failed { code }) => code,
     };
@@ -203,22 +216,8 @@ async fn judged(
             (Some(order.clone()), close(app, channel, &order, reason, inbox).await)
         }
         Verdict::Pending { order } => (Some(order), Ok(Ending::Noted)),
-        // Neither is booked by itself: a person must look, and the callback stays in INBOX.
-        Verdict::Refund(it) => {
-            tracing::warn!(
-                alert = "refund_reported", channel = %name, inbox, amount = %it.amount, state = ?it.state,
-                order = it.order.as_ref().map(Label::as_str), refund = it.refund.as_ref().map(Label::as_str),
-                "a gateway tells of a refund"
-            );
-            (it.order, Ok(Ending::Noted))
-        }
-        Verdict::Dispute { provider_txn, amount, what } => {
-            tracing::error!(
-                alert = "payment_disputed", channel = %name, inbox, %provider_txn, %amount, %what,
-                "a payer's bank disputes a payment"
-            );
-            (None, Ok(Ending::Noted))
-        }
+        Verdict::Refund(it) => (it.order.clone(), refunds::told(app, name, it, inbox).await),
+        Verdict::Dispute(it) => disputes::told(app, name, it, inbox).await,
         Verdict::Nothing => (None, Ok(Ending::Noted)),
     };
     ledger::crash::point("callback.decided");
@@ -381,15 +380,18 @@ pub async fn find(app: &App, id: OrderId) -> Result<Option<TopUpOrder>, Trouble>
     if let Some(order) = top_ups::find(&app.db, id).await? {
         return Ok(Some(order));
     }
-    let end = app.ledger.log().identity().await?.last_sequence;
-    if !app.follower.wait_for(end, PATIENCE).await {
-        return Err(Trouble::Trailing);
-    }
+    caught_up(app).await?;
     Ok(top_ups::find(&app.db, id).await?)
 }
 
+/// Waits until the tables have reached what is the log's end now.
+pub(super) async fn caught_up(app: &App) -> Result<(), Trouble> {
+    let end = app.ledger.log().identity().await?.last_sequence;
+    if app.follower.wait_for(end, PATIENCE).await { Ok(()) } else { Err(Trouble::Trailing) }
+}
+
 /// Reads the number that we gave: 32 lower-case hexadecimal digits and nothing else.
-fn order_of(number: &Label) -> Option<OrderId> {
+pub(super) fn order_of(number: &Label) -> Option<OrderId> {
     let id: OrderId = number.as_str().parse().ok()?;
     (id.merchant_number() == number.as_str()).then_some(id)
 }
@@ -432,7 +434,12 @@ fn code_of(refusal: &Refusal) -> &'static str {
 }
 
 fn actor(channel: &dyn Channel) -> Result<Actor, Trouble> {
-    Ok(Actor { kind: ActorKind::Channel, id: Label::try_new(channel.name().as_str())? })
+    channel_actor(channel.name())
+}
+
+/// Whoever speaks for a gateway.
+pub(super) fn channel_actor(channel: &ChannelName) -> Result<Actor, Trouble> {
+    Ok(Actor { kind: ActorKind::Channel, id: Label::try_new(channel.as_str())? })
 }
 
 #[cfg(test)]
@@ -469,6 +476,7 @@ mod tests {
             (Ending::Credited, 200, None),
             (Ending::Closed, 200, None),
             (Ending::Noted, 200, None),
+            (Ending::Back { verdict: "refunded", detail: String::new() }, 200, None),
             (Ending::NotBelieved(CallbackFault::NoSecret), 503, Some("channel_has_no_secret")),
             (Ending::NotBelieved(CallbackFault::BadSignature), 403, Some("bad_signature")),
             (Ending::NotBelieved(CallbackFault::WrongMerchant), 403, Some("wrong_merchant")),

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::event::{
-    AdjustmentPosted, CloseReason, Closer, CreditGranted, LeaseAmended, LeaseClosed, LeaseGranted,
-    PaymentSuspended, Scope, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+    AdjustmentPosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer, CreditGranted, LeaseAmended,
+    LeaseClosed, LeaseGranted, PaymentSuspended, RefundCompleted, RefundFailed, RefundRequested, Scope,
+    TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
 };
 use crate::samples::{channel, credits, label, lease_id, money, reason, usage_record, uuid};
-use crate::{AdjustmentId, BatchId, EpochId, GrantId, Moment, OrderId};
+use crate::{AdjustmentId, BatchId, ChargebackId, EpochId, GrantId, Moment, OrderId, RefundId};
 
 const ANN: &str = "liability:credits:616e6e00-0000-0000-0000-000000000000";
 
@@ -81,6 +82,57 @@ fn a_correction_is_booked_in_its_direction() {
             [format!("expense:goodwill credits {goodwill}"), format!("{ANN} credits {owed}"),]
         );
     }
+}
+
+#[test]
+fn a_refund_sets_credits_aside_and_then_meets_the_money_that_goes() {
+    let (refund, order) = (RefundId::from_uuid(uuid("refund")), OrderId::from_uuid(uuid("order")));
+    let (pay, amount, at) = (money("20.00 CNY"), credits("2"), channel("epay"));
+    let requested =
+        RefundRequested { refund, order, channel: at.clone(), pay, credits: amount, reason: reason("r") };
+    assert_eq!(
+        of_ann(AccountEvent::RefundRequested(requested)),
+        [format!("{ANN} credits 2000000000"), "liability:refunds:epay credits -2000000000".to_owned()]
+    );
+    let failed = RefundFailed { refund, order, channel: at.clone(), credits: amount, reason: reason("no") };
+    assert_eq!(
+        of_ann(AccountEvent::RefundFailed(failed)),
+        ["liability:refunds:epay credits 2000000000".to_owned(), format!("{ANN} credits -2000000000")]
+    );
+    let completed =
+        RefundCompleted { refund, order, channel: at.clone(), pay, credits: amount, provider_refund: None };
+    assert_eq!(
+        of_ann(AccountEvent::RefundCompleted(completed)),
+        [
+            "fx:CNY CNY 2000",
+            "asset:clearing:epay CNY -2000",
+            "liability:refunds:epay credits 2000000000",
+            "fx:CNY credits -2000000000",
+        ]
+    );
+    let chargeback = ChargebackId::from_uuid(uuid("dispute"));
+    let posted = ChargebackPosted {
+        chargeback,
+        order,
+        channel: at.clone(),
+        pay,
+        credits: amount,
+        reference: label("dp"),
+    };
+    let taken = [
+        "fx:CNY CNY 2000".to_owned(),
+        "asset:clearing:epay CNY -2000".to_owned(),
+        format!("{ANN} credits 2000000000"),
+        "fx:CNY credits -2000000000".to_owned(),
+    ];
+    assert_eq!(of_ann(AccountEvent::ChargebackPosted(posted)), taken);
+    let reversed = ChargebackReversed { chargeback, order, channel: at, pay, credits: amount };
+    let back = of_ann(AccountEvent::ChargebackReversed(reversed));
+    assert_eq!((back[0].as_str(), back[1].as_str()), ("asset:clearing:epay CNY 2000", "fx:CNY CNY -2000"));
+    assert_eq!(
+        (back[2].as_str(), &back[3]),
+        ("fx:CNY credits 2000000000", &format!("{ANN} credits -2000000000"))
+    );
 }
 
 #[test]
@@ -165,6 +217,7 @@ fn a_book_is_read_back_from_its_name_and_stands_in_its_chapter() {
         ("asset:clearing:epay", "asset:clearing"),
         ("fx:CNY", "fx"),
         (ANN, "liability:credits"),
+        ("liability:refunds:epay", "liability:refunds"),
         ("revenue:usage:anthropic/claude:thinking", "revenue:usage"),
         ("expense:provider:antinomy: the second", "expense:provider"),
         ("payable:provider:a", "payable:provider"),

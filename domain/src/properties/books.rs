@@ -2,15 +2,17 @@
 
 use super::fixed;
 use crate::event::{
-    AccountEvent, AdjustmentPosted, CloseReason, Closer, CreditGranted, Event, GrantSource, LeaseAmended,
-    LeaseClosed, LeaseGranted, NodeEvent, NodeSealed, PaymentSuspended, Scope, SealCause, SuspenseEvent,
+    AccountEvent, AdjustmentPosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer, CreditGranted,
+    Event, GrantSource, LeaseAmended, LeaseClosed, LeaseGranted, NodeEvent, NodeSealed, PaymentSuspended,
+    RefundApproved, RefundCompleted, RefundFailed, RefundRequested, Scope, SealCause, SuspenseEvent,
     TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
 };
 use crate::posting::of_usage;
 use crate::samples::{channel, label, reason, usage_record, uuid};
 use crate::{
-    Account, AccountId, Actor, ActorKind, AdjustmentId, BatchId, Book, Credits, EpochId, EventId, GrantId,
-    KeyId, LeaseId, Moment, Money, OrderId, Posting, Recorded, Split, UsageRecord, postings,
+    Account, AccountId, Actor, ActorKind, AdjustmentId, BatchId, Book, ChargebackId, Credits, EpochId,
+    EventId, GrantId, KeyId, LeaseId, Moment, Money, OrderId, Posting, Recorded, RefundId, Split,
+    UsageRecord, postings,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -100,7 +102,47 @@ fn account_event() -> impl Strategy<Value = AccountEvent> {
     let closed = (lease(), amount(), any::<u64>(), select(vec![Closer::Holder, Closer::Sweeper])).prop_map(
         |(lease, spent, count, by)| AccountEvent::LeaseClosed(LeaseClosed { lease, spent, count, by }),
     );
-    prop_oneof![initiated, completed, closed_order, granted, adjusted, leased, amended, closed]
+    let back =
+        (id(RefundId::from_uuid), id(ChargebackId::from_uuid), order(), channels(), money(), amount(), 0..6)
+            .prop_map(|(refund, chargeback, order, channel, pay, credits, which)| match which {
+                0 => AccountEvent::RefundRequested(RefundRequested {
+                    refund,
+                    order,
+                    channel,
+                    pay,
+                    credits,
+                    reason: reason("not wanted"),
+                }),
+                1 => AccountEvent::RefundApproved(RefundApproved { refund, order }),
+                2 => AccountEvent::RefundCompleted(RefundCompleted {
+                    refund,
+                    order,
+                    channel,
+                    pay,
+                    credits,
+                    provider_refund: None,
+                }),
+                3 => {
+                    let reason = reason("closed");
+                    AccountEvent::RefundFailed(RefundFailed { refund, order, channel, credits, reason })
+                }
+                4 => AccountEvent::ChargebackPosted(ChargebackPosted {
+                    chargeback,
+                    order,
+                    channel,
+                    pay,
+                    credits,
+                    reference: label("dp"),
+                }),
+                _ => AccountEvent::ChargebackReversed(ChargebackReversed {
+                    chargeback,
+                    order,
+                    channel,
+                    pay,
+                    credits,
+                }),
+            });
+    prop_oneof![initiated, completed, closed_order, granted, adjusted, leased, amended, closed, back]
 }
 
 fn record() -> impl Strategy<Value = UsageRecord> {

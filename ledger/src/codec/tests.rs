@@ -8,8 +8,8 @@ use domain::account::event::*;
 use domain::event::{NodeSealed, PaymentSuspended, SealCause, UsageReported};
 use domain::usage::{Attempt, Usage};
 use domain::{
-    ActorKind, AdjustmentId, BatchId, Credits, GrantId, KeyId, LeaseId, Money, OrderId, Outcome,
-    PriceVersionId, RequestId, Tokens, UnitPrices, UsageRecord, UsageSource,
+    ActorKind, AdjustmentId, BatchId, ChargebackId, Credits, GrantId, KeyId, LeaseId, Money, OrderId,
+    Outcome, PriceVersionId, RefundId, RequestId, Tokens, UnitPrices, UsageRecord, UsageSource,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -78,6 +78,45 @@ fn samples() -> Vec<Event> {
             adjustment: AdjustmentId::from_uuid(id(6)),
             credits: credits("-0.000000001"),
             reason: "rounding".parse().unwrap(),
+        }),
+        AccountEvent::RefundRequested(RefundRequested {
+            refund: RefundId::from_uuid(id(10)),
+            order,
+            channel: channel.clone(),
+            pay: yuan(2000),
+            credits: credits("2.849382716"),
+            reason: "not wanted".parse().unwrap(),
+        }),
+        AccountEvent::RefundApproved(RefundApproved { refund: RefundId::from_uuid(id(10)), order }),
+        AccountEvent::RefundCompleted(RefundCompleted {
+            refund: RefundId::from_uuid(id(10)),
+            order,
+            channel: channel.clone(),
+            pay: yuan(2000),
+            credits: credits("2.849382716"),
+            provider_refund: Some(label("50300000002026112212345678901")),
+        }),
+        AccountEvent::RefundFailed(RefundFailed {
+            refund: RefundId::from_uuid(id(10)),
+            order,
+            channel: channel.clone(),
+            credits: credits("2.849382716"),
+            reason: "the channel closed it".parse().unwrap(),
+        }),
+        AccountEvent::ChargebackPosted(ChargebackPosted {
+            chargeback: ChargebackId::from_uuid(id(11)),
+            order,
+            channel: channel.clone(),
+            pay: yuan(5000),
+            credits: credits("7.123456789"),
+            reference: label("dp_1"),
+        }),
+        AccountEvent::ChargebackReversed(ChargebackReversed {
+            chargeback: ChargebackId::from_uuid(id(11)),
+            order,
+            channel: channel.clone(),
+            pay: yuan(5000),
+            credits: credits("7.123456789"),
         }),
         AccountEvent::LeaseGranted(LeaseGranted {
             lease,

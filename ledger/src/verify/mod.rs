@@ -231,6 +231,12 @@ impl Verifier {
             | AccountEvent::TopUpCompleted(_)
             | AccountEvent::TopUpClosed(_)
             | AccountEvent::CreditGranted(_)
+            | AccountEvent::RefundRequested(_)
+            | AccountEvent::RefundApproved(_)
+            | AccountEvent::RefundCompleted(_)
+            | AccountEvent::RefundFailed(_)
+            | AccountEvent::ChargebackPosted(_)
+            | AccountEvent::ChargebackReversed(_)
             | AccountEvent::AdjustmentPosted(_) => {}
         }
     }

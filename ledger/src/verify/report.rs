@@ -183,6 +183,10 @@ pub enum Code {
     AvailableNegative,
     /// More was leased or taken out than was available.
     AboveAvailable,
+    /// More went back than was left of an order, or of one that was not paid.
+    AboveOrder,
+    /// A refund or chargeback that was not there, not approved, or over.
+    RefundOutOfTurn,
     /// An amount that no decision may have.
     AmountInvalid,
     /// An account above what the ledger can count.

@@ -58,6 +58,10 @@ fn totals(messages: &[Logged], of: AccountId) -> Vec<i128> {
                 AccountEvent::TopUpCompleted(it) => total += i128::from(it.credits.nano()),
                 AccountEvent::CreditGranted(it) => total += i128::from(it.credits.nano()),
                 AccountEvent::AdjustmentPosted(it) => total += i128::from(it.credits.nano()),
+                AccountEvent::RefundRequested(it) => total -= i128::from(it.credits.nano()),
+                AccountEvent::RefundFailed(it) => total += i128::from(it.credits.nano()),
+                AccountEvent::ChargebackPosted(it) => total -= i128::from(it.credits.nano()),
+                AccountEvent::ChargebackReversed(it) => total += i128::from(it.credits.nano()),
                 _ => {}
             },
             Event::Node(_, NodeEvent::UsageReported(report)) => {

@@ -179,6 +179,12 @@ impl LeaseRows {
             | AccountEvent::TopUpCompleted(_)
             | AccountEvent::TopUpClosed(_)
             | AccountEvent::CreditGranted(_)
+            | AccountEvent::RefundRequested(_)
+            | AccountEvent::RefundApproved(_)
+            | AccountEvent::RefundCompleted(_)
+            | AccountEvent::RefundFailed(_)
+            | AccountEvent::ChargebackPosted(_)
+            | AccountEvent::ChargebackReversed(_)
             | AccountEvent::AdjustmentPosted(_) => None,
         })
     }
@@ -366,6 +372,12 @@ fn lease_of(event: &AccountEvent) -> Option<LeaseId> {
         | AccountEvent::TopUpCompleted(_)
         | AccountEvent::TopUpClosed(_)
         | AccountEvent::CreditGranted(_)
+        | AccountEvent::RefundRequested(_)
+        | AccountEvent::RefundApproved(_)
+        | AccountEvent::RefundCompleted(_)
+        | AccountEvent::RefundFailed(_)
+        | AccountEvent::ChargebackPosted(_)
+        | AccountEvent::ChargebackReversed(_)
         | AccountEvent::AdjustmentPosted(_) => None,
     }
 }

@@ -101,6 +101,20 @@ pub async fn find(db: &Database, order: OrderId) -> Result<Option<TopUpOrder>, D
     db.fetch_optional(&sql, &[order.into()]).await?.as_ref().map(read).transpose()
 }
 
+/// The order that a transaction of a channel paid.
+pub async fn paid_by(
+    db: &Database,
+    channel: &ChannelName,
+    provider_txn: &Label,
+) -> Result<Option<TopUpOrder>, DatabaseError> {
+    let sql = format!(
+        "SELECT {} FROM top_up_orders WHERE provider_txn = ? AND channel = ? AND status = 'completed' ORDER BY first_seq",
+        COLUMNS.join(", ")
+    );
+    let values = [provider_txn.as_str().into(), channel.as_str().into()];
+    db.fetch_optional(&sql, &values).await?.as_ref().map(read).transpose()
+}
+
 /// Orders, newest first; of one account or of all.
 pub async fn list(
     db: &Database,

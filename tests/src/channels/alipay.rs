@@ -1,6 +1,11 @@
 //! Alipay's gateway: one address for every method, signed answers, signed notifications.
 
-use super::{Form, Heard, decode, encode, keys::KeyPair, sorted, tell};
+use super::{
+    Form, Heard, decode, encode,
+    keys::KeyPair,
+    refunds::{Refunds, says},
+    sorted, tell,
+};
 use crate::{GatewayOptions, http};
 use axum::{
     Router,
@@ -27,10 +32,13 @@ pub const SELLER_ID: &str = "2088531891668739";
 pub struct AlipayGateway {
     url: String,
     shared: Arc<Shared>,
+    /// What it gave back.
+    pub refunds: Arc<Refunds>,
     server: tokio::task::JoinHandle<()>,
 }
 
 struct Shared {
+    refunds: Arc<Refunds>,
     app: KeyPair,
     alipay: KeyPair,
     has_certificates: bool,
@@ -57,12 +65,19 @@ impl AlipayGateway {
     /// Starts one, in public-key mode or in certificate mode.
     pub async fn start(has_certificates: bool) -> Self {
         let (app, alipay) = tokio::join!(KeyPair::new(), KeyPair::new());
-        let shared = Arc::new(Shared { app, alipay, has_certificates, state: Mutex::default() });
+        let refunds = Arc::<Refunds>::default();
+        let shared = Arc::new(Shared {
+            refunds: refunds.clone(),
+            app,
+            alipay,
+            has_certificates,
+            state: Mutex::default(),
+        });
         let router = Router::new().route("/gateway.do", any(gateway)).with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/gateway.do", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, shared, server }
+        Self { url, shared, refunds, server }
     }
 
     /// Lets a gateway take payments here.
@@ -167,6 +182,17 @@ impl AlipayGateway {
         .collect()
     }
 
+    /// What it tells of a refund: which one it was, and how much went back of the payment so far.
+    pub fn refund_notice(&self, number: &str, refund: &str, so_far: &str) -> Form {
+        let mut form = self.notice(number);
+        form.extend([
+            ("out_biz_no".to_owned(), refund.to_owned()),
+            ("refund_fee".to_owned(), so_far.to_owned()),
+            ("gmt_refund".to_owned(), format!("{}.123", beijing())),
+        ]);
+        form
+    }
+
     /// The same, signed.
     pub fn signed(&self, mut form: Form) -> Form {
         let sign = self.shared.alipay.sign(&sorted(&form, &["sign", "sign_type"]));
@@ -235,6 +261,9 @@ impl Shared {
 async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, body: Bytes) -> Response {
     let mut form = decode(&query.unwrap_or_default());
     form.extend(decode(&String::from_utf8_lossy(&body)));
+    if form.get("method").is_some_and(|it| it == "alipay.trade.refund") && shared.knows(&form) {
+        return give_back(&shared, &serde_json::from_str(&form["biz_content"]).unwrap()).await;
+    }
     let mut state = shared.state.lock().unwrap();
     state.asked += 1;
     if state.is_down {
@@ -280,7 +309,36 @@ async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, b
                 json!({"code": "10000", "msg": "Success", "out_trade_no": number, "trade_no": trade.trade_no})
             }
         },
+        "alipay.trade.fastpay.refund.query" => {
+            match shared
+                .refunds
+                .get(content["out_request_no"].as_str().unwrap())
+                .filter(|it| it.state == "done")
+            {
+                Some(given) => {
+                    json!({"code": "10000", "msg": "Success", "refund_status": "REFUND_SUCCESS", "refund_amount": given.amount})
+                }
+                // It says so of refunds that it does not have.
+                None => json!({"code": "10000", "msg": "Success"}),
+            }
+        }
         other => panic!("{other} is not asked in these tests"),
     };
     shared.answer(&method, &node)
+}
+
+async fn give_back(shared: &Shared, content: &Value) -> Response {
+    let text = |name: &str| content[name].as_str().unwrap().to_owned();
+    let (number, txn, amount) = (text("out_request_no"), text("trade_no"), text("refund_amount"));
+    let before = shared.refunds.get(&number).is_some();
+    let method = "alipay.trade.refund";
+    let Some((_, manner)) = shared.refunds.asked(&number, &txn, &amount) else {
+        let refused = json!({"code": "40004", "msg": "Business Failed", "sub_code": "ACQ.SELLER_BALANCE_NOT_ENOUGH", "sub_msg": "余额不足"});
+        return shared.answer(method, &refused);
+    };
+    if !says(manner).await {
+        return (StatusCode::SERVICE_UNAVAILABLE, "<html>busy, and the money is gone</html>").into_response();
+    }
+    let moved = if before { "N" } else { "Y" };
+    shared.answer(method, &json!({"code": "10000", "msg": "Success", "trade_no": txn, "fund_change": moved}))
 }

@@ -6,6 +6,7 @@
 pub mod alipay;
 pub mod epay;
 pub mod keys;
+pub mod refunds;
 pub mod stripe;
 pub mod wechat;
 

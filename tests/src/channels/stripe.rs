@@ -1,11 +1,15 @@
 //! Stripe: Checkout sessions, signed events.
 
-use super::{Form, Heard, decode, tell};
+use super::{
+    Form, Heard, decode,
+    refunds::{Given, Refunds, says},
+    tell,
+};
 use crate::{GatewayOptions, http};
 use axum::{
     Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -27,6 +31,8 @@ pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub struct StripeApi {
     url: String,
     shared: Arc<Mutex<Account>>,
+    /// What it gave back.
+    pub refunds: Arc<Refunds>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -37,6 +43,7 @@ struct Account {
     keys: BTreeMap<String, (String, Value)>,
     asked: usize,
     is_down: bool,
+    refunds: Arc<Refunds>,
 }
 
 #[derive(Clone)]
@@ -54,11 +61,48 @@ impl StripeApi {
             .route("/v1/checkout/sessions", post(create))
             .route("/v1/checkout/sessions/{id}", get(show))
             .route("/v1/checkout/sessions/{id}/expire", post(expire))
+            .route("/v1/refunds", post(give_back).get(list_refunds))
             .with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, shared, server }
+        let refunds = shared.lock().unwrap().refunds.clone();
+        Self { url, shared, refunds, server }
+    }
+
+    /// An event about a refund that was made for a merchant's number; without one, on the dashboard.
+    pub fn refund_event(&self, kind: &str, txn: &str, number: Option<&str>, given: &Given) -> Value {
+        let object = match number {
+            Some(number) => refund(number, given),
+            None => {
+                let mut refund = refund("dashboard", given);
+                refund["metadata"] = json!({});
+                refund
+            }
+        };
+        self.about(kind, &format!("{txn}_{}", given.state), object)
+    }
+
+    /// An event about a dispute of all of a transaction.
+    pub fn dispute_event(&self, kind: &str, txn: &str, amount: i64, status: &str) -> Value {
+        let object = json!({"id": format!("dp_{txn}"), "object": "dispute", "amount": amount, "currency": "usd",
+                            "payment_intent": txn, "charge": "ch_1", "status": status, "reason": "fraudulent"});
+        self.about(kind, &format!("{txn}_{status}"), object)
+    }
+
+    fn about(&self, kind: &str, what: &str, object: Value) -> Value {
+        json!({
+            "id": format!("evt_{kind}_{what}"), "object": "event", "api_version": "2025-09-30.clover",
+            "created": Utc::now().timestamp(), "livemode": false, "pending_webhooks": 1, "type": kind,
+            "data": {"object": object},
+        })
+    }
+
+    /// The transaction that paid an order.
+    pub fn txn(&self, number: &str) -> String {
+        let account = self.shared.lock().unwrap();
+        let found = account.sessions.iter().find(|(_, it)| it.form["client_reference_id"] == number);
+        format!("pi_{}", &found.expect("it has a session").0[3..])
     }
 
     /// Lets a gateway take payments here.
@@ -239,4 +283,48 @@ async fn expire(State(shared): Shared, Path(id): Path<String>, headers: HeaderMa
         session.status = "expired";
         shown(&id, session)
     })
+}
+
+fn refund(number: &str, given: &Given) -> Value {
+    let status = match given.state {
+        "done" => "succeeded",
+        "failed" => "failed",
+        _ => "pending",
+    };
+    json!({
+        "id": format!("re_{number}"), "object": "refund", "amount": given.amount.parse::<i64>().unwrap(), "currency": "usd",
+        "payment_intent": given.of, "charge": "ch_1", "status": status, "metadata": {"refund_no": number},
+    })
+}
+
+async fn give_back(State(shared): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let (answer, manner) = {
+        let mut account = shared.lock().unwrap();
+        if let Err(answer) = admitted(&mut account, &headers) {
+            return *answer;
+        }
+        let form = decode(&String::from_utf8(body.to_vec()).unwrap());
+        let number = form["metadata[refund_no]"].clone();
+        assert_eq!(headers["idempotency-key"], format!("{number}-refund"));
+        match account.refunds.clone().asked(&number, &form["payment_intent"], &form["amount"]) {
+            Some((given, manner)) => (axum::Json(refund(&number, &given)).into_response(), manner),
+            None => return error(400, "balance_insufficient", "Insufficient funds in Stripe account."),
+        }
+    };
+    if says(manner).await { answer } else { error(500, "", "something broke, and the money is gone") }
+}
+
+async fn list_refunds(State(shared): Shared, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let mut account = shared.lock().unwrap();
+    if let Err(answer) = admitted(&mut account, &headers) {
+        return *answer;
+    }
+    let asked = decode(&query.unwrap_or_default());
+    let rows: Vec<Value> = account
+        .refunds
+        .of(&asked["payment_intent"])
+        .iter()
+        .map(|(number, given)| refund(number, given))
+        .collect();
+    axum::Json(json!({"object": "list", "data": rows, "has_more": false})).into_response()
 }

@@ -3,6 +3,7 @@
 
 pub mod approvals;
 pub mod audit;
+pub mod disputes;
 pub mod groups;
 pub mod invitations;
 pub mod ledger;
@@ -16,6 +17,7 @@ pub mod prices;
 pub mod provider_account;
 pub mod providers;
 pub mod rate_limits;
+pub mod refunds;
 pub mod settings;
 pub mod users;
 
@@ -42,6 +44,8 @@ pub fn routes() -> Routes {
         .merge(approvals::routes())
         .merge(provider_account::routes())
         .merge(settings::routes())
+        .merge(refunds::routes())
+        .merge(disputes::routes())
 }
 
 /// A name that goes on the log: 1 to 200 bytes without control characters or spaces around it.

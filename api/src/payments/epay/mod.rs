@@ -287,7 +287,15 @@ impl Epay {
                 ("money", &money),
             ]);
             let url = format!("{}?act=refund", self.url("api.php"));
-            self.common.client.send(self.common.client.post_form(&url, form)).await?
+            let answer = self.common.client.send(self.common.client.post_form(&url, form)).await?;
+            // A page in place of an answer says nothing of whether the money went, and asking again could send it twice.
+            if Fields::read(&answer.body).is_none() {
+                return Err(ChannelError::Unreachable(format!(
+                    "its answer is no JSON (HTTP {})",
+                    answer.status
+                )));
+            }
+            answer
         };
         let said = self.understood(&answer)?;
         let provider_refund = said.text("refund_no").and_then(|it| Label::try_new(it).ok());
@@ -300,7 +308,13 @@ impl Epay {
         }
         let fields = vec![("out_refund_no".to_owned(), wish.refund.to_string())];
         let answer = self.ask("api/pay/refundquery", fields).await?;
-        let said = self.understood(&answer)?;
+        let said = match self.understood(&answer) {
+            Ok(said) => said,
+            Err(ChannelError::Refused(_)) if self.says(&answer, UNKNOWN) => {
+                return Ok(Refunded { state: None, provider_refund: None });
+            }
+            Err(other) => return Err(other),
+        };
         let state = match said.text("status").as_deref() {
             Some("1") => Some(RefundState::Done),
             Some("0") => Some(RefundState::Failed),
@@ -448,6 +462,10 @@ impl Channel for Epay {
 
     fn refund<'a>(&'a self, wish: &'a RefundWish) -> BoxFuture<'a, Result<Refunded, ChannelError>> {
         Box::pin(self.give_back(wish))
+    }
+
+    fn repeats_refunds(&self) -> bool {
+        self.is_two()
     }
 
     fn query_refund<'a>(&'a self, wish: &'a RefundWish) -> BoxFuture<'a, Result<Refunded, ChannelError>> {

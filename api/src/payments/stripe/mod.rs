@@ -77,6 +77,8 @@ struct Refund {
     amount: i64,
     currency: String,
     status: Option<String>,
+    payment_intent: Option<String>,
+    charge: Option<String>,
     #[serde(default)]
     metadata: Option<Metadata>,
 }

@@ -82,6 +82,7 @@ struct RefundTold {
     out_trade_no: String,
     out_refund_no: String,
     refund_id: String,
+    transaction_id: Option<String>,
     refund_status: String,
     amount: Amount,
 }
@@ -375,6 +376,8 @@ impl Wechat {
             order: Label::try_new(it.out_trade_no).ok(),
             refund: Label::try_new(it.out_refund_no).ok(),
             provider_refund: Label::try_new(it.refund_id).ok(),
+            provider_txn: it.transaction_id.and_then(|it| Label::try_new(it).ok()),
+            is_total: false,
             amount: amount.ok_or(CallbackFault::Malformed("its amount is no amount"))?,
             state: refund_state(&it.refund_status),
         }))
@@ -405,6 +408,7 @@ fn refund_state(status: &str) -> RefundState {
     match status {
         "SUCCESS" => RefundState::Done,
         "CLOSED" => RefundState::Failed,
+        "ABNORMAL" => RefundState::Abnormal,
         _ => RefundState::Pending,
     }
 }
