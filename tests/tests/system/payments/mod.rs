@@ -6,6 +6,7 @@
 
 mod alipay;
 mod epay;
+mod reconciliation;
 mod stripe;
 mod wechat;
 
