@@ -113,6 +113,7 @@ options! {
     "referral.days" Integer "90" "How long after registering such a top-up counts."
     "topup.order_seconds" Integer "1800" "How long an order can be paid: up to a day, at least a minute in production mode. A later payment is still credited."
     "topup.poll_seconds" List "30,120,600" "When the gateway of an unpaid order is asked about it, in seconds after its opening; the last pause repeats."
+    "reconciliation.daily_at" Text "10:00" "When the bills of the day before are asked for, by each channel's own clock (Beijing's; Stripe: UTC). Empty: never; then they are uploaded."
     "redis_url" Text "" "A Redis (`redis://host:6379`) that shares rate limits between the processes that relay calls. Empty: each counts alone."
     "relay.max_body_bytes" Integer "33554432" "The largest request body of a model call."
     "relay.first_byte_seconds" Integer "300" "How long a provider may take to begin its answer; an answer that is not streamed begins when it is complete."
@@ -186,6 +187,8 @@ pub struct Config {
     pub smtp: Option<SmtpConfig>,
     /// Top-ups.
     pub topup: TopUpConfig,
+    /// Reconciliation with channels' bills.
+    pub reconciliation: ReconciliationConfig,
     /// Payment channels besides the sandbox, by name.
     pub payments: Vec<ChannelConfig>,
     /// Model calls.
@@ -297,6 +300,13 @@ pub struct TopUpConfig {
     pub poll_seconds: Vec<u32>,
 }
 
+/// Options of reconciliation.
+#[derive(Clone, Copy, Debug)]
+pub struct ReconciliationConfig {
+    /// When the bills of the day before are asked for, by the channel's clock; `None`: never.
+    pub daily_at: Option<chrono::NaiveTime>,
+}
+
 /// Options of model calls.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayConfig {
@@ -400,6 +410,7 @@ struct Raw {
     security: RawSecurity,
     smtp: RawSmtp,
     topup: RawTopUp,
+    reconciliation: RawReconciliation,
     #[serde(default)]
     payments: BTreeMap<String, toml::Table>,
     relay: RawRelay,
@@ -461,6 +472,12 @@ struct RawTopUp {
     rates: BTreeMap<String, Number>,
     order_seconds: i64,
     poll_seconds: Vec<Number>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReconciliation {
+    daily_at: String,
 }
 
 #[derive(Deserialize)]
@@ -741,6 +758,12 @@ impl Config {
         let poll_seconds = poll_seconds.ok_or_else(|| {
             ConfigError::Wrong("topup.poll_seconds must be growing whole numbers between 1 and 86400".into())
         })?;
+        let daily_at = match raw.reconciliation.daily_at.as_str() {
+            "" => None,
+            text => Some(chrono::NaiveTime::parse_from_str(text, "%H:%M").map_err(|_| {
+                ConfigError::Wrong(format!("reconciliation.daily_at: {text:?} is no time such as 10:00"))
+            })?),
+        };
         let payments = raw.payments.iter().map(|(name, table)| ChannelConfig::try_new(name, table));
         let payments = payments.collect::<Result<Vec<_>, _>>().map_err(ConfigError::Wrong)?;
         let preset = |number: &Number| {
@@ -786,6 +809,7 @@ impl Config {
                 order_life_ms: raw.topup.order_seconds.saturating_mul(1000),
                 poll_seconds,
             },
+            reconciliation: ReconciliationConfig { daily_at },
             payments,
             relay: RelayConfig {
                 max_body_bytes: raw.relay.max_body_bytes,
@@ -1006,6 +1030,7 @@ mod tests {
             ("[topup.rates]\nUSD = 1", &[], "topup.currency"),
             ("[topup]\nmin = 0", &[], "topup.min"),
             ("[topup]\norder_seconds = 0", &[], "topup.order_seconds"),
+            ("[reconciliation]\ndaily_at = \"ten\"", &[], "reconciliation.daily_at"),
             ("[topup]\npoll_seconds = [60, 30]", &[], "topup.poll_seconds"),
             ("[payments.shop]\npid = 1", &[], "payments.shop.kind"),
             ("[payments.epay]\nkeys = 1", &[], "payments.epay.keys"),

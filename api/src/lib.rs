@@ -25,6 +25,7 @@ pub mod mail;
 pub mod payments;
 pub mod price_catalogue;
 pub mod problem;
+pub mod reconciliation;
 pub mod redemption;
 pub mod referral;
 pub mod roles;

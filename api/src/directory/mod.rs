@@ -30,6 +30,7 @@ pub mod payment;
 pub mod price_import;
 pub mod provider;
 pub mod rate_limit;
+pub mod reconciliation;
 pub mod redemption;
 pub mod referral;
 pub mod refund;

@@ -27,6 +27,7 @@ pub mod password;
 pub mod permission;
 pub mod prices;
 pub mod reading;
+pub mod reconciliation;
 pub mod redemption;
 pub mod referral;
 pub mod refunds;
@@ -83,6 +84,7 @@ fn described() -> Routes {
         .merge(usage::routes())
         .merge(admin::routes())
         .merge(admin_money::routes())
+        .merge(reconciliation::routes())
         .merge(redemption::routes())
         .merge(referral::routes())
         .merge(site::routes())

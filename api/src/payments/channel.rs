@@ -6,6 +6,7 @@
 
 use super::{Sandbox, SandboxError, SandboxOptions, configured};
 use crate::config::Config;
+use crate::reconciliation::{bill::Format, matching::FeeTerms};
 use chrono::NaiveDate;
 use domain::account::event::CloseReason;
 use domain::{ChannelName, Currency, Label, Moment, Money, OrderId};
@@ -78,6 +79,16 @@ pub trait Channel: Send + Sync + 'static {
     /// Downloads a day's bill, as the gateway wrote it.
     fn bill<'a>(&'a self, _: &'a BillWish) -> BoxFuture<'a, Result<Option<Bill>, ChannelError>> {
         Box::pin(async { Err(ChannelError::Unsupported("bills")) })
+    }
+
+    /// How its bills are read; `None`: it writes none.
+    fn bill_format(&self) -> Option<Format> {
+        None
+    }
+
+    /// What it was agreed to keep of each payment; `None`: that was not written down.
+    fn fee_terms(&self) -> Option<FeeTerms> {
+        None
     }
 
     /// The origins (`https://pay.example`) that an [`Action::Form`] is sent to, and is redirected to from there: browsers
@@ -472,6 +483,11 @@ impl Channels {
     /// The channel of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Channel>> {
         self.inner.by_name.get(&ChannelName::try_new(name).ok()?)
+    }
+
+    /// The channels that write bills.
+    pub fn with_bills(&self) -> Vec<Arc<dyn Channel>> {
+        self.inner.by_name.values().filter(|it| it.bill_format().is_some()).cloned().collect()
     }
 
     /// The channel whose callbacks come in under that name: also one that is off, which believes none.

@@ -14,7 +14,9 @@ use crate::mail::Post;
 use crate::payments::{Channels, poller, refunds::desk};
 use crate::roles::Roles;
 use crate::webhook::Courier;
-use crate::{alerts, approval, bulletin, console, deletion, health, http, redemption, referral};
+use crate::{
+    alerts, approval, bulletin, console, deletion, health, http, reconciliation, redemption, referral,
+};
 use anyhow::Context;
 use ledger::outbox::Flush;
 use ledger::{Audit, Inbox, Ledger, Log, Meter, MeterOptions};
@@ -100,6 +102,9 @@ impl Running {
                 let app = running.app(config, foundation, ledger, audit, address)?;
                 running.background.spawn(poller::keep_polling(app.clone(), running.stop.clone()));
                 running.background.spawn(desk::keep_refunding(app.clone(), running.stop.clone()));
+                running
+                    .background
+                    .spawn(reconciliation::run::keep_reconciling(app.clone(), running.stop.clone()));
                 running.app = Some(app);
             }
         }

@@ -165,6 +165,38 @@ pub async fn first_completed(
     Ok(orders)
 }
 
+/// These orders of whichever accounts, as far as they are there.
+pub async fn of_orders(db: &Database, orders: &[OrderId]) -> Result<Vec<TopUpOrder>, DatabaseError> {
+    let mut found = Vec::new();
+    for some in orders.chunks(500) {
+        let places = vec!["?"; some.len()].join(", ");
+        let sql = format!(
+            "SELECT {} FROM top_up_orders WHERE order_id IN ({places}) ORDER BY first_seq",
+            COLUMNS.join(", ")
+        );
+        let values: Vec<Value> = some.iter().map(|order| (*order).into()).collect();
+        for row in db.fetch_all(&sql, &values).await? {
+            found.push(read(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The orders whose payment at a channel was credited from one moment to before another.
+pub async fn completed_between(
+    db: &Database,
+    channel: &ChannelName,
+    from: Moment,
+    to: Moment,
+) -> Result<Vec<TopUpOrder>, DatabaseError> {
+    let sql = format!(
+        "SELECT {} FROM top_up_orders WHERE channel = ? AND completed_at >= ? AND completed_at < ? ORDER BY completed_at, order_id",
+        COLUMNS.join(", ")
+    );
+    let values = [channel.as_str().into(), from.into(), to.into()];
+    db.fetch_all(&sql, &values).await?.iter().map(read).collect()
+}
+
 fn read(row: &Row) -> Result<TopUpOrder, DatabaseError> {
     let reasons = [CloseReason::Failed, CloseReason::Cancelled, CloseReason::Expired];
     let close_reason = row.opt_text("close_reason")?.map(|text| {

@@ -1,7 +1,9 @@
 //! Alipay's gateway: one address for every method, signed answers, signed notifications.
 
 use super::{
-    Form, Heard, decode, encode,
+    Form, Heard,
+    bills::Line,
+    decode, encode,
     keys::KeyPair,
     refunds::{Refunds, says},
     sorted, tell,
@@ -10,12 +12,12 @@ use crate::{GatewayOptions, http};
 use axum::{
     Router,
     body::Bytes,
-    extract::{RawQuery, State},
-    http::StatusCode,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::any,
+    routing::{any, get},
 };
-use chrono::{TimeDelta, Utc};
+use chrono::{NaiveDateTime, TimeDelta, Utc};
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use std::{
@@ -50,6 +52,8 @@ struct Trades {
     trades: BTreeMap<String, Trade>,
     /// Codes that nobody has scanned yet: the trade begins with the scan.
     codes: BTreeMap<String, Trade>,
+    /// Bills to be downloaded, by their kind and day.
+    bills: BTreeMap<(String, String), Vec<u8>>,
     asked: usize,
     is_down: bool,
 }
@@ -59,6 +63,7 @@ struct Trade {
     amount: String,
     trade_no: String,
     status: &'static str,
+    paid_at: Option<NaiveDateTime>,
 }
 
 impl AlipayGateway {
@@ -73,7 +78,10 @@ impl AlipayGateway {
             has_certificates,
             state: Mutex::default(),
         });
-        let router = Router::new().route("/gateway.do", any(gateway)).with_state(shared.clone());
+        let router = Router::new()
+            .route("/gateway.do", any(gateway))
+            .route("/bill/{kind}/{day}", get(bill))
+            .with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/gateway.do", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -132,8 +140,21 @@ impl AlipayGateway {
 
     /// The payer pays; nobody is told.
     pub fn is_paid(&self, number: &str) {
-        self.shared.state.lock().unwrap().trades.get_mut(number).expect("the trade began").status =
-            "TRADE_SUCCESS";
+        let mut state = self.shared.state.lock().unwrap();
+        let trade = state.trades.get_mut(number).expect("the trade began");
+        (trade.status, trade.paid_at) = ("TRADE_SUCCESS", Some(beijing_time()));
+    }
+
+    /// What its bill says of the payments so far.
+    pub fn lines(&self) -> Vec<Line> {
+        let state = self.shared.state.lock().unwrap();
+        let paid = state.trades.iter().filter_map(|(number, trade)| Some((number, trade, trade.paid_at?)));
+        paid.map(|(number, trade, at)| Line::payment(number, &trade.trade_no, &trade.amount, at)).collect()
+    }
+
+    /// From now on a bill (`trade`, `signcustomer`) of a day can be downloaded.
+    pub fn offers_bill(&self, kind: &str, day: &str, bytes: Vec<u8>) {
+        self.shared.state.lock().unwrap().bills.insert((kind.to_owned(), day.to_owned()), bytes);
     }
 
     /// How far a trade is.
@@ -221,8 +242,12 @@ impl Drop for AlipayGateway {
     }
 }
 
+fn beijing_time() -> NaiveDateTime {
+    (Utc::now() + TimeDelta::hours(8)).naive_utc()
+}
+
 fn beijing() -> String {
-    (Utc::now() + TimeDelta::hours(8)).format("%Y-%m-%d %H:%M:%S").to_string()
+    beijing_time().format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// The SN of a certificate that `keys` made.
@@ -258,7 +283,16 @@ impl Shared {
     }
 }
 
-async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, body: Bytes) -> Response {
+async fn bill(State(shared): State<Arc<Shared>>, Path((kind, day)): Path<(String, String)>) -> Vec<u8> {
+    shared.state.lock().unwrap().bills[&(kind, day)].clone()
+}
+
+async fn gateway(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let mut form = decode(&query.unwrap_or_default());
     form.extend(decode(&String::from_utf8_lossy(&body)));
     if form.get("method").is_some_and(|it| it == "alipay.trade.refund") && shared.knows(&form) {
@@ -280,6 +314,7 @@ async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, b
         amount: content["total_amount"].as_str().unwrap().to_owned(),
         trade_no: format!("20261122220014{:014}", count + 1),
         status: "WAIT_BUYER_PAY",
+        paid_at: None,
     };
     let method = form["method"].clone();
     let node = match method.as_str() {
@@ -320,6 +355,17 @@ async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, b
                 }
                 // It says so of refunds that it does not have.
                 None => json!({"code": "10000", "msg": "Success"}),
+            }
+        }
+        "alipay.data.dataservice.bill.downloadurl.query" => {
+            let text = |name: &str| content[name].as_str().unwrap().to_owned();
+            let (kind, day) = (text("bill_type"), text("bill_date"));
+            match state.bills.contains_key(&(kind.clone(), day.clone())) {
+                true => {
+                    let host = headers["host"].to_str().unwrap();
+                    json!({"code": "10000", "msg": "Success", "bill_download_url": format!("http://{host}/bill/{kind}/{day}")})
+                }
+                false => refused("isp.BILL_NOT_EXIST"),
             }
         }
         other => panic!("{other} is not asked in these tests"),

@@ -1,7 +1,9 @@
 //! An Epay site, in both versions of the protocol.
 
 use super::{
-    Form, Heard, decode, encode,
+    Form, Heard,
+    bills::{self, Line},
+    decode, encode,
     keys::KeyPair,
     refunds::{Refunds, says},
     sorted, tell,
@@ -15,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, post},
 };
-use chrono::Utc;
+use chrono::{NaiveDateTime, Utc};
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use std::{
@@ -49,6 +51,8 @@ struct Site {
     orders: BTreeMap<String, Order>,
     /// Every path that was asked, with what it was asked for.
     asked: Vec<String>,
+    /// What its list of orders says instead of the truth.
+    listed: Option<Vec<Value>>,
     /// Answers an error page to everything.
     is_down: bool,
 }
@@ -148,6 +152,23 @@ impl EpaySite {
         let mut state = self.shared.state.lock().unwrap();
         let order = state.orders.get_mut(number).unwrap_or_else(|| panic!("the site has no order {number}"));
         order.paid_at = Some(stamp());
+    }
+
+    /// What its list says of the payments so far.
+    pub fn lines(&self) -> Vec<Line> {
+        let state = self.shared.state.lock().unwrap();
+        let paid =
+            state.orders.iter().filter_map(|(number, order)| Some((number, order, order.paid_at.as_ref()?)));
+        paid.map(|(number, order, at)| {
+            let at = NaiveDateTime::parse_from_str(at, "%Y-%m-%d %H:%M:%S").unwrap();
+            Line { fee: 0, ..Line::payment(number, &order.trade_no, &order.asked["money"], at) }
+        })
+        .collect()
+    }
+
+    /// From now on its list of orders says this.
+    pub fn lists(&self, lines: &[Line]) {
+        self.shared.state.lock().unwrap().listed = Some(bills::epay(PID, lines));
     }
 
     /// From now on it answers nothing but errors, or works again.
@@ -351,8 +372,8 @@ async fn old_api(State(shared): Asked, RawQuery(query): RawQuery, body: Bytes) -
             }
         },
         "orders" => {
-            let rows: Vec<Value> =
-                state.orders.iter().map(|(number, order)| shared.row(number, order)).collect();
+            let truth = || state.orders.iter().map(|(number, order)| shared.row(number, order)).collect();
+            let rows: Vec<Value> = state.listed.clone().unwrap_or_else(truth);
             let page: usize = form["page"].parse().unwrap();
             json!({"code": 1, "data": rows.into_iter().skip((page - 1) * 50).take(50).collect::<Vec<_>>()})
         }

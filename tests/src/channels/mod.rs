@@ -4,6 +4,7 @@
 //! of the two shows.
 
 pub mod alipay;
+pub mod bills;
 pub mod epay;
 pub mod keys;
 pub mod refunds;

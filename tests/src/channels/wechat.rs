@@ -2,6 +2,7 @@
 
 use super::{
     Heard, base64,
+    bills::Line,
     keys::KeyPair,
     refunds::{Given, Refunds, says},
     tell,
@@ -15,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use chrono::Utc;
+use chrono::{NaiveDateTime, TimeDelta, Utc};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use serde_json::{Value, json};
 use std::{
@@ -53,6 +54,8 @@ struct Shared {
 struct Orders {
     orders: BTreeMap<String, Order>,
     asked: Vec<String>,
+    /// Bills to be downloaded, by their kind and day.
+    bills: BTreeMap<(String, String), Vec<u8>>,
     is_down: bool,
 }
 
@@ -61,6 +64,7 @@ struct Order {
     asked: Value,
     state: &'static str,
     transaction_id: String,
+    paid_at: Option<NaiveDateTime>,
 }
 
 /// How a callback is changed on its way.
@@ -92,6 +96,8 @@ impl WechatApi {
         });
         let router = Router::new()
             .route("/v3/certificates", get(certificates))
+            .route("/v3/bill/{kind}", get(bill))
+            .route("/v3/billdownload/{kind}/{day}", get(file))
             .route("/v3/pay/transactions/{method}", post(create))
             .route("/v3/pay/transactions/out-trade-no/{number}", get(query))
             .route("/v3/pay/transactions/out-trade-no/{number}/close", post(close))
@@ -138,7 +144,25 @@ impl WechatApi {
 
     /// The payer pays; nobody is told.
     pub fn is_paid(&self, number: &str) {
-        self.shared.state.lock().unwrap().orders.get_mut(number).expect("it has the order").state = "SUCCESS";
+        let mut state = self.shared.state.lock().unwrap();
+        let order = state.orders.get_mut(number).expect("it has the order");
+        (order.state, order.paid_at) = ("SUCCESS", Some((Utc::now() + TimeDelta::hours(8)).naive_utc()));
+    }
+
+    /// What its bill says of the payments so far.
+    pub fn lines(&self) -> Vec<Line> {
+        let state = self.shared.state.lock().unwrap();
+        let paid = state.orders.iter().filter_map(|(number, order)| Some((number, order, order.paid_at?)));
+        paid.map(|(number, order, at)| {
+            let total = order.asked["amount"]["total"].as_i64().unwrap();
+            Line::payment(number, &order.transaction_id, &super::bills::amount(total), at)
+        })
+        .collect()
+    }
+
+    /// From now on a bill (`tradebill`, `fundflowbill`) of a day can be downloaded.
+    pub fn offers_bill(&self, kind: &str, day: &str, bytes: Vec<u8>) {
+        self.shared.state.lock().unwrap().bills.insert((kind.to_owned(), day.to_owned()), bytes);
     }
 
     /// How far an order is.
@@ -344,6 +368,7 @@ async fn create(
         asked: asked.clone(),
         state: "NOTPAY",
         transaction_id,
+        paid_at: None,
     });
     drop(state);
     let answer = match method.as_str() {
@@ -355,6 +380,38 @@ async fn create(
         _ => return failure(400, "PARAM_ERROR"),
     };
     shared.answer(200, answer.to_string())
+}
+
+async fn bill(
+    State(shared): Asked,
+    Path(kind): Path<String>,
+    RawQuery(query): RawQuery,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(answer) = shared.admitted("GET", &uri, &headers, b"") {
+        return *answer;
+    }
+    let day = super::decode(&query.unwrap_or_default())["bill_date"].clone();
+    let found = shared.state.lock().unwrap().bills.get(&(kind.clone(), day.clone())).cloned();
+    let Some(bytes) = found else { return failure(400, "NO_STATEMENT_EXIST") };
+    let hash = hex::encode(<sha1::Sha1 as sha1::Digest>::digest(&bytes));
+    let host = headers["host"].to_str().unwrap();
+    let url = format!("http://{host}/v3/billdownload/{kind}/{day}?token=x");
+    shared.answer(200, json!({"hash_type": "SHA1", "hash_value": hash, "download_url": url}).to_string())
+}
+
+/// A file is not signed.
+async fn file(
+    State(shared): Asked,
+    Path((kind, day)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(answer) = shared.admitted("GET", &uri, &headers, b"") {
+        return *answer;
+    }
+    shared.state.lock().unwrap().bills[&(kind, day)].clone().into_response()
 }
 
 async fn query(

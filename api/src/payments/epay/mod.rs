@@ -19,6 +19,7 @@ use super::crypto::{PrivateKey, PublicKey};
 use super::fields::Fields;
 use super::form::{Form, encode, escaped};
 use super::gateway::{Answer, words};
+use crate::reconciliation::{bill::Format, matching::FeeTerms};
 use chrono::NaiveDate;
 use domain::{ChannelName, Currency, Label, Moment, Money};
 use futures_util::future::BoxFuture;
@@ -481,6 +482,14 @@ impl Channel for Epay {
         })
     }
 
+    fn bill_format(&self) -> Option<Format> {
+        Some(Format::Epay { pid: self.pid.clone(), currency: self.currency })
+    }
+
+    fn fee_terms(&self) -> Option<FeeTerms> {
+        self.common.fee
+    }
+
     fn reply(&self, notice: &Notice) -> Reply {
         let body = match notice {
             Notice::Done => self.success_word.clone(),
@@ -498,7 +507,7 @@ impl std::fmt::Debug for Epay {
 }
 
 /// `1`, `1.0` or `1.00`: digits and at most one point, at most two places, no sign.
-pub(super) fn yuan(text: &str, currency: Currency) -> Option<Money> {
+pub(crate) fn yuan(text: &str, currency: Currency) -> Option<Money> {
     text.starts_with(|it: char| it.is_ascii_digit()).then(|| Money::parse(text, currency).ok()).flatten()
 }
 

@@ -22,6 +22,7 @@ use super::crypto::PrivateKey;
 use super::fields::Fields;
 use super::form::escaped;
 use super::gateway::words;
+use crate::reconciliation::{bill::Format, matching::FeeTerms};
 use domain::account::event::CloseReason;
 use domain::{ChannelName, Currency, Label, Money};
 use futures_util::future::BoxFuture;
@@ -354,6 +355,14 @@ impl Channel for Wechat {
 
     fn bill<'a>(&'a self, wish: &'a BillWish) -> BoxFuture<'a, Result<Option<Bill>, ChannelError>> {
         Box::pin(self.download(wish))
+    }
+
+    fn bill_format(&self) -> Option<Format> {
+        Some(Format::Wechat { mchid: self.mchid.clone() })
+    }
+
+    fn fee_terms(&self) -> Option<FeeTerms> {
+        self.common.fee
     }
 
     fn reply(&self, notice: &Notice) -> Reply {

@@ -6,6 +6,7 @@
 
 mod alipay;
 mod epay;
+mod reconciliation;
 mod refunds;
 mod stripe;
 mod wechat;
