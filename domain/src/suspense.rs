@@ -6,7 +6,7 @@
 
 use crate::account::error::Refusal;
 use crate::event::{PaymentSuspended, Resolution, SuspenseEvent, SuspenseResolved};
-use crate::{Actor, EventId, Moment, Reason, Recorded};
+use crate::{Actor, EventId, Label, Moment, Money, Reason, Recorded};
 use std::collections::BTreeMap;
 
 /// The payments that were put in suspense at one channel, by where they stand on the log.
@@ -89,11 +89,13 @@ impl Suspense {
 
     /// The same payment, if it was put here before: another sum under the same transaction is another payment.
     pub fn same(&self, payment: &PaymentSuspended) -> Option<(u64, &Held)> {
-        self.all().find(|(_, held)| {
-            let booked = &held.payment;
-            booked.provider_txn == payment.provider_txn
-                && booked.order == payment.order
-                && booked.paid == payment.paid
+        self.find(&payment.order, &payment.provider_txn, payment.paid)
+    }
+
+    /// The payment of that order's number, transaction and sum.
+    pub fn find(&self, order: &Label, provider_txn: &Label, paid: Money) -> Option<(u64, &Held)> {
+        self.all().find(|(_, Held { payment, .. })| {
+            payment.provider_txn == *provider_txn && payment.order == *order && payment.paid == paid
         })
     }
 
@@ -128,7 +130,7 @@ impl Suspense {
 mod tests {
     use super::*;
     use crate::event::{ActorKind, ReturnedBy};
-    use crate::{AccountId, Label, Money, OrderId};
+    use crate::{AccountId, OrderId};
     use uuid::Uuid;
 
     fn recorded(sequence: u64, event: SuspenseEvent) -> Recorded<SuspenseEvent> {

@@ -7,4 +7,4 @@ mod fold;
 mod query;
 
 pub(crate) use fold::TopUpRows;
-pub use query::{OrderStatus, TopUpOrder, find, first_completed, get, list, pending};
+pub use query::{OrderStatus, TopUpOrder, find, first_completed, get, list, paid_by, pending};

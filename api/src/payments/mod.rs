@@ -13,12 +13,14 @@ pub mod config;
 mod configured;
 pub mod crypto;
 pub mod epay;
+pub mod evidence;
 pub mod fields;
 pub mod form;
 pub mod gateway;
 pub mod poller;
 pub mod sandbox;
 pub mod stripe;
+pub mod suspense;
 pub mod terms;
 #[cfg(test)]
 mod testing;

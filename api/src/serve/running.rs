@@ -11,7 +11,7 @@ use crate::directory::address::Guard;
 use crate::issuers::Issuers;
 use crate::live::Live;
 use crate::mail::Post;
-use crate::payments::{Channels, poller};
+use crate::payments::{Channels, poller, suspense};
 use crate::roles::Roles;
 use crate::webhook::Courier;
 use crate::{alerts, approval, console, deletion, health, http, redemption, referral};
@@ -99,6 +99,7 @@ impl Running {
                 running.background.spawn(referring.keep_rewarding(running.stop.clone()));
                 let app = running.app(config, foundation, ledger, audit, address)?;
                 running.background.spawn(poller::keep_polling(app.clone(), running.stop.clone()));
+                running.background.spawn(suspense::keep_doing(app.clone(), running.stop.clone()));
                 running.app = Some(app);
             }
         }

@@ -17,6 +17,7 @@ pub mod provider_account;
 pub mod providers;
 pub mod rate_limits;
 pub mod settings;
+pub mod suspense;
 pub mod users;
 
 use crate::{http::permission::Routes, problem::Problem};
@@ -38,6 +39,7 @@ pub fn routes() -> Routes {
         .merge(ledger::routes())
         .merge(audit::routes())
         .merge(payments::routes())
+        .merge(suspense::routes())
         .merge(overview::routes())
         .merge(approvals::routes())
         .merge(provider_account::routes())
