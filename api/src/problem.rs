@@ -177,6 +177,8 @@ impl From<Refusal> for Problem {
             Refusal::LeaseOpen(_) => (StatusCode::CONFLICT, "lease_open"),
             Refusal::BadShrink { .. } => (StatusCode::CONFLICT, "bad_shrink"),
             Refusal::SpentAboveLease { .. } => (StatusCode::CONFLICT, "spent_above_lease"),
+            Refusal::NotInSuspense { .. } => (StatusCode::NOT_FOUND, "not_in_suspense"),
+            Refusal::ResolvedBefore { .. } => (StatusCode::CONFLICT, "suspense_resolved"),
             Refusal::KeyReused => (StatusCode::CONFLICT, "idempotency_key_reused"),
         };
         Self::new(status, code, refusal.to_string())

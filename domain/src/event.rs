@@ -5,7 +5,7 @@
 
 pub use crate::account::event::*;
 use crate::{
-    AccountId, BatchId, ChannelName, EpochId, EventId, IdempotencyKey, Label, Moment, Money, Reason,
+    AccountId, BatchId, ChannelName, EpochId, EventId, IdempotencyKey, Label, Moment, Money, OrderId, Reason,
     UsageRecord,
 };
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,8 @@ pub struct UsageReported {
 pub enum SuspenseEvent {
     /// A verified payment matched no order, or not its amount.
     PaymentSuspended(PaymentSuspended),
+    /// An operator has decided what becomes of such a payment.
+    SuspenseResolved(SuspenseResolved),
 }
 
 /// A payment held until a person decides.
@@ -92,6 +94,53 @@ pub struct PaymentSuspended {
     pub reason: Reason,
     /// Where the raw callback lies in INBOX.
     pub inbox: u64,
+}
+
+/// The end of a payment in suspense. The act that made it is the event's own id, so it is made once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspenseResolved {
+    /// Which one: the sequence of its `payment_suspended`, on this subject.
+    pub payment: u64,
+    /// The channel's own transaction number, as the payment has it.
+    pub provider_txn: Label,
+    /// What was paid, as the payment has it.
+    pub paid: Money,
+    /// What becomes of it.
+    pub resolution: Resolution,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What becomes of a payment in suspense.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Resolution {
+    /// It is a user's: an order of that account, made for it, takes the money from here and credits it.
+    Claimed {
+        /// Whose.
+        account: AccountId,
+        /// The order.
+        order: OrderId,
+    },
+    /// The payer has it back.
+    Returned {
+        /// How.
+        by: ReturnedBy,
+        /// What the refund is called: the channel's number, or the operator's note of a transfer.
+        reference: Option<Label>,
+    },
+    /// There never was such money: the channel told of one payment twice, under two orders.
+    Dismissed,
+}
+
+/// How a payment went back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReturnedBy {
+    /// By a refund at the channel.
+    Channel,
+    /// By an operator, outside the gateway.
+    Hand,
 }
 
 /// Any event.

@@ -15,6 +15,7 @@ pub mod money;
 pub mod posting;
 pub mod price;
 mod short;
+pub mod suspense;
 pub mod text;
 pub mod time;
 pub mod usage;
@@ -34,6 +35,7 @@ pub use id::{
 pub use money::{Currency, Money};
 pub use posting::{Book, Posting, Split, Unit, postings};
 pub use price::{MediaUnit, Prices, Tokens, UnitPrices};
+pub use suspense::Suspense;
 pub use text::{ChannelName, IdempotencyKey, Label, Reason};
 pub use time::Moment;
 pub use usage::{Outcome, UsageRecord, UsageSource};

@@ -9,7 +9,7 @@
 //! Who bears a call's charge is known to whoever reads the log in order: a record may come after its lease was closed
 //! without it, or a second time. So usage is booked by [`of_usage`] with the [`Split`] that was counted, once per record.
 
-use crate::event::{AccountEvent, Event, GrantSource, NodeEvent, SuspenseEvent};
+use crate::event::{AccountEvent, Event, GrantSource, NodeEvent, Resolution, SuspenseEvent};
 use crate::{AccountId, ChannelName, Credits, Currency, Label, Money, UsageRecord};
 
 /// One line of the journal.
@@ -219,6 +219,13 @@ pub fn postings(event: &Event) -> Vec<Posting> {
         Event::Suspense(channel, SuspenseEvent::PaymentSuspended(it)) => {
             money(it.paid, Book::Clearing(channel.clone()), Book::Suspense(channel.clone()))
         }
+        // Back to where it came from: the claimant's order takes it from there, a refund took it from there, and what never
+        // came is not there. So a claimed payment is credited by the same lines as any other.
+        Event::Suspense(channel, SuspenseEvent::SuspenseResolved(it)) => match it.resolution {
+            Resolution::Claimed { .. } | Resolution::Returned { .. } | Resolution::Dismissed => {
+                money(it.paid, Book::Suspense(channel.clone()), Book::Clearing(channel.clone()))
+            }
+        },
     }
 }
 

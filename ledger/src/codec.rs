@@ -93,6 +93,7 @@ fn current(event: &Event) -> (&'static str, u32) {
         Event::Node(_, NodeEvent::UsageReported(_)) => ("usage_reported", 2),
         Event::Node(_, NodeEvent::NodeSealed(_)) => ("node_sealed", 1),
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => ("payment_suspended", 1),
+        Event::Suspense(_, SuspenseEvent::SuspenseResolved(_)) => ("suspense_resolved", 1),
     }
 }
 
@@ -132,6 +133,7 @@ fn data_of(event: &Event) -> Result<Box<RawValue>, serde_json::Error> {
         Event::Node(_, NodeEvent::UsageReported(it)) => raw(it),
         Event::Node(_, NodeEvent::NodeSealed(it)) => raw(it),
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(it)) => raw(it),
+        Event::Suspense(_, SuspenseEvent::SuspenseResolved(it)) => raw(it),
     }
 }
 
@@ -293,6 +295,7 @@ fn node_event(kind: &str, v: u32, data: &str) -> Found<NodeEvent> {
 fn suspense_event(kind: &str, v: u32, data: &str) -> Found<SuspenseEvent> {
     match (kind, v) {
         ("payment_suspended", 1) => read(data, SuspenseEvent::PaymentSuspended),
+        ("suspense_resolved", 1) => read(data, SuspenseEvent::SuspenseResolved),
         _ => Ok(None),
     }
 }

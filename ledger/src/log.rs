@@ -104,6 +104,8 @@ struct Inner {
     /// Turns for appends that have no order of their own. A server that flushes every message takes them one by one: more
     /// of them at once only wait there, with their time running.
     unordered: tokio::sync::Semaphore,
+    /// What was read of the payments in suspense.
+    suspense: crate::suspense::Folds,
 }
 
 /// Unordered appends under way at once.
@@ -151,7 +153,9 @@ impl Log {
 
     pub(crate) fn on(wire: Wire, options: LogOptions) -> Self {
         let unordered = tokio::sync::Semaphore::new(UNORDERED_AT_ONCE);
-        Self { inner: Arc::new(Inner { wire, options, unordered }) }
+        Self {
+            inner: Arc::new(Inner { wire, options, unordered, suspense: crate::suspense::Folds::default() }),
+        }
     }
 
     /// The durability in force.
@@ -161,6 +165,11 @@ impl Log {
             replicas: self.inner.options.replicas,
             sync: self.inner.options.sync.clone().unwrap_or_else(|| "unknown".into()),
         }
+    }
+
+    /// What was read of the payments in suspense.
+    pub(crate) fn folds(&self) -> &crate::suspense::Folds {
+        &self.inner.suspense
     }
 
     /// How long one append is tried.
@@ -207,7 +216,7 @@ impl Log {
     }
 
     /// One request to the JetStream API.
-    async fn api(&self, verb: &str, body: &Value) -> Result<Value, LedgerError> {
+    pub(crate) async fn api(&self, verb: &str, body: &Value) -> Result<Value, LedgerError> {
         let answer = self.ask(verb, body).await?;
         match &answer["error"] {
             Value::Null => Ok(answer),

@@ -18,7 +18,7 @@ use domain::account::event::{
     LeaseAmended, LeaseClosed, LeaseGranted, RefundApproved, RefundCompleted, RefundFailed, RefundRequested,
     Scope, TopUpClosed, TopUpCompleted, TopUpInitiated,
 };
-use domain::event::{PaymentSuspended, UsageReported};
+use domain::event::{PaymentSuspended, Resolution, ReturnedBy, SuspenseResolved, UsageReported};
 use domain::price::PriceList;
 use domain::usage::{Attempt, Usage};
 use domain::*;
@@ -467,6 +467,18 @@ impl TestLog {
         self.append(Event::Suspense("sandbox".parse().unwrap(), SuspenseEvent::PaymentSuspended(it)))
     }
 
+    /// The end of what [`Self::suspended`] put there.
+    pub(crate) fn resolved(&mut self, payment: u64) -> &mut Self {
+        let it = SuspenseResolved {
+            payment,
+            provider_txn: label("t"),
+            paid: money("1"),
+            resolution: Resolution::Returned { by: ReturnedBy::Hand, reference: None },
+            reason: "they asked".parse().unwrap(),
+        };
+        self.append(Event::Suspense("sandbox".parse().unwrap(), SuspenseEvent::SuspenseResolved(it)))
+    }
+
     /// Names that a careless database would alter, take for one another or put in another order, and numbers of every
     /// length, on an account of their own.
     pub(crate) fn oddities(&mut self) -> &mut Self {
@@ -576,6 +588,10 @@ impl TestLog {
                 }
                 _ => {
                     log.suspended();
+                    let payment = u64::try_from(log.messages.len()).unwrap();
+                    if random.below(2) == 0 {
+                        log.resolved(payment);
+                    }
                 }
             }
         }

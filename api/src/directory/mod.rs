@@ -38,6 +38,7 @@ pub mod registration;
 pub mod second_factor;
 pub mod session;
 pub mod settings;
+pub mod suspense;
 pub mod token;
 pub mod tries;
 pub mod user;

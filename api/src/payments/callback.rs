@@ -17,7 +17,7 @@ use domain::account::event::CloseReason;
 use domain::event::PaymentSuspended;
 use domain::{Actor, ActorKind, ChannelName, Command, Label, OrderId, Reason, Refusal, SuspenseEvent};
 use ledger::{LedgerError, RawCallback};
-use projections::top_ups::{self, TopUpOrder};
+use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use std::time::Duration;
 
 /// How long a callback waits for the projection to reach the end of the log before it is sent away to come again.
@@ -98,8 +98,19 @@ impl Ending {
         Notice::Failed { code }
     }
 
+    /// In a word, for operators.
+    pub fn verdict(&self) -> &'static str {
+        match (self, self.notice()) {
+            (Self::Credited, _) => "credited",
+            (Self::Closed, _) => "closed",
+            (Self::Back { verdict, .. }, _) => verdict,
+            (_, Notice::Done) => "noted",
+            (_, Notice::Failed { code }) => code,
+        }
+    }
+
     /// In a sentence, for operators.
-    fn detail(&self) -> String {
+    pub fn detail(&self) -> String {
         match self {
             Self::Credited => "the payment is credited".to_owned(),
             Self::Closed => "the order is closed".to_owned(),
@@ -149,18 +160,11 @@ pub async fn take(app: &App, channel: &dyn Channel, callback: &RawCallback) -> E
 /// Judges a callback that lies in INBOX at `inbox`, and keeps the verdict beside it.
 pub async fn judge(app: &App, channel: &dyn Channel, callback: &RawCallback, inbox: u64) -> Ending {
     let (ending, order) = judged(app, channel, callback, inbox).await;
-    let verdict = match (&ending, ending.notice()) {
-        (Ending::Credited, _) => "credited",
-        (Ending::Closed, _) => "closed",
-        (Ending::Back { verdict, .. }, _) => verdict,
-        (_, Notice::Done) => "noted",
-        (_, Notice::Failed { code }) => code,
-    };
     let note = CallbackNote {
         id: uuid::Uuid::now_v7(),
         inbox,
         channel: channel.name().clone(),
-        verdict: verdict.to_owned(),
+        verdict: ending.verdict().to_owned(),
         order_number: order.map(|it| it.to_string()),
         detail: ending.detail(),
         at: crate::directory::now(),
@@ -283,6 +287,18 @@ async fn credit(
         let inbox = kept(app, channel, &payment, evidence).await?;
         return suspend(app, channel, payment, inbox, "unknown_order", "no such order".into()).await;
     };
+    if order.status != OrderStatus::Completed {
+        // A payment leaves suspense by an operator's act and by nothing else, or it could be credited twice.
+        let state = app.ledger.log().suspense(channel.name()).await?;
+        if let Some((sequence, held)) = state.find(&payment.order, &payment.provider_txn, payment.paid) {
+            return Ok(in_suspense(channel, &payment, sequence, held.resolved.is_some(), "in_suspense"));
+        }
+        if let Some(first) = top_ups::paid_by(&app.db, channel.name(), &payment.provider_txn).await? {
+            let inbox = kept(app, channel, &payment, evidence).await?;
+            let why = format!("this transaction has paid order {} already", first.order.merchant_number());
+            return suspend(app, channel, payment, inbox, "transaction_used", why).await;
+        }
+    }
     let command = Command::CompleteTopUp {
         order: order.order,
         channel: channel.name().clone(),
@@ -391,7 +407,7 @@ pub(super) async fn caught_up(app: &App) -> Result<(), Trouble> {
 }
 
 /// Reads the number that we gave: 32 lower-case hexadecimal digits and nothing else.
-pub(super) fn order_of(number: &Label) -> Option<OrderId> {
+pub fn order_of(number: &Label) -> Option<OrderId> {
     let id: OrderId = number.as_str().parse().ok()?;
     (id.merchant_number() == number.as_str()).then_some(id)
 }
@@ -406,6 +422,7 @@ async fn suspend(
     why: String,
 ) -> Result<Ending, Trouble> {
     let (order, provider_txn, paid) = (payment.order.clone(), payment.provider_txn.clone(), payment.paid);
+    let told = payment.clone();
     let suspended = PaymentSuspended {
         order: payment.order,
         provider_txn: payment.provider_txn,
@@ -414,7 +431,10 @@ async fn suspend(
         inbox,
     };
     let booked = app.ledger.log().suspend_payment(channel.name(), suspended).await?;
-    let SuspenseEvent::PaymentSuspended(first) = booked.event;
+    if booked.held.resolved.is_some() {
+        return Ok(in_suspense(channel, &told, booked.sequence, true, code));
+    }
+    let first = booked.held.payment;
     let channel = channel.name();
     // The gateway will tell this for days; a person needs to hear it once.
     if first.inbox == inbox {
@@ -426,6 +446,21 @@ async fn suspend(
         tracing::info!(%channel, %order, %provider_txn, inbox, "a payment in suspense is reported again");
     }
     Ok(Ending::Suspended { code })
+}
+
+/// A payment that stands in suspense is told again: once an operator has resolved it, the gateway may stop telling.
+fn in_suspense(
+    channel: &dyn Channel,
+    payment: &Payment,
+    sequence: u64,
+    resolved: bool,
+    code: &'static str,
+) -> Ending {
+    tracing::info!(
+        channel = %channel.name(), order = %payment.order, provider_txn = %payment.provider_txn, sequence, resolved,
+        "a payment in suspense is reported again"
+    );
+    if resolved { Ending::Noted } else { Ending::Suspended { code } }
 }
 
 /// The stable word of a refusal. All of them end in suspense; three come up in practice.

@@ -16,6 +16,7 @@ mod configured;
 pub mod crypto;
 pub mod disputes;
 pub mod epay;
+pub mod evidence;
 pub mod fields;
 pub mod form;
 pub mod gateway;
@@ -23,6 +24,7 @@ pub mod poller;
 pub mod refunds;
 pub mod sandbox;
 pub mod stripe;
+pub mod suspense;
 pub mod terms;
 #[cfg(test)]
 mod testing;

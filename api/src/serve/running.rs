@@ -11,7 +11,7 @@ use crate::directory::address::Guard;
 use crate::issuers::Issuers;
 use crate::live::Live;
 use crate::mail::Post;
-use crate::payments::{Channels, poller, refunds::desk};
+use crate::payments::{Channels, poller, refunds::desk, suspense};
 use crate::roles::Roles;
 use crate::webhook::Courier;
 use crate::{
@@ -105,6 +105,7 @@ impl Running {
                 running
                     .background
                     .spawn(reconciliation::run::keep_reconciling(app.clone(), running.stop.clone()));
+                running.background.spawn(suspense::keep_doing(app.clone(), running.stop.clone()));
                 running.app = Some(app);
             }
         }

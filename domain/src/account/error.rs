@@ -121,6 +121,18 @@ pub enum Refusal {
         /// The lease's size.
         size: Credits,
     },
+    /// No payment in suspense stands there.
+    #[error("no payment in suspense stands at {payment}")]
+    NotInSuspense {
+        /// The sequence that was named.
+        payment: u64,
+    },
+    /// A payment in suspense is resolved once.
+    #[error("this payment in suspense was resolved before, by event {by}")]
+    ResolvedBefore {
+        /// That event.
+        by: u64,
+    },
     /// The same idempotency key with another request.
     #[error("this idempotency key was used before with another request")]
     KeyReused,

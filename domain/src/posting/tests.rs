@@ -3,8 +3,8 @@
 use super::*;
 use crate::event::{
     AdjustmentPosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer, CreditGranted, LeaseAmended,
-    LeaseClosed, LeaseGranted, PaymentSuspended, RefundCompleted, RefundFailed, RefundRequested, Scope,
-    TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+    LeaseClosed, LeaseGranted, PaymentSuspended, RefundCompleted, RefundFailed, RefundRequested, Resolution,
+    ReturnedBy, Scope, SuspenseResolved, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
 };
 use crate::samples::{channel, credits, label, lease_id, money, reason, usage_record, uuid};
 use crate::{AdjustmentId, BatchId, ChargebackId, EpochId, GrantId, Moment, OrderId, RefundId};
@@ -278,4 +278,24 @@ fn a_payment_that_matches_nothing_waits_in_suspense() {
     };
     let event = Event::Suspense(channel("stripe"), SuspenseEvent::PaymentSuspended(suspended));
     assert_eq!(lines(&event), ["asset:clearing:stripe USD 5", "suspense:stripe USD -5"]);
+}
+
+#[test]
+fn what_is_resolved_leaves_suspense_and_a_claim_is_then_credited_like_any_payment() {
+    let (account, order) = (AccountId::from_uuid(uuid("ann")), OrderId::from_uuid(uuid("claimed")));
+    for resolution in [
+        Resolution::Claimed { account, order },
+        Resolution::Returned { by: ReturnedBy::Hand, reference: Some(label("transfer 7")) },
+        Resolution::Dismissed,
+    ] {
+        let resolved = SuspenseResolved {
+            payment: 1,
+            provider_txn: label("tx"),
+            paid: money("0.05 USD"),
+            resolution,
+            reason: reason("they sent a receipt"),
+        };
+        let event = Event::Suspense(channel("stripe"), SuspenseEvent::SuspenseResolved(resolved));
+        assert_eq!(lines(&event), ["suspense:stripe USD 5", "asset:clearing:stripe USD -5"]);
+    }
 }

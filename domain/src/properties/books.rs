@@ -4,8 +4,8 @@ use super::fixed;
 use crate::event::{
     AccountEvent, AdjustmentPosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer, CreditGranted,
     Event, GrantSource, LeaseAmended, LeaseClosed, LeaseGranted, NodeEvent, NodeSealed, PaymentSuspended,
-    RefundApproved, RefundCompleted, RefundFailed, RefundRequested, Scope, SealCause, SuspenseEvent,
-    TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+    RefundApproved, RefundCompleted, RefundFailed, RefundRequested, Resolution, ReturnedBy, Scope, SealCause,
+    SuspenseEvent, SuspenseResolved, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
 };
 use crate::posting::of_usage;
 use crate::samples::{channel, label, reason, usage_record, uuid};
@@ -175,7 +175,26 @@ fn event() -> impl Strategy<Value = Event> {
             };
             Event::Suspense(channel("epay"), SuspenseEvent::PaymentSuspended(suspended))
         }),
+        1 => (money(), resolution()).prop_map(|(paid, resolution)| {
+            let resolved = SuspenseResolved {
+                payment: 1,
+                provider_txn: label("tx"),
+                paid,
+                resolution,
+                reason: reason("they asked"),
+            };
+            Event::Suspense(channel("epay"), SuspenseEvent::SuspenseResolved(resolved))
+        }),
     ]
+}
+
+fn resolution() -> impl Strategy<Value = Resolution> {
+    let claimed = Resolution::Claimed {
+        account: AccountId::from_uuid(uuid("claimant")),
+        order: OrderId::from_uuid(uuid("claimed")),
+    };
+    let returned = Resolution::Returned { by: ReturnedBy::Channel, reference: None };
+    select(vec![claimed, returned, Resolution::Dismissed])
 }
 
 pub(super) fn recorded(version: u64, event: AccountEvent) -> Recorded<AccountEvent> {

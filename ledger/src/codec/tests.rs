@@ -5,7 +5,7 @@
 use super::*;
 use crate::testing::{credits, label, usage};
 use domain::account::event::*;
-use domain::event::{NodeSealed, PaymentSuspended, SealCause, UsageReported};
+use domain::event::{NodeSealed, PaymentSuspended, Resolution, SealCause, SuspenseResolved, UsageReported};
 use domain::usage::{Attempt, Usage};
 use domain::{
     ActorKind, AdjustmentId, BatchId, ChargebackId, Credits, GrantId, KeyId, LeaseId, Money, OrderId,
@@ -153,7 +153,15 @@ fn samples() -> Vec<Event> {
         reason: "unknown order".parse().unwrap(),
         inbox: 42,
     };
-    all.push(Event::Suspense(channel, SuspenseEvent::PaymentSuspended(suspended)));
+    all.push(Event::Suspense(channel.clone(), SuspenseEvent::PaymentSuspended(suspended)));
+    let resolved = SuspenseResolved {
+        payment: 41,
+        provider_txn: label("txn-9"),
+        paid: yuan(1),
+        resolution: Resolution::Claimed { account, order },
+        reason: "they sent the bank's receipt".parse().unwrap(),
+    };
+    all.push(Event::Suspense(channel, SuspenseEvent::SuspenseResolved(resolved)));
     all
 }
 

@@ -117,7 +117,7 @@ fn command_of(account: &Account, event: &AccountEvent) -> Command {
     }
 }
 
-fn code_of(refusal: &Refusal) -> Code {
+pub(super) fn code_of(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::InsufficientCredits { .. } | Refusal::BudgetSpent { .. } => Code::AboveAvailable,
         Refusal::UnknownOrder(_) => Code::OrderUnknown,
@@ -140,6 +140,8 @@ fn code_of(refusal: &Refusal) -> Code {
         Refusal::LeaseClosed(_) => Code::LeaseClosed,
         Refusal::LeaseOpen(_) => Code::LeaseOpen,
         Refusal::SpentAboveLease { .. } => Code::SpentAboveLease,
+        Refusal::NotInSuspense { .. } => Code::SuspenseUnknown,
+        Refusal::ResolvedBefore { .. } => Code::SuspenseResolved,
         Refusal::KeyReused => Code::KeyReused,
     }
 }

@@ -197,10 +197,10 @@ async fn a_call_is_booked_on_the_day_of_its_owners_statement(on: On) {
 
 async fn a_payment_in_suspense_is_booked_though_it_is_nobodys(on: On) {
     let mut log = TestLog::default();
-    log.at("2026-11-22T10:00:00Z").suspended();
+    log.at("2026-11-22T10:00:00Z").suspended().suspended().resolved(2);
     let test = TestDatabase::on(on).await;
     apply_in(&test.db, &log.messages, 10).await;
-    let lines = entries_of(&test.db, &[1]).await.unwrap();
+    let lines = entries_of(&test.db, &[1, 3]).await.unwrap();
     let seen: Vec<_> = lines
         .iter()
         .map(|it| (it.book.to_string(), it.unit.to_string(), it.amount, it.account, it.kind.as_str()))
@@ -211,6 +211,8 @@ async fn a_payment_in_suspense_is_booked_though_it_is_nobodys(on: On) {
         [
             ("asset:clearing:sandbox".to_owned(), cny(), 100, None, "payment_suspended"),
             ("suspense:sandbox".to_owned(), cny(), -100, None, "payment_suspended"),
+            ("suspense:sandbox".to_owned(), cny(), 100, None, "suspense_resolved"),
+            ("asset:clearing:sandbox".to_owned(), cny(), -100, None, "suspense_resolved"),
         ]
     );
     let all = books(&test.db, ever()).await;

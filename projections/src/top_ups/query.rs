@@ -101,17 +101,17 @@ pub async fn find(db: &Database, order: OrderId) -> Result<Option<TopUpOrder>, D
     db.fetch_optional(&sql, &[order.into()]).await?.as_ref().map(read).transpose()
 }
 
-/// The order that a transaction of a channel paid.
+/// The first order that a channel's transaction has paid, of any account.
 pub async fn paid_by(
     db: &Database,
     channel: &ChannelName,
     provider_txn: &Label,
 ) -> Result<Option<TopUpOrder>, DatabaseError> {
     let sql = format!(
-        "SELECT {} FROM top_up_orders WHERE provider_txn = ? AND channel = ? AND status = 'completed' ORDER BY first_seq",
+        "SELECT {} FROM top_up_orders WHERE channel = ? AND provider_txn = ? ORDER BY event_seq LIMIT 1",
         COLUMNS.join(", ")
     );
-    let values = [provider_txn.as_str().into(), channel.as_str().into()];
+    let values = [channel.as_str().into(), provider_txn.as_str().into()];
     db.fetch_optional(&sql, &values).await?.as_ref().map(read).transpose()
 }
 

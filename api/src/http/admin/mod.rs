@@ -19,6 +19,7 @@ pub mod providers;
 pub mod rate_limits;
 pub mod refunds;
 pub mod settings;
+pub mod suspense;
 pub mod users;
 
 use crate::{http::permission::Routes, problem::Problem};
@@ -40,6 +41,7 @@ pub fn routes() -> Routes {
         .merge(ledger::routes())
         .merge(audit::routes())
         .merge(payments::routes())
+        .merge(suspense::routes())
         .merge(overview::routes())
         .merge(approvals::routes())
         .merge(provider_account::routes())
