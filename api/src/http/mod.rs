@@ -15,6 +15,7 @@ pub mod confirm;
 mod dashboard;
 pub mod deletion;
 pub mod dev_mailbox;
+pub mod exports;
 pub mod keys;
 pub mod limit;
 pub mod login;
@@ -24,6 +25,7 @@ pub mod openapi;
 mod pages;
 pub mod passkeys;
 pub mod password;
+pub mod periods;
 pub mod permission;
 pub mod prices;
 pub mod reading;
@@ -33,6 +35,7 @@ pub mod registration;
 pub mod second_factor;
 pub mod settings;
 pub mod site;
+pub mod statements;
 pub mod topup;
 pub mod usage;
 pub mod user;
@@ -78,6 +81,9 @@ fn described() -> Routes {
         .merge(topup::routes())
         .merge(callbacks::routes())
         .merge(billing::routes())
+        .merge(statements::routes())
+        .merge(exports::routes())
+        .merge(periods::routes())
         .merge(usage::routes())
         .merge(admin::routes())
         .merge(admin_money::routes())
