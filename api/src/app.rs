@@ -3,6 +3,7 @@
 use crate::{
     config::Config,
     directory::{Directory, password::Passwords},
+    exports::Clerk,
     http::limit::Limits,
     issuers::Issuers,
     live::Live,
@@ -54,6 +55,8 @@ pub struct Parts {
     pub post: Post,
     /// Makes the calls that stand in the queue of webhooks.
     pub courier: Courier,
+    /// Makes the exports that stand in the queue.
+    pub clerk: Clerk,
 }
 
 impl App {

@@ -16,6 +16,7 @@ pub mod config;
 mod console;
 pub mod deletion;
 pub mod directory;
+pub mod exports;
 pub mod health;
 pub mod http;
 pub mod import;

@@ -4,6 +4,7 @@
 //! help (`Retry-After`) and never shows what is inside: that goes to the log, once, here.
 
 use crate::directory::DirectoryError;
+use crate::exports::{ExportError, StatementError};
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -121,6 +122,12 @@ impl Problem {
     }
 }
 
+/// An error with all its causes, for the log.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |cause| cause.source()).map(ToString::to_string);
+    causes.collect::<Vec<_>>().join(": ")
+}
+
 /// The id of the request being answered, where there is one.
 pub fn current_request_id() -> Option<String> {
     REQUEST_ID.try_with(Clone::clone).ok()
@@ -224,6 +231,25 @@ impl From<DatabaseError> for Problem {
             | DatabaseError::NoRow
             | DatabaseError::Column { .. }
             | DatabaseError::Migration(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<StatementError> for Problem {
+    fn from(error: StatementError) -> Self {
+        match error {
+            StatementError::Database(error) => error.into(),
+            StatementError::DoesNotAddUp { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ExportError> for Problem {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Database(error) => error.into(),
+            ExportError::WorkbookFull => Self::conflict("workbook_full", error.to_string()),
+            ExportError::Io(_) | ExportError::Format(_) | ExportError::Stopped => Self::internal(&error),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod confirm;
 mod dashboard;
 pub mod deletion;
 pub mod dev_mailbox;
+pub mod exports;
 pub mod keys;
 pub mod limit;
 pub mod login;
@@ -24,6 +25,7 @@ pub mod openapi;
 mod pages;
 pub mod passkeys;
 pub mod password;
+pub mod periods;
 pub mod permission;
 pub mod prices;
 pub mod reading;
@@ -35,6 +37,7 @@ pub mod registration;
 pub mod second_factor;
 pub mod settings;
 pub mod site;
+pub mod statements;
 pub mod topup;
 pub mod usage;
 pub mod user;
@@ -81,6 +84,9 @@ fn described() -> Routes {
         .merge(refunds::routes())
         .merge(callbacks::routes())
         .merge(billing::routes())
+        .merge(statements::routes())
+        .merge(exports::routes())
+        .merge(periods::routes())
         .merge(usage::routes())
         .merge(admin::routes())
         .merge(admin_money::routes())

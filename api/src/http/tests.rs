@@ -6,6 +6,7 @@ use crate::{
     body::{BODY_LIMIT_BYTES, Json},
     config::Config,
     directory::{Directory, user::NewUser, user::Role},
+    exports::Clerk,
     http::limit::Limits,
     issuers::Issuers,
     live::Live,
@@ -102,6 +103,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     let post = Post::try_new(&config, directory.clone()).unwrap();
     let courier = Courier::try_new(&config, directory.clone()).unwrap();
     let issuers = Issuers::try_new(&config).unwrap();
+    let clerk = Clerk::new(directory.clone(), db.clone(), folder.path());
     let app = App::new(Parts {
         ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
         inbox: Inbox::new(log.clone()),
@@ -119,6 +121,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
         issuers,
         post,
         courier,
+        clerk,
     });
     let router = router(app.clone());
     Gateway { app, projector, router, server: Some(server), _folder: folder }

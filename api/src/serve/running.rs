@@ -8,6 +8,7 @@ use super::foundation::Foundation;
 use crate::app::{App, Parts};
 use crate::config::Config;
 use crate::directory::address::Guard;
+use crate::exports::Clerk;
 use crate::issuers::Issuers;
 use crate::live::Live;
 use crate::mail::Post;
@@ -124,6 +125,8 @@ impl Running {
         self.background.spawn(post.clone().keep_delivering(self.stop.clone()));
         let courier = Courier::try_new(config, foundation.directory().clone()).context("no HTTP client")?;
         self.background.spawn(courier.clone().keep_delivering(self.stop.clone()));
+        let clerk = Clerk::new(foundation.directory().clone(), self.db.clone(), &config.data_dir);
+        self.background.spawn(clerk.clone().keep_making(self.stop.clone()));
         self.background.spawn(alerts::keep_watching(
             foundation.directory().clone(),
             self.db.clone(),
@@ -152,6 +155,7 @@ impl Running {
             issuers: Issuers::try_new(config).context("cannot make an HTTP client")?,
             post,
             courier,
+            clerk,
         }))
     }
 

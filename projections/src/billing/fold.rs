@@ -12,7 +12,7 @@ use std::collections::btree_map::Entry;
 use uuid::Uuid;
 
 /// The columns of `billing_records`.
-pub(super) const COLUMNS: [&str; 18] = [
+pub(crate) const COLUMNS: [&str; 18] = [
     "id",
     "user_id",
     "type",

@@ -149,7 +149,7 @@ pub async fn get(
     row.as_ref().map(read).transpose()
 }
 
-fn read(row: &Row) -> Result<BillingRecord, DatabaseError> {
+pub(crate) fn read(row: &Row) -> Result<BillingRecord, DatabaseError> {
     let money = match row.opt_int("amount")? {
         None => None,
         Some(minor) => Some(Money { currency: row.parsed("currency")?, minor }),
