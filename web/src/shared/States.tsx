@@ -124,7 +124,7 @@ export function Empty({
   );
 }
 
-interface Query<T> {
+export interface Query<T> {
   data: T | undefined;
   error: unknown;
   isPending: boolean;
