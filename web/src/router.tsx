@@ -43,9 +43,13 @@ const door = createRoute({ getParentRoute: () => root, id: 'door', component: Do
 const login = createRoute({
   getParentRoute: () => door,
   path: '/login',
-  validateSearch: (raw: Raw): { return?: string } => {
+  validateSearch: (raw: Raw): { return?: string; error?: string; issuer?: string } => {
     const path = ownPath(raw.return);
-    return path === '/' ? {} : { return: path };
+    return {
+      return: path === '/' ? undefined : path,
+      error: text(raw, 'error'),
+      issuer: text(raw, 'issuer'),
+    };
   },
   component: lazyRouteComponent(() => import('./pages/Login'), 'LoginPage'),
 });
@@ -171,6 +175,15 @@ const settings = createRoute({
   path: '/settings',
   component: lazyRouteComponent(() => import('./pages/Settings'), 'SettingsPage'),
 });
+const security = createRoute({
+  getParentRoute: () => shell,
+  path: '/security',
+  validateSearch: (raw: Raw): { error?: string; issuer?: string } => ({
+    error: text(raw, 'error'),
+    issuer: text(raw, 'issuer'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/Security'), 'SecurityPage'),
+});
 
 const admin = createRoute({
   getParentRoute: () => shell,
@@ -295,6 +308,7 @@ export const router = createRouter({
       models,
       redeem,
       settings,
+      security,
       admin.addChildren([
         overview,
         users,

@@ -78,6 +78,17 @@ export const secondFactorQuery = queryOptions({
   queryFn: () => ok(api.GET('/api/user/second-factor')),
 });
 
+export const loginMethodsQuery = queryOptions({
+  queryKey: ['login-methods'],
+  queryFn: () => ok(api.GET('/api/user/login-methods')),
+  staleTime: 300_000,
+});
+
+export const identitiesQuery = queryOptions({
+  queryKey: ['identities'],
+  queryFn: () => ok(api.GET('/api/user/identities')),
+});
+
 export const topUpOptionsQuery = queryOptions({
   queryKey: ['topup', 'options'],
   queryFn: () => ok(api.GET('/api/user/topup/options')),

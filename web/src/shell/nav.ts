@@ -11,6 +11,7 @@ export const USER_PAGES = [
   { to: '/billing', icon: 'bill', name: 'nav.billing' },
   { to: '/models', icon: 'cube', name: 'nav.models' },
   { to: '/redeem', icon: 'gift', name: 'nav.redeem' },
+  { to: '/security', icon: 'shield', name: 'nav.security' },
   { to: '/settings', icon: 'gear', name: 'nav.settings' },
 ] as const satisfies { to: string; icon: IconName; name: string }[];
 
