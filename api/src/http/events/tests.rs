@@ -33,7 +33,7 @@ impl Gateway {
         Ear { body: response.into_body().into_data_stream(), heard: String::new() }
     }
 
-    async fn is_given(&self, account: AccountId, credits: &str) {
+    async fn grants_to(&self, account: AccountId, credits: &str) {
         let grant = Command::GrantCredit {
             grant: GrantId::from_uuid(Uuid::now_v7()),
             source: GrantSource::Admin,
@@ -83,8 +83,8 @@ async fn a_balance_and_an_order_are_told_as_they_change_until_the_session_ends()
     let mut ear = it.listens(&token).await;
     assert_eq!(ear.hears("balance").await["available"], "0");
     // What happens to others is not told.
-    it.is_given(bob, "7").await;
-    it.is_given(ann, "3").await;
+    it.grants_to(bob, "7").await;
+    it.grants_to(ann, "3").await;
     let (name, data) = ear.next().await.unwrap();
     assert_eq!((name.as_str(), &data["available"]), ("balance", &json!("3")));
 
@@ -92,9 +92,13 @@ async fn a_balance_and_an_order_are_told_as_they_change_until_the_session_ends()
     let order = it.call("POST", "/api/user/topup", Some(&token), Some(order)).await.body["order"].clone();
     let opened = ear.hears("order").await;
     assert_eq!((&opened["order"], &opened["status"]), (&order, &json!("pending")));
-    let number = opened["number"].as_str().unwrap();
-    let paid = it.call("POST", &format!("/api/payments/sandbox/{number}/pay"), None, None).await;
-    assert_eq!(paid.status, 200);
+    let paid = Command::CompleteTopUp {
+        order: OrderId::from_uuid(order.as_str().unwrap().parse().unwrap()),
+        channel: "sandbox".parse().unwrap(),
+        provider_txn: domain::Label::try_new("txn-1").unwrap(),
+        paid: domain::Money::parse("50.00", "CNY".parse().unwrap()).unwrap(),
+    };
+    it.decides(ann, paid).await;
     assert_eq!(ear.hears("order").await["status"], "completed");
 
     // As JSON the same, once.

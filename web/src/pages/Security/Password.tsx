@@ -7,7 +7,7 @@ import { api, ok, type Schemas } from '../../api/client';
 import { beside } from '../../shared/fields';
 import { ProblemAlert } from '../../shared/States';
 
-export function Password() {
+export function Password({ done }: { done?: () => void }) {
   const { t } = useTranslation();
   const form = useForm({
     mode: 'uncontrolled',
@@ -21,6 +21,7 @@ export function Password() {
     mutationFn: (body: Schemas['ChangePassword']) => ok(api.PUT('/api/user/password', { body })),
     onSuccess: () => {
       form.reset();
+      done?.();
       notifications.show({ message: t('settings.passwordSet'), color: 'teal' });
     },
     onError: (error) => beside(form, error),

@@ -12,6 +12,8 @@ import { beside } from '../../shared/fields';
 import { PageTitle } from '../../shared/PageTitle';
 import { Section } from '../../shared/Section';
 import { Loaded, ProblemAlert } from '../../shared/States';
+import { Leaving } from './Leaving';
+import { Webhook } from './Webhook';
 
 export function SettingsPage() {
   const { t } = useTranslation();
@@ -26,6 +28,12 @@ export function SettingsPage() {
         </Section>
         <Section id="profile" title={t('settings.profile')}>
           <Loaded query={self}>{(it) => <Profile it={it} />}</Loaded>
+        </Section>
+        <Section id="webhook" title={t('webhook.title')}>
+          <Webhook />
+        </Section>
+        <Section id="leaving" title={t('leaving.title')}>
+          <Loaded query={self}>{(it) => <Leaving self={it} />}</Loaded>
         </Section>
       </Stack>
     </>
@@ -62,6 +70,8 @@ function Preferences({ it }: { it: Schemas['SettingsView'] }) {
             time_zone: values.time_zone,
             low_balance_alert: typed(values.low_balance_alert),
             display_currency: values.display_currency || null,
+            // What this form does not show stays as it is.
+            notifications: it.notifications ?? null,
           },
         }),
       ),

@@ -20,8 +20,9 @@ import { balanceQuery, listing, topUpOptionsQuery } from '../../api/queries';
 import { compare, divided, typed } from '../../money/decimal';
 import { balance as cut, money } from '../../money/format';
 import { Balance } from '../../shared/Amount';
+import { AsOf } from '../../shared/AsOf';
 import type { Column } from '../../shared/DataTable';
-import { clock, zone } from '../../shared/format';
+import { zone } from '../../shared/format';
 import { List } from '../../shared/List';
 import { Outcome } from '../../shared/Outcome';
 import { PageTitle } from '../../shared/PageTitle';
@@ -52,7 +53,7 @@ export function TopUpPage() {
         <Loaded query={balance} waiting={<Waiting rows={1} height={112} />}>
           {(it) => (
             <div className="tiles">
-              <Tile name={t('balance.available')} note={t('balance.asOf', { time: clock(it.as_of) })}>
+              <Tile name={t('balance.available')} note={<AsOf at={it.as_of} />}>
                 <Balance amount={it.available} focusable />
               </Tile>
               <Tile name={t('balance.reserved')} note={t('balance.reservedNote')}>
