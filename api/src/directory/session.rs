@@ -121,8 +121,7 @@ impl Directory {
         let sql = "SELECT s.expires_at, s.last_seen_at, u.role, u.status \
                    FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = ?";
         let Some(row) = self.0.db.fetch_optional(sql, &[session.into()]).await? else { return Ok(None) };
-        let ended =
-            at >= row.moment("expires_at")? || at >= row.moment("last_seen_at")?.plus_ms(IDLE_MS);
+        let ended = at >= row.moment("expires_at")? || at >= row.moment("last_seen_at")?.plus_ms(IDLE_MS);
         if ended || row.parsed::<Status>("status")? != Status::Active {
             return Ok(None);
         }

@@ -78,7 +78,9 @@ async fn listen(State(app): State<App>, caller: Caller, headers: HeaderMap) -> R
     if !wants_stream(&headers) {
         let tables = if sees_books(caller.role) { Some(lag(&app).await) } else { None };
         let orders = newest(&app, caller.user).await?.into_iter().map(TopUpView::from).collect();
-        return Ok(Json(Now { balance: balance_now(&app, caller.user).await?, orders, tables }).into_response());
+        return Ok(
+            Json(Now { balance: balance_now(&app, caller.user).await?, orders, tables }).into_response()
+        );
     }
     let place = app.streams.enter(caller.user)?;
     let watch = Watch::new(app, caller, place);
@@ -252,12 +254,16 @@ impl Streams {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.all >= STREAMS {
             let detail = "this node tells as many as it can; ask again and again instead";
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail).retry_after(30));
+            return Err(
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail).retry_after(30)
+            );
         }
         let of = open.of.entry(account).or_default();
         if *of >= STREAMS_OF_ONE {
             let detail = format!("an account may have {STREAMS_OF_ONE} streams at a time");
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail).retry_after(30));
+            return Err(
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail).retry_after(30)
+            );
         }
         *of += 1;
         open.all += 1;
