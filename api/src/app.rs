@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     directory::{Directory, password::Passwords},
     exports::Clerk,
-    http::limit::Limits,
+    http::{events::Streams, limit::Limits},
     issuers::Issuers,
     live::Live,
     mail::Post,
@@ -49,6 +49,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// Failed logins, registrations and requests for mail, by login and by address.
     pub limits: Limits,
+    /// Whoever listens to what changes on an account.
+    pub streams: Streams,
     /// Other sites by which people log in.
     pub issuers: Issuers,
     /// Sends what stands in the queue of mails.

@@ -55,11 +55,13 @@ async function preview(gateway, port) {
   return () => server.close();
 }
 
-export async function startGateway() {
+/** `host`: by which name browsers come; passkeys need one that is no address. `env`: what the operator configured besides. */
+export async function startGateway({ host = '127.0.0.1', env = {} } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'nexusroute-console-'));
-  const own = `http://127.0.0.1:${await freePort()}`;
+  const ownPort = await freePort();
+  const own = `http://127.0.0.1:${ownPort}`;
   const port = process.env.PREVIEW ? await freePort() : null;
-  const url = port ? `http://127.0.0.1:${port}` : own;
+  const url = `http://${host}:${port ?? ownPort}`;
   const closePreview = port ? await preview(own, port) : () => {};
   const clean = Object.entries(process.env).filter(([name]) => !name.startsWith('NEXUSROUTE_'));
   const child = spawn(binary(), ['serve'], {
@@ -72,6 +74,7 @@ export async function startGateway() {
       NEXUSROUTE_PUBLIC_URL: url,
       NEXUSROUTE_ADMIN_PASSWORD: ADMIN_PASSWORD,
       NEXUSROUTE_ALLOW_PRIVATE_PROVIDERS: 'true',
+      ...env,
       ...(existsSync(join(ROOT, '.deps/bin/nats-server'))
         ? { NEXUSROUTE_NATS_SERVER: join(ROOT, '.deps/bin/nats-server') }
         : {}),
@@ -127,7 +130,24 @@ export async function loggedIn(url, login, password) {
   return (method, path, body) => call(method, path, body, token);
 }
 
-/** A provider that answers every chat with the same words and the same counts. */
+/** Says its words one by one; who leaves is not spoken to any more. */
+async function speak(response, model, pauseMs) {
+  response.setHeader('content-type', 'text/event-stream');
+  const chunk = (it) =>
+    response.write(
+      `data: ${JSON.stringify({ id: 'chatcmpl-2', object: 'chat.completion.chunk', created: 1, model, ...it })}\n\n`,
+    );
+  for (const content of ['Hello ', 'to ', '<b>you</b>', '.', ' And', ' so', ' on', '.']) {
+    if (response.destroyed) return;
+    chunk({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
+    await new Promise((go) => setTimeout(go, pauseMs));
+  }
+  chunk({ choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] });
+  chunk({ choices: [], usage: { prompt_tokens: 1200, completion_tokens: 345, total_tokens: 1545 } });
+  response.end('data: [DONE]\n\n');
+}
+
+/** A provider that answers every chat with the same words and the same counts; a stream comes in pieces, slowly if asked to. */
 export async function startProvider() {
   const server = createServer((request, response) => {
     let body = '';
@@ -138,7 +158,11 @@ export async function startProvider() {
         response.end(JSON.stringify({ object: 'list', data: [{ id: 'demo-large', object: 'model' }] }));
         return;
       }
-      const { model } = JSON.parse(body || '{}');
+      const { model, stream, messages = [] } = JSON.parse(body || '{}');
+      if (stream) {
+        speak(response, model, JSON.stringify(messages).includes('slowly') ? 400 : 20);
+        return;
+      }
       response.end(
         JSON.stringify({
           id: 'chatcmpl-1',

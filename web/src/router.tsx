@@ -9,6 +9,7 @@ import {
   Outlet,
   redirect,
 } from '@tanstack/react-router';
+import type { Schemas } from './api/client';
 import { asProblem } from './api/problem';
 import { onSessionEnd, queryClient, selfQuery } from './api/queries';
 import { wantAdminWords } from './i18n';
@@ -43,9 +44,13 @@ const door = createRoute({ getParentRoute: () => root, id: 'door', component: Do
 const login = createRoute({
   getParentRoute: () => door,
   path: '/login',
-  validateSearch: (raw: Raw): { return?: string } => {
+  validateSearch: (raw: Raw): { return?: string; error?: string; issuer?: string } => {
     const path = ownPath(raw.return);
-    return path === '/' ? {} : { return: path };
+    return {
+      return: path === '/' ? undefined : path,
+      error: text(raw, 'error'),
+      issuer: text(raw, 'issuer'),
+    };
   },
   component: lazyRouteComponent(() => import('./pages/Login'), 'LoginPage'),
 });
@@ -171,6 +176,26 @@ const settings = createRoute({
   path: '/settings',
   component: lazyRouteComponent(() => import('./pages/Settings'), 'SettingsPage'),
 });
+const playground = createRoute({
+  getParentRoute: () => shell,
+  path: '/playground',
+  validateSearch: (raw: Raw): { model?: string } => ({ model: text(raw, 'model') }),
+  component: lazyRouteComponent(() => import('./pages/Playground'), 'PlaygroundPage'),
+});
+const referral = createRoute({
+  getParentRoute: () => shell,
+  path: '/referral',
+  component: lazyRouteComponent(() => import('./pages/Referral'), 'ReferralPage'),
+});
+const security = createRoute({
+  getParentRoute: () => shell,
+  path: '/security',
+  validateSearch: (raw: Raw): { error?: string; issuer?: string } => ({
+    error: text(raw, 'error'),
+    issuer: text(raw, 'issuer'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/Security'), 'SecurityPage'),
+});
 
 const admin = createRoute({
   getParentRoute: () => shell,
@@ -183,6 +208,11 @@ const overview = createRoute({
   path: '/',
   validateSearch: (raw: Raw): { range?: Range } => ({ range: oneOf(raw, 'range', RANGES) }),
   component: lazyRouteComponent(() => import('./pages/admin/Overview'), 'OverviewPage'),
+});
+const guide = createRoute({
+  getParentRoute: () => admin,
+  path: '/guide',
+  component: lazyRouteComponent(() => import('./pages/admin/Guide'), 'GuidePage'),
 });
 const users = createRoute({
   getParentRoute: () => admin,
@@ -270,6 +300,62 @@ const mails = createRoute({
   component: lazyRouteComponent(() => import('./pages/admin/Mails'), 'MailsPage'),
 });
 
+const approvals = createRoute({
+  getParentRoute: () => admin,
+  path: '/approvals',
+  validateSearch: (raw: Raw): { state?: Schemas['ApprovalState']; cursor?: string } => ({
+    state: oneOf(raw, 'state', ['pending', 'approved', 'done', 'failed', 'rejected', 'expired'] as const),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Approvals'), 'ApprovalsPage'),
+});
+const settingsOfGateway = createRoute({
+  getParentRoute: () => admin,
+  path: '/settings',
+  validateSearch: (raw: Raw): { q?: string; source?: Schemas['SettingSource'] } => ({
+    q: text(raw, 'q'),
+    source: oneOf(raw, 'source', ['default', 'file', 'environment', 'database'] as const),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Settings'), 'GatewaySettingsPage'),
+});
+const announcements = createRoute({
+  getParentRoute: () => admin,
+  path: '/announcements',
+  component: lazyRouteComponent(() => import('./pages/admin/Announcements'), 'AnnouncementsPage'),
+});
+const invitations = createRoute({
+  getParentRoute: () => admin,
+  path: '/invitations',
+  validateSearch: (raw: Raw): { cursor?: string } => ({
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Invitations'), 'InvitationsPage'),
+});
+const limits = createRoute({
+  getParentRoute: () => admin,
+  path: '/limits',
+  component: lazyRouteComponent(() => import('./pages/admin/Limits'), 'LimitsPage'),
+});
+const catalogue = createRoute({
+  getParentRoute: () => admin,
+  path: '/catalogue',
+  validateSearch: (raw: Raw): { q?: string; provider?: string; cursor?: string } => ({
+    q: text(raw, 'q'),
+    provider: text(raw, 'provider'),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Catalogue'), 'CataloguePage'),
+});
+const referrals = createRoute({
+  getParentRoute: () => admin,
+  path: '/referrals',
+  validateSearch: (raw: Raw): { state?: Schemas['ReferralState']; cursor?: string } => ({
+    state: oneOf(raw, 'state', ['waiting', 'earned', 'capped', 'refused', 'missed', 'lapsed'] as const),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Referrals'), 'ReferralsPage'),
+});
+
 /** Plain text in the address: `model=123` is a name and no number. */
 export function parseSearch(search: string): Raw {
   return Object.fromEntries(new URLSearchParams(search));
@@ -294,9 +380,13 @@ export const router = createRouter({
       billing,
       models,
       redeem,
+      playground,
+      referral,
       settings,
+      security,
       admin.addChildren([
         overview,
+        guide,
         users,
         user,
         providers,
@@ -308,6 +398,13 @@ export const router = createRouter({
         ledger,
         audit,
         mails,
+        approvals,
+        settingsOfGateway,
+        announcements,
+        invitations,
+        limits,
+        catalogue,
+        referrals,
       ]),
     ]),
   ]),

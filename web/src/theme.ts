@@ -7,6 +7,7 @@ import {
   Modal,
   NativeSelect,
   PasswordInput,
+  Textarea,
   TextInput,
 } from '@mantine/core';
 
@@ -27,6 +28,7 @@ export const theme = createTheme({
     Button: Button.extend({ defaultProps: { mih: 40 } }),
     // Smaller text makes iOS zoom into the field.
     TextInput: TextInput.extend({ defaultProps: { size: 'md' } }),
+    Textarea: Textarea.extend({ defaultProps: { size: 'md' } }),
     PasswordInput: PasswordInput.extend({ defaultProps: { size: 'md' } }),
     NativeSelect: NativeSelect.extend({ defaultProps: { size: 'md' } }),
     Modal: Modal.extend({ defaultProps: { centered: true, overlayProps: { backgroundOpacity: 0.45 } } }),

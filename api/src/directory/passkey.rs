@@ -31,9 +31,11 @@ use webauthn_rp::{
     RegistrationServerState,
     bin::{Decode, Encode},
     request::{
-        AsciiDomain, PublicKeyCredentialDescriptor, RpId,
+        AsciiDomain, ExtensionInfo, PublicKeyCredentialDescriptor, RpId,
         auth::{AuthenticationVerificationOptions, SignatureCounterEnforcement},
-        register::{PublicKeyCredentialUserEntity, RegistrationVerificationOptions, UserHandle, Username},
+        register::{
+            CredProtect, PublicKeyCredentialUserEntity, RegistrationVerificationOptions, UserHandle, Username,
+        },
     },
     response::{
         AuthTransports, CredentialId, Origin,
@@ -153,7 +155,11 @@ impl Directory {
         let id = handle(of);
         let name = Username::try_from(username).map_err(|error| corrupt("users.username", error))?;
         let entity = PublicKeyCredentialUserEntity { name, id: &id, display_name: None };
-        let options = PublicKeyCredentialCreationOptions::passkey(&rp.id, entity, known);
+        let mut options = PublicKeyCredentialCreationOptions::passkey(&rp.id, entity, known);
+        // Wished for and not insisted on: browsers refuse authenticators without this protection where it is, and it adds nothing
+        // here, since each login asks for the user to be recognised.
+        options.extensions.cred_protect =
+            CredProtect::UserVerificationRequired(ExtensionInfo::AllowDontEnforceValue);
         let (server, client) = options.start_ceremony().map_err(|error| corrupt("a ceremony", error))?;
         let state = server.encode().map_err(|error| corrupt("a ceremony", error))?;
         let options = serde_json::to_value(&client).map_err(|error| corrupt("a ceremony", error))?;

@@ -3,7 +3,7 @@
 //! Claims: the table holds only the token's SHA-256; a session ends 30 days after the login, after 7 idle days, at
 //! logout, when the password changes or the user is disabled.
 
-use super::{Directory, DirectoryError, Status, now, user::User};
+use super::{Directory, DirectoryError, Status, now, user::Role, user::User};
 use super::{digest, random_token};
 use crate::session::Caller;
 use domain::{AccountId, Moment};
@@ -113,6 +113,19 @@ impl Directory {
             confirmed_at: row.moment("confirmed_at")?,
             session,
         }))
+    }
+
+    /// The role of whose session this is, by its id; `None`: it is over. Asking is not using: it does not go on by this.
+    pub async fn role_of_session(&self, session: &str) -> Result<Option<Role>, DirectoryError> {
+        let at = now();
+        let sql = "SELECT s.expires_at, s.last_seen_at, u.role, u.status \
+                   FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = ?";
+        let Some(row) = self.0.db.fetch_optional(sql, &[session.into()]).await? else { return Ok(None) };
+        let ended = at >= row.moment("expires_at")? || at >= row.moment("last_seen_at")?.plus_ms(IDLE_MS);
+        if ended || row.parsed::<Status>("status")? != Status::Active {
+            return Ok(None);
+        }
+        Ok(Some(row.parsed("role")?))
     }
 
     /// Ends a session, by its id.

@@ -42,7 +42,7 @@ const FOLD_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What an account has. Amounts are decimal strings of credits.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct BalanceView {
+pub(super) struct BalanceView {
     /// What may be spent by new calls, or taken out.
     #[schema(example = "6.944444444")]
     available: String,
@@ -78,22 +78,34 @@ async fn get_balance(
     Query(query): Query<BalanceQuery>,
 ) -> Result<Json<BalanceView>, Problem> {
     reached(&app, query.after).await?;
-    let (balance, as_of) = match query.at {
-        None => (balances::balance(&app.db, caller.user).await?, crate::directory::now()),
-        Some(text) => {
-            let fault = "is not a moment of the past such as 2026-11-22T10:00:00Z (write + as %2B)";
-            let at = text.parse().map_err(|_| Problem::invalid("at", fault))?;
-            (balance_at(&app, caller.user, at).await?, at)
+    let Some(text) = query.at else { return Ok(Json(balance_now(&app, caller.user).await?)) };
+    let fault = "is not a moment of the past such as 2026-11-22T10:00:00Z (write + as %2B)";
+    let at = text.parse().map_err(|_| Problem::invalid("at", fault))?;
+    Ok(Json(BalanceView::new(balance_at(&app, caller.user, at).await?, at)))
+}
+
+/// The balance of an account as the tables have it.
+pub(super) async fn balance_now(app: &App, account: AccountId) -> Result<BalanceView, Problem> {
+    let balance = balances::balance(&app.db, account).await?;
+    Ok(BalanceView::new(balance, crate::directory::now()))
+}
+
+impl BalanceView {
+    fn new(balance: Balance, as_of: Moment) -> Self {
+        Self {
+            available: balance.available.to_string(),
+            reserved: balance.reserved.to_string(),
+            total: balance.total.to_string(),
+            unit: "credit",
+            as_of,
+            position: balance.position,
         }
-    };
-    Ok(Json(BalanceView {
-        available: balance.available.to_string(),
-        reserved: balance.reserved.to_string(),
-        total: balance.total.to_string(),
-        unit: "credit",
-        as_of,
-        position: balance.position,
-    }))
+    }
+
+    /// What it says but for when and where.
+    pub(super) fn amounts(&self) -> String {
+        format!("{} {} {}", self.available, self.reserved, self.total)
+    }
 }
 
 /// The balance at a past moment.

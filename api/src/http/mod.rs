@@ -15,6 +15,7 @@ pub mod confirm;
 mod dashboard;
 pub mod deletion;
 pub mod dev_mailbox;
+pub mod events;
 pub mod exports;
 pub mod keys;
 pub mod limit;
@@ -80,6 +81,7 @@ fn described() -> Routes {
         .merge(keys::routes())
         .merge(models::routes())
         .merge(balance::routes())
+        .merge(events::routes())
         .merge(topup::routes())
         .merge(refunds::routes())
         .merge(callbacks::routes())

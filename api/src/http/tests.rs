@@ -118,6 +118,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
         provider_health: None,
         passwords: Default::default(),
         limits: Limits::shared(shared),
+        streams: Default::default(),
         issuers,
         post,
         courier,

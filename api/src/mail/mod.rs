@@ -190,7 +190,7 @@ impl Post {
         let base = &self.0.live.now().public_url;
         Secret::new(match matter {
             Matter::Verify(token) => format!("{base}/api/user/verify-email?token={}", token.expose()),
-            Matter::Reset(token) => format!("{base}/api/user/password/reset#token={}", token.expose()),
+            Matter::Reset(token) => format!("{base}/reset#token={}", token.expose()),
             Matter::AccountExists | Matter::Notice(..) => format!("{base}/"),
         })
     }

@@ -152,6 +152,7 @@ impl Running {
             provider_health: self.calls.as_ref().map(|calls| calls.relay.health()),
             passwords: foundation.passwords().clone(),
             limits: http::limit::Limits::shared(foundation.directory().clone()),
+            streams: http::events::Streams::default(),
             issuers: Issuers::try_new(config).context("cannot make an HTTP client")?,
             post,
             courier,
@@ -188,6 +189,10 @@ impl Running {
 
     /// Calls finish, usage is reported, leases are closed, projections see it all.
     pub(super) async fn drain(&self, config: &Config, server: JoinHandle<std::io::Result<()>>) {
+        // They never end by themselves, and the server waits for every connection.
+        if let Some(app) = &self.app {
+            app.streams.end();
+        }
         if let Some(Calls { relay, .. }) = &self.calls {
             let unfinished = relay.drain(config.drain).await;
             if unfinished > 0 {

@@ -93,7 +93,7 @@ async fn walks(options: GatewayOptions, security: &'static str) {
     let mail = smtp.mail_to("ann@example.org", 2).await;
     assert_eq!(mail["subject"], "设置新密码", "in her language");
     let reset = token(&mail);
-    assert!(link(&mail).contains("/api/user/password/reset#token="), "behind #, where no server sees it");
+    assert!(link(&mail).contains("/reset#token="), "behind #, where no server sees it");
     assert_eq!(follows(&gateway, &reset).await.problem(400), "invalid_token", "foreign: for another purpose");
     assert_eq!(
         resets(&gateway, &proof, "a new long password").await.problem(400),

@@ -42,7 +42,25 @@ export const selfQuery = queryOptions({
 export const balanceQuery = queryOptions({
   queryKey: ['balance'],
   queryFn: () => ok(api.GET('/api/user/balance')),
+  // The stream tells as it happens; this is for who hears none, and for what was missed.
   refetchInterval: 30_000,
+});
+
+/** How far the tables are; filled by the stream, for who may see the books. */
+export const tablesQuery = queryOptions({
+  queryKey: ['tables'],
+  queryFn: async () => {
+    const now = await ok(api.GET('/api/user/events'));
+    return typeof now === 'string' ? null : (now.tables ?? null);
+  },
+  staleTime: 10_000,
+});
+
+/** What this gateway is called, and what it offers to everybody. */
+export const siteQuery = queryOptions({
+  queryKey: ['site'],
+  queryFn: () => ok(api.GET('/api/site')),
+  staleTime: 300_000,
 });
 
 export const offerQuery = queryOptions({
@@ -76,6 +94,17 @@ export const settingsQuery = queryOptions({
 export const secondFactorQuery = queryOptions({
   queryKey: ['second-factor'],
   queryFn: () => ok(api.GET('/api/user/second-factor')),
+});
+
+export const loginMethodsQuery = queryOptions({
+  queryKey: ['login-methods'],
+  queryFn: () => ok(api.GET('/api/user/login-methods')),
+  staleTime: 300_000,
+});
+
+export const identitiesQuery = queryOptions({
+  queryKey: ['identities'],
+  queryFn: () => ok(api.GET('/api/user/identities')),
 });
 
 export const topUpOptionsQuery = queryOptions({

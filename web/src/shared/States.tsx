@@ -35,6 +35,10 @@ export function useSentence(): (problem: Problem) => string {
           : t('problem.tooManySoon');
       case 'position_not_reached':
         return t('problem.trailing');
+      case 'passkey_cancelled':
+        return t('problem.passkeyCancelled');
+      case 'passkey_known':
+        return t('problem.passkeyKnown');
       default:
         return problem.message;
     }
@@ -124,7 +128,7 @@ export function Empty({
   );
 }
 
-interface Query<T> {
+export interface Query<T> {
   data: T | undefined;
   error: unknown;
   isPending: boolean;

@@ -8,3 +8,15 @@ export function beside<T extends object>(form: UseFormReturnType<T>, error: unkn
   form.setFieldError(field.name, field.fault);
   return true;
 }
+
+/** A moment as a date-and-time field holds it, in the browser's zone. */
+export function localOf(iso: string | null | undefined): string {
+  if (!iso) return '';
+  const date = new Date(iso);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+/** What a date-and-time field holds, as a moment; nothing where it is empty. */
+export function isoOf(local: string): string | undefined {
+  return local ? new Date(local).toISOString() : undefined;
+}

@@ -3,9 +3,14 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, onConfirmation } from '../api/client';
-import { secondFactorQuery } from '../api/queries';
+import { passkeysWork, signedByPasskey } from '../api/passkey';
+import { identitiesQuery, secondFactorQuery } from '../api/queries';
 import { Dialog } from '../shared/Dialog';
+import { Icon } from '../shared/Icon';
 import { ProblemAlert, Waiting } from '../shared/States';
+
+/** A proof that is not typed. */
+const PASSKEY = Symbol('passkey');
 
 /**
  * Asks who is there before what is dear: whichever page sent it, the request that was refused for want of a fresh proof goes
@@ -17,6 +22,8 @@ export function Confirmation() {
   const [asked, setAsked] = useState<((confirmed: boolean) => void) | null>(null);
   const [proof, setProof] = useState('');
   const factor = useQuery({ ...secondFactorQuery, enabled: asked !== null });
+  // Who has neither a password nor a second factor proves it by logging in again.
+  const identities = useQuery({ ...identitiesQuery, enabled: asked !== null });
   useEffect(
     () =>
       onConfirmation(
@@ -35,12 +42,15 @@ export function Confirmation() {
     confirm.reset();
   };
   const confirm = useMutation({
-    mutationFn: (it: string) =>
-      ok(
-        api.POST('/api/user/confirm', {
-          body: factor.data?.enabled ? { code: it.trim() } : { password: it },
-        }),
-      ),
+    mutationFn: async (it: string | typeof PASSKEY) => {
+      const body =
+        it === PASSKEY
+          ? { passkey: await signedByPasskey() }
+          : factor.data?.enabled
+            ? { code: it.trim() }
+            : { password: it };
+      return ok(api.POST('/api/user/confirm', { body }));
+    },
     onSuccess: () => {
       void client.invalidateQueries({ queryKey: secondFactorQuery.queryKey });
       end(true);
@@ -59,9 +69,15 @@ export function Confirmation() {
       >
         <Stack>
           <Text>{t('confirm.text')}</Text>
-          {!factor.data ? (
-            factor.error ? (
-              <ProblemAlert error={factor.error} retry={() => factor.refetch()} />
+          {!factor.data || !identities.data ? (
+            (factor.error ?? identities.error) ? (
+              <ProblemAlert
+                error={factor.error ?? identities.error}
+                retry={() => {
+                  void factor.refetch();
+                  void identities.refetch();
+                }}
+              />
             ) : (
               <Waiting rows={1} height={64} />
             )
@@ -73,6 +89,8 @@ export function Confirmation() {
               value={proof}
               onChange={(event) => setProof(event.currentTarget.value)}
             />
+          ) : !identities.data.has_password ? (
+            <Text>{t('confirm.loginAgain')}</Text>
           ) : (
             <PasswordInput
               label={t('settings.currentPassword')}
@@ -82,6 +100,16 @@ export function Confirmation() {
               value={proof}
               onChange={(event) => setProof(event.currentTarget.value)}
             />
+          )}
+          {factor.data && factor.data.passkeys > 0 && passkeysWork() && (
+            <Button
+              variant="default"
+              leftSection={<Icon name="fingerprint" />}
+              loading={confirm.isPending && confirm.variables === PASSKEY}
+              onClick={() => confirm.mutate(PASSKEY)}
+            >
+              {t('confirm.passkey')}
+            </Button>
           )}
           {confirm.error ? <ProblemAlert error={confirm.error} /> : null}
           <Group justify="flex-end">

@@ -1,19 +1,34 @@
-import { Alert, AppShell, Box, Burger, Button, Divider, Group, Menu, NavLink, Text } from '@mantine/core';
-import { useDisclosure } from '@mantine/hooks';
+import {
+  ActionIcon,
+  Alert,
+  AppShell,
+  Box,
+  Burger,
+  Button,
+  Divider,
+  Group,
+  Menu,
+  NavLink,
+  Text,
+} from '@mantine/core';
+import { useDisclosure, useHotkeys } from '@mantine/hooks';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useLocation, useNavigate } from '@tanstack/react-router';
-import { useEffect } from 'react';
+import { lazy, Suspense, useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok } from '../api/client';
-import { balanceQuery, type Self, selfQuery } from '../api/queries';
+import { balanceQuery, type Self, selfQuery, siteQuery } from '../api/queries';
 import { Balance } from '../shared/Amount';
 import { Icon } from '../shared/Icon';
 import { Announcements } from './Announcements';
 import { Confirmation } from './Confirmation';
+import { startListening } from './live';
 import { OPERATOR_PAGES, USER_PAGES } from './nav';
 import { may } from './rights';
 import { Switches } from './Switches';
 import { sessionChanged } from './session';
+
+const Palette = lazy(() => import('./Palette'));
 
 export function Brand() {
   return (
@@ -98,15 +113,22 @@ export function Layout() {
   const [opened, { toggle, close }] = useDisclosure(false);
   const { pathname } = useLocation();
   const self = useQuery(selfQuery);
+  const site = useQuery(siteQuery);
+  const [finding, setFinding] = useState(false);
+  useHotkeys([['mod+K', () => setFinding(true)]], []);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the menu closes with each change of the page.
   useEffect(() => close(), [pathname]);
+  useEffect(startListening, []);
   if (!self.data) return null;
   const role = self.data.role;
+  // Nothing is offered that is not given here.
+  const pages = USER_PAGES.filter((page) => page.to !== '/referral' || site.data?.referral);
   const office = OPERATOR_PAGES.filter((page) => may(role, page.right));
   return (
     <>
       <SkipLink />
       <Confirmation />
+      <Suspense>{finding && <Palette close={() => setFinding(false)} />}</Suspense>
       <AppShell
         header={{ height: 60 }}
         navbar={{ width: 232, breakpoint: 'sm', collapsed: { mobile: !opened } }}
@@ -129,6 +151,15 @@ export function Layout() {
             </Group>
             <Group gap={4} wrap="nowrap">
               <BalanceLink />
+              <ActionIcon
+                variant="subtle"
+                color="gray"
+                size={44}
+                aria-label={t('shell.find')}
+                onClick={() => setFinding(true)}
+              >
+                <Icon name="search" size={20} />
+              </ActionIcon>
               <Switches />
               <UserMenu self={self.data} />
             </Group>
@@ -136,7 +167,7 @@ export function Layout() {
         </AppShell.Header>
         <AppShell.Navbar p="sm" aria-label={t('shell.menu')}>
           <AppShell.Section grow className="menu">
-            {USER_PAGES.map((page) => (
+            {pages.map((page) => (
               <NavLink
                 key={page.to}
                 component={Link}

@@ -183,7 +183,7 @@ fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
     sorted.get(nth - 1).copied()
 }
 
-async fn lag(app: &App) -> LagView {
+pub(in crate::http) async fn lag(app: &App) -> LagView {
     let end = match app.ledger.log().identity().await {
         Ok(identity) => Some(identity.last_sequence),
         // The tables answer all the same.

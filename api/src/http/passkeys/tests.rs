@@ -222,6 +222,8 @@ async fn a_registration_is_its_users_and_needs_a_recognised_user() {
     // An authenticator is told which keys it shall not make again.
     let again = it.call("POST", "/api/user/passkeys/options", Some(&ann), None).await.body;
     assert_eq!(again["options"]["excludeCredentials"].as_array().unwrap().len(), 1, "{again}");
+    // An authenticator without this protection is as good: browsers would refuse it.
+    assert_eq!(again["options"]["extensions"]["enforceCredentialProtectionPolicy"], false, "{again}");
     let selection = &again["options"]["authenticatorSelection"];
     assert_eq!(
         (&selection["residentKey"], &selection["userVerification"]),

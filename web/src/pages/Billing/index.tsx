@@ -7,10 +7,11 @@ import { listing } from '../../api/queries';
 import { money } from '../../money/format';
 import { RANGES, type Range } from '../../router';
 import { Charge, Full } from '../../shared/Amount';
-import { type Column, DataTable, Pager } from '../../shared/DataTable';
+import { type Column, DataTable } from '../../shared/DataTable';
 import { Side } from '../../shared/Dialog';
 import { Facts } from '../../shared/Facts';
 import { count, zone } from '../../shared/format';
+import { Choice, List } from '../../shared/List';
 import { Outcome } from '../../shared/Outcome';
 import { PageTitle } from '../../shared/PageTitle';
 import { Postings } from '../../shared/Postings';
@@ -153,62 +154,50 @@ export function BillingPage() {
           }}
           data={RANGES.map((it) => ({ value: it, label: t(`range.${it}`) }))}
         />
-        <NativeSelect
+        <Choice
           label={t('billing.type')}
-          value={type ?? ''}
-          onChange={(event) => filter({ type: TYPES.find((it) => it === event.currentTarget.value) })}
-          data={[
-            { value: '', label: t('billing.allTypes') },
-            ...TYPES.map((it) => ({ value: it, label: t(`billing.types.${it}`) })),
-          ]}
+          all={t('billing.allTypes')}
+          value={type}
+          options={TYPES}
+          name={(it) => t(`billing.types.${it}`)}
+          choose={(it) => filter({ type: it })}
         />
-        <NativeSelect
+        <Choice
           label={t('order.state')}
-          value={status ?? ''}
-          onChange={(event) => filter({ status: STATES.find((it) => it === event.currentTarget.value) })}
-          data={[
-            { value: '', label: t('billing.allStates') },
-            ...STATES.map((it) => ({ value: it, label: t(`order.states.${it}`) })),
-          ]}
+          all={t('billing.allStates')}
+          value={status}
+          options={STATES}
+          name={(it) => t(`order.states.${it}`)}
+          choose={(it) => filter({ status: it })}
         />
       </div>
-      <Loaded query={lines}>
-        {(page) =>
-          page.items.length === 0 ? (
-            <Empty
-              icon="bill"
-              title={filtered ? t('empty.filtered') : t('billing.none')}
-              action={
-                filtered ? (
-                  <Button variant="default" onClick={() => navigate({ to: '/billing', search: {} })}>
-                    {t('empty.clear')}
-                  </Button>
-                ) : (
-                  <Button component={Link} to="/topup">
-                    {t('nav.topup')}
-                  </Button>
-                )
-              }
-            >
-              {filtered ? t('usage.noMatch') : t('billing.noneText')}
-            </Empty>
-          ) : (
-            <>
-              <DataTable
-                caption={t('billing.title')}
-                columns={columns}
-                rows={page.items}
-                rowKey={(row) => row.id}
-              />
-              <Pager
-                cursor={cursor}
-                next={page.next_cursor}
-                go={(to) => navigate({ to: '/billing', search: { ...search, open: undefined, cursor: to } })}
-              />
-            </>
-          )
+      <List
+        query={lines}
+        caption={t('billing.title')}
+        columns={columns}
+        rowKey={(row) => row.id}
+        empty={
+          <Empty
+            icon="bill"
+            title={filtered ? t('empty.filtered') : t('billing.none')}
+            action={
+              filtered ? (
+                <Button variant="default" onClick={() => navigate({ to: '/billing', search: {} })}>
+                  {t('empty.clear')}
+                </Button>
+              ) : (
+                <Button component={Link} to="/topup">
+                  {t('nav.topup')}
+                </Button>
+              )
+            }
+          >
+            {filtered ? t('usage.noMatch') : t('billing.noneText')}
+          </Empty>
         }
-      </Loaded>
+        cursor={cursor}
+        go={(to) => navigate({ to: '/billing', search: { ...search, open: undefined, cursor: to } })}
+      />
       <Side
         opened={open !== undefined}
         onClose={() =>

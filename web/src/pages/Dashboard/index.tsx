@@ -18,8 +18,9 @@ import { balanceQuery, keysQuery } from '../../api/queries';
 import { compare } from '../../money/decimal';
 import { balance as cut } from '../../money/format';
 import { Balance, Charge } from '../../shared/Amount';
+import { AsOf } from '../../shared/AsOf';
 import { type Column, DataTable } from '../../shared/DataTable';
-import { clock, compact, count, DASH, dateBefore, duration, rate, zone } from '../../shared/format';
+import { compact, count, DASH, dateBefore, duration, rate, zone } from '../../shared/format';
 import { Icon } from '../../shared/Icon';
 import { PageTitle } from '../../shared/PageTitle';
 import { Loaded, Waiting } from '../../shared/States';
@@ -135,7 +136,7 @@ function Figures() {
     <div className="tiles">
       <Loaded query={balance} waiting={<Waiting rows={1} height={112} />}>
         {(it) => (
-          <Tile name={t('balance.available')} note={t('balance.asOf', { time: clock(it.as_of) })}>
+          <Tile name={t('balance.available')} note={<AsOf at={it.as_of} />}>
             <Balance amount={it.available} focusable />
           </Tile>
         )}

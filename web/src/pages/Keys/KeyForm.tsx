@@ -18,7 +18,7 @@ import { api, ok, type Schemas } from '../../api/client';
 import { offerQuery } from '../../api/queries';
 import { counted, typed } from '../../money/decimal';
 import { Dialog } from '../../shared/Dialog';
-import { beside } from '../../shared/fields';
+import { beside, localOf } from '../../shared/fields';
 import { ProblemAlert } from '../../shared/States';
 import type { Key } from '.';
 
@@ -46,17 +46,10 @@ const NOTHING: Values = {
   concurrency: '',
 };
 
-/** A moment as a date-and-time field holds it, in the browser's zone. */
-function local(iso: string | null | undefined): string {
-  if (!iso) return '';
-  const date = new Date(iso);
-  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-}
-
 export function valuesOf(key: Key): Values {
   return {
     name: key.name,
-    expires_at: local(key.expires_at),
+    expires_at: localOf(key.expires_at),
     models: key.models ?? [],
     ip_allow: key.ip_allow.join('\n'),
     budget: key.budget?.credits ?? '',
@@ -106,7 +99,7 @@ export function KeyForm({
       name: (it) => (it.trim() && it.trim().length <= 100 ? null : t('keys.nameRule')),
       budget: (it) => (it.trim() === '' || typed(it) ? null : t('field.amountRule')),
       expires_at: (it) =>
-        it && new Date(it).getTime() <= Date.now() && it !== local(of?.expires_at) ? t('keys.past') : null,
+        it && new Date(it).getTime() <= Date.now() && it !== localOf(of?.expires_at) ? t('keys.past') : null,
       rpm: optional,
       tpm: optional,
       concurrency: optional,

@@ -5,14 +5,15 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../api/client';
 import { listing, offerQuery } from '../../api/queries';
-import { type Column, DataTable, Pager } from '../../shared/DataTable';
+import type { Column } from '../../shared/DataTable';
 import { zone } from '../../shared/format';
 import { Icon } from '../../shared/Icon';
+import { List } from '../../shared/List';
 import { Outcome } from '../../shared/Outcome';
 import { PageTitle } from '../../shared/PageTitle';
 import { Secret } from '../../shared/Secret';
 import { Snippet } from '../../shared/Snippet';
-import { Empty, Loaded } from '../../shared/States';
+import { Empty } from '../../shared/States';
 import { TextLink } from '../../shared/TextLink';
 import { When } from '../../shared/When';
 import { BudgetBar } from './BudgetBar';
@@ -106,29 +107,19 @@ export function KeysPage() {
   return (
     <>
       <PageTitle title={t('keys.title')} lead={t('keys.lead')} actions={make} />
-      <Loaded query={keys}>
-        {(page) =>
-          page.items.length === 0 ? (
-            <Empty icon="key" title={t('keys.none')} action={make}>
-              {t('keys.noneText')}
-            </Empty>
-          ) : (
-            <>
-              <DataTable
-                caption={t('keys.title')}
-                columns={columns}
-                rows={page.items}
-                rowKey={(row) => row.id}
-              />
-              <Pager
-                cursor={cursor}
-                next={page.next_cursor}
-                go={(to) => navigate({ to: '/keys', search: { cursor: to } })}
-              />
-            </>
-          )
+      <List
+        query={keys}
+        caption={t('keys.title')}
+        columns={columns}
+        rowKey={(row) => row.id}
+        empty={
+          <Empty icon="key" title={t('keys.none')} action={make}>
+            {t('keys.noneText')}
+          </Empty>
         }
-      </Loaded>
+        cursor={cursor}
+        go={(to) => navigate({ to: '/keys', search: { cursor: to } })}
+      />
       <KeyForm
         opened={making}
         close={() => setMaking(false)}

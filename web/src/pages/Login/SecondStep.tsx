@@ -3,17 +3,21 @@ import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok } from '../../api/client';
+import { passkeysWork, signedByPasskey } from '../../api/passkey';
 import { asProblem } from '../../api/problem';
+import { Icon } from '../../shared/Icon';
 import { PageTitle } from '../../shared/PageTitle';
 import { ProblemAlert } from '../../shared/States';
 
-/** The second step of a login. Six digits are sent as soon as they are there, typed or pasted. */
+/** The second step of a login: a code, or a passkey. Six digits are sent as soon as they are there, typed or pasted. */
 export function SecondStep({
   challenge,
+  methods,
   done,
   anew,
 }: {
   challenge: string;
+  methods: readonly string[];
   done: () => void;
   anew: () => void;
 }) {
@@ -26,6 +30,13 @@ export function SecondStep({
     onError: () => setCode(''),
     gcTime: 0,
   });
+  // A passkey is both factors at once: it opens a session of its own, and the question is left alone.
+  const passkey = useMutation({
+    mutationFn: async () => ok(api.POST('/api/user/login/passkey', { body: await signedByPasskey() })),
+    onSuccess: done,
+    gcTime: 0,
+  });
+  const app = methods.includes('totp');
   const over = answer.error && asProblem(answer.error).code === 'challenge_over';
   return (
     <>
@@ -39,9 +50,9 @@ export function SecondStep({
           }}
         >
           <Stack>
-            <Text>{t('second.text')}</Text>
+            <Text>{app ? t('second.text') : t('second.textRecovery')}</Text>
             <TextInput
-              label={t('confirm.code')}
+              label={app ? t('confirm.code') : t('second.recovery')}
               autoComplete="one-time-code"
               autoFocus
               spellCheck={false}
@@ -61,6 +72,17 @@ export function SecondStep({
                 {t('login.submit')}
               </Button>
             )}
+            {methods.includes('passkey') && passkeysWork() && (
+              <Button
+                variant="default"
+                leftSection={<Icon name="fingerprint" />}
+                loading={passkey.isPending}
+                onClick={() => passkey.mutate()}
+              >
+                {t('login.passkey')}
+              </Button>
+            )}
+            {passkey.error ? <ProblemAlert error={passkey.error} title={t('login.failed')} /> : null}
           </Stack>
         </form>
       </Paper>

@@ -1,4 +1,4 @@
-import { Button, Paper, PasswordInput, Stack, Text, TextInput } from '@mantine/core';
+import { Box, Button, Paper, PasswordInput, Stack, Text, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useMutation } from '@tanstack/react-query';
 import { getRouteApi, useRouter } from '@tanstack/react-router';
@@ -12,6 +12,9 @@ import { ProblemAlert } from '../../shared/States';
 import { TextLink } from '../../shared/TextLink';
 import { ownPath } from '../../shell/paths';
 import { sessionChanged } from '../../shell/session';
+import { challengeOf } from './fault';
+import { IssuerFault } from './IssuerFault';
+import { OtherWays } from './OtherWays';
 import { SecondStep } from './SecondStep';
 
 const route = getRouteApi('/door/login');
@@ -21,10 +24,11 @@ export function LoginPage() {
   const search = route.useSearch();
   const router = useRouter();
   const [capsLock, setCapsLock] = useState(false);
-  const [challenge, setChallenge] = useState<string | null>(null);
+  // Another site's login of who has a second factor: the question stands behind the `#`, where no server sees it.
+  const [asked, setAsked] = useState(() => challengeOf(window.location.hash));
   const enter = () => {
     sessionChanged();
-    router.history.push(ownPath(search.return));
+    router.history.push(ownPath(asked?.back ?? search.return));
   };
   const form = useForm({
     mode: 'uncontrolled',
@@ -37,17 +41,26 @@ export function LoginPage() {
   const login = useMutation({
     mutationFn: (body: { login: string; password: string }) => ok(api.POST('/api/user/login', { body })),
     onSuccess: (answer) => {
-      if ('challenge' in answer) setChallenge(answer.challenge);
+      if ('challenge' in answer)
+        setAsked({ challenge: answer.challenge, methods: answer.methods, back: search.return ?? null });
       else enter();
     },
     onError: (error) => beside(form, error),
   });
   const unproven = login.error && asProblem(login.error).code === 'email_not_verified';
-  if (challenge) return <SecondStep challenge={challenge} done={enter} anew={() => setChallenge(null)} />;
+  if (asked) {
+    const { challenge, methods } = asked;
+    return <SecondStep challenge={challenge} methods={methods} done={enter} anew={() => setAsked(null)} />;
+  }
   return (
     <>
       <PageTitle title={t('login.title')} lead={search.return ? t('login.toReturn') : undefined} />
       <Paper withBorder p="lg">
+        {search.error && (
+          <Box mb="md">
+            <IssuerFault error={search.error} issuer={search.issuer} />
+          </Box>
+        )}
         <form
           onSubmit={form.onSubmit((values) => login.mutate({ ...values, login: values.login.trim() }))}
           noValidate
@@ -86,6 +99,7 @@ export function LoginPage() {
             </TextLink>
           </Stack>
         </form>
+        <OtherWays back={search.return} done={enter} />
       </Paper>
       <Text mt="md" ta="center">
         {t('login.new')}{' '}

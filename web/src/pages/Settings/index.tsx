@@ -1,44 +1,19 @@
-import {
-  Button,
-  Group,
-  NativeSelect,
-  Paper,
-  PasswordInput,
-  Stack,
-  Text,
-  TextInput,
-  Title,
-} from '@mantine/core';
+import { Button, Group, NativeSelect, PasswordInput, Stack, Text, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useNavigate } from '@tanstack/react-router';
-import type { ReactNode } from 'react';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../api/client';
 import { type Self, selfQuery, settingsQuery, topUpOptionsQuery } from '../../api/queries';
 import { setLanguage } from '../../i18n';
 import { typed } from '../../money/decimal';
-import { Confirm } from '../../shared/Confirm';
-import { type Column, DataTable } from '../../shared/DataTable';
 import { beside } from '../../shared/fields';
 import { PageTitle } from '../../shared/PageTitle';
+import { Section } from '../../shared/Section';
 import { Loaded, ProblemAlert } from '../../shared/States';
-import { When } from '../../shared/When';
-import { sessionChanged } from '../../shell/session';
-import { SecondFactor } from './SecondFactor';
-
-function Section({ id, title, children }: { id: string; title: string; children: ReactNode }) {
-  return (
-    <Paper withBorder p="lg" component="section" aria-labelledby={id}>
-      <Title order={2} id={id} mb="md">
-        {title}
-      </Title>
-      {children}
-    </Paper>
-  );
-}
+import { Leaving } from './Leaving';
+import { Webhook } from './Webhook';
 
 export function SettingsPage() {
   const { t } = useTranslation();
@@ -54,14 +29,11 @@ export function SettingsPage() {
         <Section id="profile" title={t('settings.profile')}>
           <Loaded query={self}>{(it) => <Profile it={it} />}</Loaded>
         </Section>
-        <Section id="password" title={t('settings.password')}>
-          <Password />
+        <Section id="webhook" title={t('webhook.title')}>
+          <Webhook />
         </Section>
-        <Section id="factor" title={t('factor.title')}>
-          <SecondFactor />
-        </Section>
-        <Section id="sessions" title={t('settings.sessions')}>
-          <Sessions />
+        <Section id="leaving" title={t('leaving.title')}>
+          <Loaded query={self}>{(it) => <Leaving self={it} />}</Loaded>
         </Section>
       </Stack>
     </>
@@ -98,6 +70,8 @@ function Preferences({ it }: { it: Schemas['SettingsView'] }) {
             time_zone: values.time_zone,
             low_balance_alert: typed(values.low_balance_alert),
             display_currency: values.display_currency || null,
+            // What this form does not show stays as it is.
+            notifications: it.notifications ?? null,
           },
         }),
       ),
@@ -227,151 +201,5 @@ function Profile({ it }: { it: Self }) {
         </Group>
       </Stack>
     </form>
-  );
-}
-
-function Password() {
-  const { t } = useTranslation();
-  const form = useForm({
-    mode: 'uncontrolled',
-    initialValues: { old_password: '', new_password: '' },
-    validate: {
-      old_password: (it) => (it ? null : t('field.required')),
-      new_password: (it) => (it.length >= 8 ? null : t('field.passwordRule')),
-    },
-  });
-  const save = useMutation({
-    mutationFn: (body: Schemas['ChangePassword']) => ok(api.PUT('/api/user/password', { body })),
-    onSuccess: () => {
-      form.reset();
-      notifications.show({ message: t('settings.passwordSet'), color: 'teal' });
-    },
-    onError: (error) => beside(form, error),
-  });
-  return (
-    <form onSubmit={form.onSubmit((values) => save.mutate(values))} noValidate>
-      <Stack maw={480}>
-        <PasswordInput
-          label={t('settings.oldPassword')}
-          autoComplete="current-password"
-          visibilityToggleButtonProps={{ 'aria-label': t('field.showPassword') }}
-          key={form.key('old_password')}
-          {...form.getInputProps('old_password')}
-        />
-        <PasswordInput
-          label={t('reset.password')}
-          description={`${t('field.passwordRule')} ${t('settings.passwordNote')}`}
-          autoComplete="new-password"
-          visibilityToggleButtonProps={{ 'aria-label': t('field.showPassword') }}
-          key={form.key('new_password')}
-          {...form.getInputProps('new_password')}
-        />
-        {save.error ? <ProblemAlert error={save.error} /> : null}
-        <Group>
-          <Button type="submit" loading={save.isPending}>
-            {t('reset.submit')}
-          </Button>
-        </Group>
-      </Stack>
-    </form>
-  );
-}
-
-/** A browser's name for itself is long; what people know it by is short. */
-export function device(agent: string): string {
-  const program = /(Edg|OPR|Firefox|MicroMessenger|Chrome|Safari|curl)\//.exec(agent)?.[1];
-  const system = /(Windows|Android|iPhone|iPad|Mac OS X|Linux)/.exec(agent)?.[1];
-  const names: Record<string, string> = {
-    Edg: 'Edge',
-    OPR: 'Opera',
-    MicroMessenger: 'WeChat',
-    'Mac OS X': 'macOS',
-  };
-  const words = [program, system].filter((it) => it !== undefined).map((it) => names[it] ?? it);
-  return words.length > 0 ? words.join(' · ') : agent.slice(0, 60) || '–';
-}
-
-function Sessions() {
-  const { t } = useTranslation();
-  const client = useQueryClient();
-  const navigate = useNavigate();
-  const [asking, setAsking] = useState(false);
-  const sessions = useQuery({
-    queryKey: ['sessions'],
-    queryFn: () => ok(api.GET('/api/user/sessions')),
-  });
-  const end = useMutation({
-    mutationFn: (id: string) => ok(api.DELETE('/api/user/sessions/{id}', { params: { path: { id } } })),
-    onSettled: () => client.invalidateQueries({ queryKey: ['sessions'] }),
-  });
-  const endAll = useMutation({
-    mutationFn: () => ok(api.POST('/api/user/logout-everywhere')),
-    onSuccess: async () => {
-      await navigate({ to: '/login', search: {} });
-      sessionChanged();
-    },
-  });
-  const columns: Column<Schemas['SessionView']>[] = [
-    {
-      key: 'device',
-      title: t('settings.device'),
-      head: true,
-      cell: (row) => (
-        <span title={row.user_agent}>
-          {device(row.user_agent)}
-          {row.current && ` (${t('settings.thisOne')})`}
-        </span>
-      ),
-    },
-    { key: 'address', title: t('settings.address'), cell: (row) => row.address ?? '–' },
-    { key: 'seen', title: t('settings.seen'), cell: (row) => <When at={row.last_seen_at} relative /> },
-    { key: 'opened', title: t('settings.opened'), cell: (row) => <When at={row.created_at} /> },
-    {
-      key: 'end',
-      title: '',
-      cell: (row) =>
-        row.current ? null : (
-          <Button
-            variant="default"
-            size="xs"
-            loading={end.isPending && end.variables === row.id}
-            aria-label={t('settings.endNamed', { device: device(row.user_agent) })}
-            onClick={() => end.mutate(row.id)}
-          >
-            {t('settings.end')}
-          </Button>
-        ),
-    },
-  ];
-  return (
-    <Stack>
-      {end.error ? <ProblemAlert error={end.error} /> : null}
-      <Loaded query={sessions}>
-        {(page) => (
-          <DataTable
-            caption={t('settings.sessions')}
-            columns={columns}
-            rows={page.items}
-            rowKey={(row) => row.id}
-          />
-        )}
-      </Loaded>
-      <Group>
-        <Button color="red" variant="outline" onClick={() => setAsking(true)}>
-          {t('settings.endAll')}
-        </Button>
-      </Group>
-      <Confirm
-        opened={asking}
-        close={() => setAsking(false)}
-        title={t('settings.endAll')}
-        verb={t('settings.endAll')}
-        act={() => endAll.mutate()}
-        busy={endAll.isPending}
-        error={endAll.error}
-      >
-        {t('settings.endAllText', { sessions: sessions.data?.items.length ?? 0 })}
-      </Confirm>
-    </Stack>
   );
 }

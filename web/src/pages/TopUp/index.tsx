@@ -20,8 +20,10 @@ import { balanceQuery, listing, topUpOptionsQuery } from '../../api/queries';
 import { compare, divided, typed } from '../../money/decimal';
 import { balance as cut, money } from '../../money/format';
 import { Balance } from '../../shared/Amount';
-import { type Column, DataTable, Pager } from '../../shared/DataTable';
-import { clock, zone } from '../../shared/format';
+import { AsOf } from '../../shared/AsOf';
+import type { Column } from '../../shared/DataTable';
+import { zone } from '../../shared/format';
+import { List } from '../../shared/List';
 import { Outcome } from '../../shared/Outcome';
 import { PageTitle } from '../../shared/PageTitle';
 import { Empty, Loaded, ProblemAlert, Waiting } from '../../shared/States';
@@ -51,7 +53,7 @@ export function TopUpPage() {
         <Loaded query={balance} waiting={<Waiting rows={1} height={112} />}>
           {(it) => (
             <div className="tiles">
-              <Tile name={t('balance.available')} note={t('balance.asOf', { time: clock(it.as_of) })}>
+              <Tile name={t('balance.available')} note={<AsOf at={it.as_of} />}>
                 <Balance amount={it.available} focusable />
               </Tile>
               <Tile name={t('balance.reserved')} note={t('balance.reservedNote')}>
@@ -369,27 +371,15 @@ function History() {
       <Title order={2} id="history" mb="sm">
         {t('topup.history')}
       </Title>
-      <Loaded query={orders}>
-        {(page) =>
-          page.items.length === 0 ? (
-            <Text c="dimmed">{t('topup.noHistory')}</Text>
-          ) : (
-            <>
-              <DataTable
-                caption={t('topup.history')}
-                columns={columns}
-                rows={page.items}
-                rowKey={(row) => row.order}
-              />
-              <Pager
-                cursor={cursor}
-                next={page.next_cursor}
-                go={(to) => navigate({ to: '/topup', search: { cursor: to } })}
-              />
-            </>
-          )
-        }
-      </Loaded>
+      <List
+        query={orders}
+        caption={t('topup.history')}
+        columns={columns}
+        rowKey={(row) => row.order}
+        empty={<Text c="dimmed">{t('topup.noHistory')}</Text>}
+        cursor={cursor}
+        go={(to) => navigate({ to: '/topup', search: { cursor: to } })}
+      />
     </section>
   );
 }

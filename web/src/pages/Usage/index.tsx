@@ -7,13 +7,14 @@ import { keysQuery, listing, offerQuery } from '../../api/queries';
 import { charge } from '../../money/format';
 import { RANGES, type Range } from '../../router';
 import { Charge } from '../../shared/Amount';
-import { type Column, DataTable, Pager } from '../../shared/DataTable';
+import type { Column } from '../../shared/DataTable';
 import { Side } from '../../shared/Dialog';
 import { count, DASH, duration, zone } from '../../shared/format';
+import { Choice, List } from '../../shared/List';
 import { Outcome } from '../../shared/Outcome';
 import { PageTitle } from '../../shared/PageTitle';
 import { since } from '../../shared/range';
-import { Empty, Loaded } from '../../shared/States';
+import { Empty } from '../../shared/States';
 import { TextLink } from '../../shared/TextLink';
 import { When } from '../../shared/When';
 import { Receipt } from './Receipt';
@@ -125,14 +126,13 @@ export function UsagePage() {
             ...(key && !names.has(key) ? [{ value: key, label: key.slice(0, 8) }] : []),
           ]}
         />
-        <NativeSelect
+        <Choice
           label={t('usage.outcome')}
-          value={outcome ?? ''}
-          onChange={(event) => filter({ outcome: OUTCOMES.find((it) => it === event.currentTarget.value) })}
-          data={[
-            { value: '', label: t('usage.allOutcomes') },
-            ...OUTCOMES.map((it) => ({ value: it, label: t(`usage.outcomes.${it}`) })),
-          ]}
+          all={t('usage.allOutcomes')}
+          value={outcome}
+          options={OUTCOMES}
+          name={(it) => t(`usage.outcomes.${it}`)}
+          choose={(it) => filter({ outcome: it })}
         />
         <RequestSearch open={(id) => navigate({ to: '/usage', search: { ...search, open: id } })} />
       </div>
@@ -145,51 +145,41 @@ export function UsagePage() {
           })}
         </Text>
       )}
-      <Loaded query={usage}>
-        {(page) =>
-          page.items.length === 0 ? (
-            filtered || cursor ? (
-              <Empty
-                icon="search"
-                title={t('empty.filtered')}
-                action={
-                  <Button variant="default" onClick={() => navigate({ to: '/usage', search: {} })}>
-                    {t('empty.clear')}
-                  </Button>
-                }
-              >
-                {t('usage.noMatch')}
-              </Empty>
-            ) : (
-              <Empty
-                icon="list"
-                title={t('usage.none')}
-                action={
-                  <Button component={Link} to="/keys">
-                    {t('keys.make')}
-                  </Button>
-                }
-              >
-                {t('usage.noneText')}
-              </Empty>
-            )
+      <List
+        query={usage}
+        caption={t('usage.title')}
+        columns={columns}
+        rowKey={(row) => row.id}
+        empty={
+          filtered || cursor ? (
+            <Empty
+              icon="search"
+              title={t('empty.filtered')}
+              action={
+                <Button variant="default" onClick={() => navigate({ to: '/usage', search: {} })}>
+                  {t('empty.clear')}
+                </Button>
+              }
+            >
+              {t('usage.noMatch')}
+            </Empty>
           ) : (
-            <>
-              <DataTable
-                caption={t('usage.title')}
-                columns={columns}
-                rows={page.items}
-                rowKey={(row) => row.id}
-              />
-              <Pager
-                cursor={cursor}
-                next={page.next_cursor}
-                go={(to) => navigate({ to: '/usage', search: { ...search, open: undefined, cursor: to } })}
-              />
-            </>
+            <Empty
+              icon="list"
+              title={t('usage.none')}
+              action={
+                <Button component={Link} to="/keys">
+                  {t('keys.make')}
+                </Button>
+              }
+            >
+              {t('usage.noneText')}
+            </Empty>
           )
         }
-      </Loaded>
+        cursor={cursor}
+        go={(to) => navigate({ to: '/usage', search: { ...search, open: undefined, cursor: to } })}
+      />
       <Side
         opened={open !== undefined}
         onClose={() => navigate({ to: '/usage', search: { ...search, open: undefined }, resetScroll: false })}

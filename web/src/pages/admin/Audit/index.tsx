@@ -5,10 +5,11 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../../api/client';
 import { listing } from '../../../api/queries';
-import { type Column, DataTable, Pager } from '../../../shared/DataTable';
+import type { Column } from '../../../shared/DataTable';
 import { zone } from '../../../shared/format';
+import { List } from '../../../shared/List';
 import { PageTitle } from '../../../shared/PageTitle';
-import { Empty, Loaded } from '../../../shared/States';
+import { Empty } from '../../../shared/States';
 import { When } from '../../../shared/When';
 import { Guarded } from '../Guarded';
 
@@ -61,27 +62,15 @@ function Acts() {
           />
         ))}
       </div>
-      <Loaded query={acts}>
-        {(page) => (
-          <>
-            {page.items.length === 0 ? (
-              <Empty icon="shield" title={t('audit.none')} />
-            ) : (
-              <DataTable
-                caption={t('audit.title')}
-                columns={columns}
-                rows={page.items}
-                rowKey={(row) => String(row.sequence)}
-              />
-            )}
-            <Pager
-              cursor={cursor}
-              next={page.next_cursor}
-              go={(to) => navigate({ to: '/admin/audit', search: { ...search, cursor: to } })}
-            />
-          </>
-        )}
-      </Loaded>
+      <List
+        query={acts}
+        caption={t('audit.title')}
+        columns={columns}
+        rowKey={(row) => String(row.sequence)}
+        empty={<Empty icon="shield" title={t('audit.none')} />}
+        cursor={cursor}
+        go={(to) => navigate({ to: '/admin/audit', search: { ...search, cursor: to } })}
+      />
     </>
   );
 }

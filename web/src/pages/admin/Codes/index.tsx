@@ -9,14 +9,15 @@ import { listing } from '../../../api/queries';
 import { counted, typed } from '../../../money/decimal';
 import { Balance } from '../../../shared/Amount';
 import { Confirm } from '../../../shared/Confirm';
-import { type Column, DataTable, Pager } from '../../../shared/DataTable';
+import type { Column } from '../../../shared/DataTable';
 import { Dialog } from '../../../shared/Dialog';
 import { beside } from '../../../shared/fields';
 import { count, zone } from '../../../shared/format';
 import { Icon } from '../../../shared/Icon';
+import { List } from '../../../shared/List';
 import { PageTitle } from '../../../shared/PageTitle';
 import { Secret } from '../../../shared/Secret';
-import { Empty, Loaded, ProblemAlert } from '../../../shared/States';
+import { Empty, ProblemAlert } from '../../../shared/States';
 import { When } from '../../../shared/When';
 import { Guarded, useMay } from '../Guarded';
 
@@ -101,27 +102,15 @@ function Codes() {
   return (
     <>
       <PageTitle title={t('codes.title')} lead={t('codes.lead')} actions={make} />
-      <Loaded query={batches}>
-        {(page) =>
-          page.items.length === 0 ? (
-            <Empty icon="gift" title={t('codes.none')} action={make} />
-          ) : (
-            <>
-              <DataTable
-                caption={t('codes.title')}
-                columns={columns}
-                rows={page.items}
-                rowKey={(row) => row.id}
-              />
-              <Pager
-                cursor={cursor}
-                next={page.next_cursor}
-                go={(to) => navigate({ to: '/admin/codes', search: { cursor: to } })}
-              />
-            </>
-          )
-        }
-      </Loaded>
+      <List
+        query={batches}
+        caption={t('codes.title')}
+        columns={columns}
+        rowKey={(row) => row.id}
+        empty={<Empty icon="gift" title={t('codes.none')} action={make} />}
+        cursor={cursor}
+        go={(to) => navigate({ to: '/admin/codes', search: { cursor: to } })}
+      />
       <MakeCodes
         opened={making}
         close={() => setMaking(false)}

@@ -1,14 +1,15 @@
-import { Button, NativeSelect } from '@mantine/core';
+import { Button } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../../api/client';
 import { listing } from '../../../api/queries';
-import { type Column, DataTable, Pager } from '../../../shared/DataTable';
+import type { Column } from '../../../shared/DataTable';
 import { count, zone } from '../../../shared/format';
+import { Choice, List } from '../../../shared/List';
 import { Outcome } from '../../../shared/Outcome';
 import { PageTitle } from '../../../shared/PageTitle';
-import { Empty, Loaded, ProblemAlert } from '../../../shared/States';
+import { Empty, ProblemAlert } from '../../../shared/States';
 import { When } from '../../../shared/When';
 import { Guarded, useMay } from '../Guarded';
 
@@ -81,43 +82,30 @@ function Mails() {
     <>
       <PageTitle title={t('mails.title')} lead={t('mails.lead')} />
       <div className="filters">
-        <NativeSelect
+        <Choice
           label={t('users.status')}
-          value={state ?? ''}
-          onChange={(event) =>
+          all={t('all')}
+          value={state}
+          options={STATES}
+          name={(it) => t(`mails.states.${it}`)}
+          choose={(it) =>
             navigate({
               to: '/admin/mails',
-              search: { state: STATES.find((it) => it === event.currentTarget.value) },
+              search: { state: it },
             })
           }
-          data={[
-            { value: '', label: t('all') },
-            ...STATES.map((it) => ({ value: it, label: t(`mails.states.${it}`) })),
-          ]}
         />
       </div>
       {retry.error ? <ProblemAlert error={retry.error} /> : null}
-      <Loaded query={mails}>
-        {(page) =>
-          page.items.length === 0 ? (
-            <Empty icon="mail" title={t('mails.none')} />
-          ) : (
-            <>
-              <DataTable
-                caption={t('mails.title')}
-                columns={columns}
-                rows={page.items}
-                rowKey={(row) => row.id}
-              />
-              <Pager
-                cursor={cursor}
-                next={page.next_cursor}
-                go={(to) => navigate({ to: '/admin/mails', search: { state, cursor: to } })}
-              />
-            </>
-          )
-        }
-      </Loaded>
+      <List
+        query={mails}
+        caption={t('mails.title')}
+        columns={columns}
+        rowKey={(row) => row.id}
+        empty={<Empty icon="mail" title={t('mails.none')} />}
+        cursor={cursor}
+        go={(to) => navigate({ to: '/admin/mails', search: { state, cursor: to } })}
+      />
     </>
   );
 }

@@ -1,4 +1,4 @@
-import { Code, NativeSelect, TextInput } from '@mantine/core';
+import { Code, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { useTranslation } from 'react-i18next';
@@ -6,11 +6,12 @@ import { api, ok, type Schemas } from '../../../api/client';
 import { listing } from '../../../api/queries';
 import { money } from '../../../money/format';
 import { Balance } from '../../../shared/Amount';
-import { type Column, DataTable, Pager } from '../../../shared/DataTable';
+import type { Column } from '../../../shared/DataTable';
 import { zone } from '../../../shared/format';
+import { Choice, List } from '../../../shared/List';
 import { Outcome } from '../../../shared/Outcome';
 import { PageTitle } from '../../../shared/PageTitle';
-import { Empty, Loaded } from '../../../shared/States';
+import { Empty } from '../../../shared/States';
 import { TextLink } from '../../../shared/TextLink';
 import { When } from '../../../shared/When';
 import { Guarded } from '../Guarded';
@@ -81,14 +82,13 @@ function Orders() {
     <>
       <PageTitle title={t('orders.title')} />
       <div className="filters">
-        <NativeSelect
+        <Choice
           label={t('app:order.state')}
-          value={status ?? ''}
-          onChange={(event) => filter({ status: STATES.find((it) => it === event.currentTarget.value) })}
-          data={[
-            { value: '', label: t('all') },
-            ...STATES.map((it) => ({ value: it, label: t(`app:order.states.${it}`) })),
-          ]}
+          all={t('all')}
+          value={status}
+          options={STATES}
+          name={(it) => t(`app:order.states.${it}`)}
+          choose={(it) => filter({ status: it })}
         />
         <TextInput
           type="search"
@@ -98,27 +98,15 @@ function Orders() {
           onBlur={(event) => filter({ user: event.currentTarget.value.trim() || undefined })}
         />
       </div>
-      <Loaded query={orders}>
-        {(page) =>
-          page.items.length === 0 ? (
-            <Empty icon="wallet" title={t('orders.none')} />
-          ) : (
-            <>
-              <DataTable
-                caption={t('orders.title')}
-                columns={columns}
-                rows={page.items}
-                rowKey={(row) => row.order}
-              />
-              <Pager
-                cursor={cursor}
-                next={page.next_cursor}
-                go={(to) => navigate({ to: '/admin/orders', search: { ...search, cursor: to } })}
-              />
-            </>
-          )
-        }
-      </Loaded>
+      <List
+        query={orders}
+        caption={t('orders.title')}
+        columns={columns}
+        rowKey={(row) => row.order}
+        empty={<Empty icon="wallet" title={t('orders.none')} />}
+        cursor={cursor}
+        go={(to) => navigate({ to: '/admin/orders', search: { ...search, cursor: to } })}
+      />
     </>
   );
 }

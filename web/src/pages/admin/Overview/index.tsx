@@ -1,14 +1,16 @@
-import { NativeSelect, Paper, Stack, Text, Title } from '@mantine/core';
+import { Alert, Button, NativeSelect, Paper, Stack, Text, Title } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { getRouteApi, useNavigate } from '@tanstack/react-router';
+import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { lazy, Suspense } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../../api/client';
+import { offerQuery, tablesQuery } from '../../../api/queries';
 import { balance as cut } from '../../../money/format';
 import { RANGES, type Range } from '../../../router';
 import { Balance } from '../../../shared/Amount';
 import { type Column, DataTable } from '../../../shared/DataTable';
 import { compact, count, dateBefore, duration, rate } from '../../../shared/format';
+import { Icon } from '../../../shared/Icon';
 import { Outcome } from '../../../shared/Outcome';
 import { PageTitle } from '../../../shared/PageTitle';
 import { since } from '../../../shared/range';
@@ -93,6 +95,7 @@ function Overview() {
         }
       />
       <Stack gap="lg">
+        <NotYet />
         <Health />
         <Loaded query={overview} waiting={<Waiting rows={2} height={112} />}>
           {(it) => (
@@ -136,14 +139,7 @@ function Overview() {
               >
                 {duration(it.latency.duration_p50_ms)}
               </Tile>
-              <Tile
-                name={t('overview.lag')}
-                note={t('overview.lagNote', { applied: count(it.projections.applied) })}
-              >
-                {it.projections.lag === null || it.projections.lag === undefined
-                  ? '–'
-                  : count(it.projections.lag)}
-              </Tile>
+              <Lag />
             </div>
           )}
         </Loaded>
@@ -224,5 +220,34 @@ function Health() {
         </Stack>
       )}
     </Paper>
+  );
+}
+
+/** How far the tables are behind the log, told as it changes. */
+function Lag() {
+  const { t } = useTranslation('admin');
+  const { data: tables } = useQuery({ ...tablesQuery, refetchInterval: 15_000 });
+  return (
+    <Tile name={t('overview.lag')} note={tables && t('overview.lagNote', { applied: count(tables.applied) })}>
+      {tables?.lag === null || tables?.lag === undefined ? '–' : count(tables.lag)}
+    </Tile>
+  );
+}
+
+/** A gateway without a model that can be called says what to do about it. */
+function NotYet() {
+  const { t } = useTranslation(['admin', 'app']);
+  const mayAdd = useMay('providers:write');
+  const { data } = useQuery(offerQuery);
+  if (!mayAdd || !data || data.items.length > 0) return null;
+  return (
+    <Alert variant="outline" color="blue" title={t('guide.banner')} icon={<Icon name="flag" />}>
+      <Text size="sm" mb="xs">
+        {t('guide.bannerText')}
+      </Text>
+      <Button component={Link} to="/admin/guide">
+        {t('app:nav.guide')}
+      </Button>
+    </Alert>
   );
 }

@@ -1,14 +1,15 @@
-import { NativeSelect, TextInput } from '@mantine/core';
+import { TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../../api/client';
 import { listing } from '../../../api/queries';
-import { type Column, DataTable, Pager } from '../../../shared/DataTable';
+import type { Column } from '../../../shared/DataTable';
 import { zone } from '../../../shared/format';
+import { Choice, List } from '../../../shared/List';
 import { Outcome } from '../../../shared/Outcome';
 import { PageTitle } from '../../../shared/PageTitle';
-import { Empty, Loaded } from '../../../shared/States';
+import { Empty } from '../../../shared/States';
 import { TextLink } from '../../../shared/TextLink';
 import { When } from '../../../shared/When';
 import { Guarded } from '../Guarded';
@@ -82,46 +83,32 @@ function Users() {
           defaultValue={q ?? ''}
           onChange={(event) => filter({ q: event.currentTarget.value || undefined })}
         />
-        <NativeSelect
+        <Choice
           label={t('users.role')}
-          value={role ?? ''}
-          onChange={(event) => filter({ role: ROLES.find((it) => it === event.currentTarget.value) })}
-          data={[
-            { value: '', label: t('all') },
-            ...ROLES.map((it) => ({ value: it, label: t(`users.roles.${it}`) })),
-          ]}
+          all={t('all')}
+          value={role}
+          options={ROLES}
+          name={(it) => t(`users.roles.${it}`)}
+          choose={(it) => filter({ role: it })}
         />
-        <NativeSelect
+        <Choice
           label={t('users.status')}
-          value={status ?? ''}
-          onChange={(event) => filter({ status: STATES.find((it) => it === event.currentTarget.value) })}
-          data={[
-            { value: '', label: t('all') },
-            ...STATES.map((it) => ({ value: it, label: t(`users.states.${it}`) })),
-          ]}
+          all={t('all')}
+          value={status}
+          options={STATES}
+          name={(it) => t(`users.states.${it}`)}
+          choose={(it) => filter({ status: it })}
         />
       </div>
-      <Loaded query={users}>
-        {(page) =>
-          page.items.length === 0 ? (
-            <Empty icon="users" title={t('users.none')} />
-          ) : (
-            <>
-              <DataTable
-                caption={t('users.title')}
-                columns={columns}
-                rows={page.items}
-                rowKey={(row) => row.id}
-              />
-              <Pager
-                cursor={cursor}
-                next={page.next_cursor}
-                go={(to) => navigate({ to: '/admin/users', search: { ...search, cursor: to } })}
-              />
-            </>
-          )
-        }
-      </Loaded>
+      <List
+        query={users}
+        caption={t('users.title')}
+        columns={columns}
+        rowKey={(row) => row.id}
+        empty={<Empty icon="users" title={t('users.none')} />}
+        cursor={cursor}
+        go={(to) => navigate({ to: '/admin/users', search: { ...search, cursor: to } })}
+      />
     </>
   );
 }
