@@ -210,7 +210,9 @@ impl Asked {
             Self::Grant { credits, .. } if !credits.is_positive() => {
                 Err(Refusal::NotPositive { what: "a grant" })
             }
-            Self::Adjustment { .. } | Self::Grant { .. } | Self::Refund { .. } | Self::Suspense { .. } => Ok(()),
+            Self::Adjustment { .. } | Self::Grant { .. } | Self::Refund { .. } | Self::Suspense { .. } => {
+                Ok(())
+            }
         }
     }
 }

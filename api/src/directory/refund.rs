@@ -37,7 +37,7 @@ words! {
     }
 
     /// Has somebody looked after a difference?
-    DifferenceState {
+    RefundDifferenceState {
         /// Nobody has.
         Open = "open",
         /// Somebody has.
@@ -102,7 +102,7 @@ pub struct Difference {
     /// Where the callback lies in INBOX; 0: it was an answer.
     pub inbox: u64,
     /// Has somebody looked after it?
-    pub state: DifferenceState,
+    pub state: RefundDifferenceState,
     /// What they said.
     pub note: Option<String>,
     /// Who.
@@ -398,9 +398,9 @@ impl Directory {
     }
 
     /// Differences, newest first; `before`: older than the one with that id.
-    pub async fn differences(
+    pub async fn refund_differences(
         &self,
-        state: Option<DifferenceState>,
+        state: Option<RefundDifferenceState>,
         before: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<Difference>, DirectoryError> {
@@ -410,7 +410,7 @@ impl Directory {
     }
 
     /// One difference.
-    pub async fn difference(&self, id: Uuid) -> Result<Difference, DirectoryError> {
+    pub async fn refund_difference(&self, id: Uuid) -> Result<Difference, DirectoryError> {
         let sql = format!("SELECT {DIFFERENCE} FROM refund_differences WHERE id = ?");
         let row = self.0.db.fetch_optional(&sql, &[id.to_string().into()]).await?;
         difference(&row.ok_or(DirectoryError::NotFound("difference"))?)
@@ -644,7 +644,7 @@ mod tests {
             amount: money(amount),
             what: "made at the gateway".into(),
             inbox: 7,
-            state: DifferenceState::Open,
+            state: RefundDifferenceState::Open,
             note: None,
             resolved_by: None,
             created_at: now(),
@@ -664,12 +664,12 @@ mod tests {
                 "{number:?} {amount}"
             );
         }
-        let open = it.differences(Some(DifferenceState::Open), None, 10).await.unwrap();
+        let open = it.refund_differences(Some(RefundDifferenceState::Open), None, 10).await.unwrap();
         assert_eq!(open.len(), 4);
         assert!(it.resolve_difference(open[0].id, &operator(), "looked", false).await.unwrap());
         assert!(!it.resolve_difference(open[0].id, &operator(), "looked", false).await.unwrap());
-        let after = it.difference(open[0].id).await.unwrap();
-        assert_eq!((after.state, after.note.as_deref()), (DifferenceState::Resolved, Some("looked")));
+        let after = it.refund_difference(open[0].id).await.unwrap();
+        assert_eq!((after.state, after.note.as_deref()), (RefundDifferenceState::Resolved, Some("looked")));
     }
 
     #[tokio::test]

@@ -143,7 +143,7 @@ impl From<StoredBill> for BillView {
 
 /// The sums of a day in one currency; amounts are decimal strings.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct TotalView {
+pub struct BillTotalView {
     /// ISO 4217.
     #[schema(example = "CNY")]
     currency: String,
@@ -197,14 +197,14 @@ pub struct RunView {
     /// How many differences of the day are still to be looked after, now.
     open: u64,
     /// The day's sums, by currency.
-    totals: Vec<TotalView>,
+    totals: Vec<BillTotalView>,
 }
 
 async fn run_view(app: &App, it: StoredRun) -> Result<RunView, Problem> {
     let open = app.directory.open_differences(&it.channel, it.day).await?;
     let totals = it.totals.iter().map(|total| {
         let amount = |minor: i64| Money { currency: total.currency, minor }.amount();
-        TotalView {
+        BillTotalView {
             currency: total.currency.to_string(),
             payments: amount(total.payments),
             refunds: amount(total.refunds),

@@ -15,7 +15,7 @@ use crate::directory::payment::CallbackNote;
 use axum::http::StatusCode;
 use domain::account::event::CloseReason;
 use domain::event::PaymentSuspended;
-use domain::{Actor, ActorKind, ChannelName, Command, Label, OrderId, Reason, Refusal, SuspenseEvent};
+use domain::{Actor, ActorKind, ChannelName, Command, Label, OrderId, Reason, Refusal};
 use ledger::{LedgerError, RawCallback};
 use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use std::time::Duration;

@@ -14,7 +14,7 @@ use super::callback::{self, Ending, Trouble, caught_up, channel_actor};
 use super::channel::{RefundNotice, RefundState};
 use crate::app::App;
 use crate::directory::now;
-use crate::directory::refund::{Difference, DifferenceState};
+use crate::directory::refund::{Difference, RefundDifferenceState};
 use domain::account::state::Request;
 use domain::event::RefundRequested;
 use domain::{
@@ -276,7 +276,7 @@ async fn differs(
         amount: notice.amount,
         what,
         inbox,
-        state: DifferenceState::Open,
+        state: RefundDifferenceState::Open,
         note: None,
         resolved_by: None,
         created_at: now(),

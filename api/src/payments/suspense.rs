@@ -74,7 +74,7 @@ pub async fn perform(app: &App, request: &Approval) -> Result<(), Trouble> {
         Asked::Suspense { channel, payment, paid, end, reason } => {
             (Wish { request, channel, payment: *payment, paid: *paid, reason }, end)
         }
-        Asked::Adjustment { .. } | Asked::Grant { .. } => return Ok(()),
+        Asked::Adjustment { .. } | Asked::Grant { .. } | Asked::Refund { .. } => return Ok(()),
     };
     let state = app.ledger.log().suspense(wish.channel).await?;
     let Some(held) = state.get(wish.payment) else {
@@ -191,7 +191,9 @@ async fn give_back(app: &App, wish: &Wish<'_>, held: &Held) -> Result<(), Troubl
             let reference = Some(provider_refund.unwrap_or(refund.refund));
             resolve(app, wish, Resolution::Returned { by: ReturnedBy::Channel, reference }).await
         }
-        Ok(Refunded { state: Some(RefundState::Pending) | None, .. }) => Err(Trouble::Pending),
+        Ok(Refunded { state: Some(RefundState::Pending | RefundState::Abnormal) | None, .. }) => {
+            Err(Trouble::Pending)
+        }
         Ok(Refunded { state: Some(RefundState::Failed), .. }) => {
             fail(app, request, "the channel says that the refund failed").await
         }

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::approval::perform;
 use crate::body::{Idempotency, Json, Page, Path, Query, page_before, page_limit};
 use crate::directory::approval::{ApprovalFilter, ApprovalState, Asked};
-use crate::directory::refund::{CallState, Difference, DifferenceState, RefundCall, chargeback_of};
+use crate::directory::refund::{CallState, Difference, RefundCall, RefundDifferenceState, chargeback_of};
 use crate::directory::words;
 use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{MoneyView, Position, page_of, paging, reached};
@@ -252,7 +252,7 @@ async fn approve(State(app): State<App>, admin: Admin, Path(id): Path<Uuid>) -> 
     let waiting = app.directory.approvals(&waiting).await?;
     let waiting = waiting.into_iter().find(|it| match &it.asked {
         Asked::Refund { refund: which, .. } => *which == refund.refund,
-        Asked::Adjustment { .. } | Asked::Grant { .. } => false,
+        Asked::Adjustment { .. } | Asked::Grant { .. } | Asked::Suspense { .. } => false,
     });
     let taken = match waiting {
         Some(request) if request.requester == admin.0.user => Taken::Waits(Box::new(request.into())),
@@ -373,7 +373,7 @@ async fn settle(
 
 /// Money that a gateway says went back, and the ledger does not know of.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct DifferenceView {
+struct RefundDifferenceView {
     /// Its id.
     id: Uuid,
     /// Where.
@@ -398,7 +398,7 @@ struct DifferenceView {
     /// Where the callback lies in INBOX; 0: it was an answer.
     inbox: u64,
     /// Has somebody looked after it?
-    state: DifferenceState,
+    state: RefundDifferenceState,
     /// What they said.
     note: Option<String>,
     /// Who.
@@ -412,7 +412,7 @@ struct DifferenceView {
     resolved_at: Option<Moment>,
 }
 
-impl From<Difference> for DifferenceView {
+impl From<Difference> for RefundDifferenceView {
     fn from(it: Difference) -> Self {
         let text = |label: Option<Label>| label.map(String::from);
         Self {
@@ -442,7 +442,7 @@ impl From<Difference> for DifferenceView {
 struct DifferencesQuery {
     /// Only those that somebody has, or nobody has, looked after.
     #[param(inline)]
-    state: Option<DifferenceState>,
+    state: Option<RefundDifferenceState>,
     /// How many at most: 1 to 100, else 20.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -452,22 +452,24 @@ struct DifferencesQuery {
 /// Money that gateways say went back otherwise than the ledger knows, newest first: refunds made at a gateway's own console, or of
 /// another amount, or of a refund that had failed here.
 #[utoipa::path(operation_id = "list_refund_differences", get, path = "/api/admin/refund-differences", tag = "admin: money",
-    params(DifferencesQuery), responses((status = 200, body = Page<DifferenceView>)))]
+    params(DifferencesQuery), responses((status = 200, body = Page<RefundDifferenceView>)))]
 async fn list_differences(
     State(app): State<App>,
     _: Admin,
     Query(query): Query<DifferencesQuery>,
-) -> Result<Json<Page<DifferenceView>>, Problem> {
+) -> Result<Json<Page<RefundDifferenceView>>, Problem> {
     let limit = page_limit(query.limit)?;
-    let items =
-        app.directory.differences(query.state, page_before(query.cursor.as_deref())?, limit + 1).await?;
-    Ok(Json(Page::of(items, limit, |it| it.id.to_string()).map(DifferenceView::from)))
+    let items = app
+        .directory
+        .refund_differences(query.state, page_before(query.cursor.as_deref())?, limit + 1)
+        .await?;
+    Ok(Json(Page::of(items, limit, |it| it.id.to_string()).map(RefundDifferenceView::from)))
 }
 
 /// What was done about a difference.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ResolveDifference {
+struct ResolveRefundDifference {
     /// What was found.
     reason: String,
     /// Take the order's credits for the money that went, also where they are spent: the account then owes them.
@@ -476,18 +478,18 @@ struct ResolveDifference {
 
 /// Notes that somebody has looked after a difference, and takes the credits that went with the money if asked.
 #[utoipa::path(operation_id = "resolve_refund_difference", post, path = "/api/admin/refund-differences/{id}/resolve",
-    tag = "admin: money", params(("id" = Uuid, Path)), request_body = ResolveDifference,
-    responses((status = 200, body = DifferenceView)))]
+    tag = "admin: money", params(("id" = Uuid, Path)), request_body = ResolveRefundDifference,
+    responses((status = 200, body = RefundDifferenceView)))]
 async fn resolve(
     State(app): State<App>,
     admin: Admin,
     Path(id): Path<Uuid>,
-    Json(body): Json<ResolveDifference>,
-) -> Result<Json<DifferenceView>, Problem> {
+    Json(body): Json<ResolveRefundDifference>,
+) -> Result<Json<RefundDifferenceView>, Problem> {
     let reason = Reason::try_new(body.reason).map_err(|error| Problem::invalid("reason", error))?;
-    let it = app.directory.difference(id).await?;
+    let it = app.directory.refund_difference(id).await?;
     let over = || Problem::conflict("difference_resolved", "somebody has looked after this difference");
-    if it.state == DifferenceState::Resolved {
+    if it.state == RefundDifferenceState::Resolved {
         return Err(over());
     }
     if body.take_credits {
@@ -511,7 +513,7 @@ async fn resolve(
     if !app.directory.resolve_difference(id, &admin.0, reason.as_str(), body.take_credits).await? {
         return Err(over());
     }
-    Ok(Json(app.directory.difference(id).await?.into()))
+    Ok(Json(app.directory.refund_difference(id).await?.into()))
 }
 
 /// The credits that an amount of an order is worth, for the limits of operators; the ledger counts exactly.

@@ -6,7 +6,7 @@
 //! moment it is known that it may have been; a refund that may have been given is asked about before it is asked for again, and
 //! at a gateway that can not be asked about refunds, a person decides; several processes may do this at once.
 
-use super::{Booked, Difference, DifferenceState, book, note_difference};
+use super::{Booked, Difference, RefundDifferenceState, book, note_difference};
 use crate::app::App;
 use crate::directory::now;
 use crate::directory::refund::{CallState, RefundCall};
@@ -283,7 +283,7 @@ impl Look<'_> {
                     amount: self.refund.pay,
                     what: format!("the gateway says {}, and here {why}", super::word(state)),
                     inbox: 0,
-                    state: DifferenceState::Open,
+                    state: RefundDifferenceState::Open,
                     note: None,
                     resolved_by: None,
                     created_at: now(),
