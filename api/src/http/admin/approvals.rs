@@ -157,7 +157,7 @@ pub async fn move_alone(app: &App, admin: &Admin, credits: Credits) -> Result<()
     Err(Problem::new(StatusCode::FORBIDDEN, "above_limit", detail))
 }
 
-pub(super) fn fault(fault: ApprovalFault) -> Problem {
+fn fault(fault: ApprovalFault) -> Problem {
     match fault {
         ApprovalFault::Refused(refusal) => refusal.into(),
         ApprovalFault::NotPending(_) => Problem::conflict("not_pending", fault.to_string()),
@@ -274,6 +274,17 @@ async fn approve(
     body: Option<Json<Verdict>>,
 ) -> Result<Json<ApprovalView>, Problem> {
     let note = body.map(|Json(body)| body).unwrap_or_default().checked()?;
+    second(&app, &admin, id, note.as_deref()).await?;
+    Ok(Json(app.directory.approval(id).await?.into()))
+}
+
+/// Approves a request as its second person, and does it; `None`: it is on its way.
+pub(super) async fn second(
+    app: &App,
+    admin: &Admin,
+    id: Uuid,
+    note: Option<&str>,
+) -> Result<Option<Box<Receipt>>, Problem> {
     let before = app.directory.approval(id).await?;
     let requester = app.directory.user(before.requester).await?;
     if !requester.is_some_and(|it| it.status == Status::Active && Permission::MoneyWrite.is_held_by(it.role))
@@ -281,12 +292,12 @@ async fn approve(
         let detail = "whoever asked for this may not move credits any more; reject it";
         return Err(Problem::conflict("requester_gone", detail));
     }
-    let request = app.directory.approve(id, &admin.0, note.as_deref()).await?.map_err(fault)?;
+    let request = app.directory.approve(id, &admin.0, note).await?.map_err(fault)?;
     match approval::perform(&app.ledger, &app.directory, &request).await {
-        Ok(_) | Err(LedgerError::Unavailable(_) | LedgerError::Contended { .. }) => {}
-        Err(error) => return Err(error.into()),
+        Ok(receipt) => Ok(Some(Box::new(receipt))),
+        Err(LedgerError::Unavailable(_) | LedgerError::Contended { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    Ok(Json(app.directory.approval(id).await?.into()))
 }
 
 /// Rejects a request, or takes one's own back.
