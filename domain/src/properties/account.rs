@@ -26,8 +26,21 @@ enum Step {
     Amend { lease: LeaseId, amend: Amend },
     /// The lease comes back with this many thousandths of it spent.
     Close { lease: LeaseId, thousandths: u16, by: Closer },
+    /// A part of an order goes back, in minor units: asked for, and then one of these.
+    GiveBack { refund: RefundId, order: OrderId, minor: i64, way: Way },
     /// One of the commands accepted before, once more.
     Again(Index),
+}
+
+/// How a refund goes on.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Waits,
+    Rejected,
+    UnderWay,
+    Done,
+    Failed,
+    Disputed,
 }
 
 fn pooled<T>(wrap: fn(Uuid) -> T, size: u128) -> impl Strategy<Value = T>
@@ -115,7 +128,7 @@ fn command() -> impl Strategy<Value = Command> {
             let budget = budget_of(&scope);
             Command::GrantLease { lease, epoch, scope, at_least, wanted, ttl_ms: 60_000, budget }
         });
-    prop_oneof![2 => initiate, 2 => complete, 1 => close, 2 => give, 1 => adjust, 8 => lease, 4 => money_back()]
+    prop_oneof![2 => initiate, 2 => complete, 2 => close, 2 => give, 1 => adjust, 8 => lease, 2 => money_back()]
 }
 
 /// Refunds and disputes of those orders, in any order.
@@ -160,8 +173,15 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (lease(), 0_u16..=1_050, select(vec![Closer::Holder, Closer::Sweeper]))
             .prop_map(|(lease, thousandths, by)| Step::Close { lease, thousandths, by }),
         1 => pooled(OrderId::from_uuid, 4).prop_map(Step::Pay),
+        6 => (pooled(RefundId::from_uuid, 60), pooled(OrderId::from_uuid, 4), select(vec![1, 7, 900, 2_500, 5_000]), ways())
+            .prop_map(|(refund, order, minor, way)| Step::GiveBack { refund, order, minor, way }),
         2 => any::<Index>().prop_map(Step::Again),
     ]
+}
+
+fn ways() -> impl Strategy<Value = Way> {
+    let usual = vec![Way::Waits, Way::Rejected, Way::UnderWay, Way::Done, Way::Done, Way::Failed];
+    prop_oneof![8 => select(usual), 3 => Just(Way::Disputed)]
 }
 
 /// The books kept beside the account, from its events alone and in wide integers: what the fold is compared with.
@@ -248,6 +268,10 @@ impl Story {
                     let (channel, provider_txn, paid) = (known.channel.clone(), label("tx-1"), known.pay);
                     story.ask(Command::CompleteTopUp { order: *order, channel, provider_txn, paid }, None)?;
                 }
+                Step::GiveBack { refund, order, minor, way } => {
+                    let Some(known) = story.account.orders.get(order) else { continue };
+                    story.give_back(*refund, *order, Money { minor: *minor, ..known.pay }, *way)?;
+                }
                 Step::Amend { lease, amend } => {
                     let budget = story.account.leases.get(lease).and_then(|open| budget_of(&open.scope));
                     story.ask(
@@ -305,6 +329,31 @@ impl Story {
         self.repeat(&command, key.as_ref(), sequence)?;
         self.accepted.push((command, key, sequence));
         Ok(())
+    }
+
+    fn give_back(
+        &mut self,
+        refund: RefundId,
+        order: OrderId,
+        pay: Money,
+        way: Way,
+    ) -> Result<(), TestCaseError> {
+        let why = || reason("not wanted");
+        let approve = Command::ApproveRefund { refund };
+        let then = match way {
+            Way::Waits => vec![],
+            Way::Rejected => vec![Command::RejectRefund { refund, reason: why() }],
+            Way::UnderWay => vec![approve],
+            Way::Done => vec![approve, Command::CompleteRefund { refund, provider_refund: None }],
+            Way::Failed => vec![approve, Command::FailRefund { refund, reason: why() }],
+            Way::Disputed => {
+                let chargeback = ChargebackId::from_uuid(refund.uuid());
+                let post = Command::PostChargeback { chargeback, order, pay, reference: label("dp") };
+                vec![post, Command::ReverseChargeback { chargeback }]
+            }
+        };
+        self.ask(Command::RequestRefund { refund, order, pay, reason: why() }, None)?;
+        then.into_iter().try_for_each(|command| self.ask(command, None))
     }
 
     fn check(&self) -> Result<(), TestCaseError> {

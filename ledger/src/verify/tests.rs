@@ -508,6 +508,69 @@ fn an_idempotency_key_that_was_used_before_is_named() {
 }
 
 #[test]
+fn what_goes_back_is_judged_too() {
+    let refund = domain::RefundId::from_uuid(id("r"));
+    let (o, chargeback) = (order("o"), domain::ChargebackId::from_uuid(id("d")));
+    let requested = |pay, takes: &str| {
+        AccountEvent::RefundRequested(RefundRequested {
+            refund,
+            order: o,
+            channel: channel(),
+            pay: cny(pay),
+            credits: credits(takes),
+            reason: "a reason".parse().unwrap(),
+        })
+    };
+    let approved = || AccountEvent::RefundApproved(RefundApproved { refund, order: o });
+    let completed = |takes: &str| {
+        AccountEvent::RefundCompleted(RefundCompleted {
+            refund,
+            order: o,
+            channel: channel(),
+            pay: cny(2000),
+            credits: credits(takes),
+            provider_refund: None,
+        })
+    };
+    let failed = || {
+        AccountEvent::RefundFailed(RefundFailed {
+            refund,
+            order: o,
+            channel: channel(),
+            credits: credits("2.8"),
+            reason: "a reason".parse().unwrap(),
+        })
+    };
+    let taken = |pay, takes: &str| {
+        AccountEvent::ChargebackPosted(ChargebackPosted {
+            chargeback,
+            order: o,
+            channel: channel(),
+            pay: cny(pay),
+            credits: credits(takes),
+            reference: label("dp"),
+        })
+    };
+    let paid = Story::default().order("o", cny(5000), "7").paid("o", "txn", cny(5000), "7").clean();
+    let asked = paid.clone().ann(requested(2000, "2.8")).clean();
+    asked.clone().ann(approved()).ann(completed("2.8")).clean();
+    // Rejected, and failed after it was approved.
+    asked.clone().ann(failed()).clean();
+    asked.clone().ann(approved()).ann(failed()).clean();
+    paid.clone().ann(requested(5001, "7")).has([(Code::AboveOrder, 3)]);
+    paid.clone().ann(requested(2000, "2.7")).has([(Code::CreditsDiffer, 3)]);
+    asked.clone().ann(completed("2.8")).has([(Code::RefundOutOfTurn, 4)]);
+    asked.clone().ann(approved()).ann(completed("2.9")).has([(Code::CreditsDiffer, 5)]);
+    asked.clone().ann(approved()).ann(completed("2.8")).ann(failed()).has([(Code::RefundOutOfTurn, 6)]);
+    asked.clone().ann(approved()).ann(approved()).has([(Code::DecisionRepeated, 5)]);
+    Story::default().order("o", cny(5000), "7").ann(taken(5000, "7")).has([(Code::AboveOrder, 2)]);
+    // A debt is legal where a bank has made it, and nowhere else.
+    let owing = paid.clone().lent("l", "6").closed("l", "6", 0).ann(taken(5000, "7"));
+    assert!(!owing.faults().iter().any(|(code, _)| *code == Code::AvailableNegative), "{:?}", owing.faults());
+    asked.ann(taken(5000, "4.2")).clean();
+}
+
+#[test]
 fn orders_and_payments_that_do_not_fit_are_named() {
     let good = funded().order("o", cny(5000), "7").clean();
     good.clone().paid("o", "txn", cny(5000), "7").clean();

@@ -6,7 +6,6 @@
 
 use super::approvals::{self, ApprovalView, Taken};
 use crate::app::App;
-use crate::approval::perform;
 use crate::body::{Idempotency, Json, Page, Path, Query, page_before, page_limit};
 use crate::directory::approval::{ApprovalFilter, ApprovalState, Asked};
 use crate::directory::refund::{CallState, Difference, RefundCall, RefundDifferenceState, chargeback_of};
@@ -256,11 +255,10 @@ async fn approve(State(app): State<App>, admin: Admin, Path(id): Path<Uuid>) -> 
     });
     let taken = match waiting {
         Some(request) if request.requester == admin.0.user => Taken::Waits(Box::new(request.into())),
-        Some(request) => {
-            let request =
-                app.directory.approve(request.id, &admin.0, None).await?.map_err(approvals::fault)?;
-            Taken::Done(Box::new(perform(&app.ledger, &app.directory, &request).await?))
-        }
+        Some(request) => match approvals::second(&app, &admin, request.id, None).await? {
+            Some(receipt) => Taken::Done(receipt),
+            None => Taken::Waits(Box::new(app.directory.approval(request.id).await?.into())),
+        },
         None => {
             let asked = Asked::Refund {
                 refund: refund.refund,

@@ -198,7 +198,7 @@ async fn what_a_callback_tells_is_booked_once_and_what_nobody_asked_for_is_seen(
         crate::payments::callback::Ending::Back { verdict, .. } => verdict,
         other => panic!("{other:?}"),
     };
-    let tell = |notice| async { verdict(road::told(app, &channel, notice, 7).await.unwrap()) };
+    let tell = async |notice| verdict(road::told(app, &channel, notice, 7).await.unwrap());
     assert_eq!(tell(notice(Some(&number), "20.01", RefundState::Done)).await, "refund_differs");
     assert_eq!(tell(notice(Some(&number), "20.00", RefundState::Pending)).await, "refund_pending");
     for _ in 0..3 {
@@ -248,7 +248,7 @@ async fn a_dispute_takes_spent_credits_too_and_gives_them_back_when_it_is_won() 
         what: label("charge.dispute"),
     };
     let (app, channel) = (&it.it.app, sandbox());
-    let tell = |notice| async {
+    let tell = async |notice| {
         let (number, ending) = disputes::told(app, &channel, notice, 7).await;
         assert_eq!(number, Some(label(&order.merchant_number())));
         ending.unwrap();
