@@ -287,16 +287,20 @@ async fn credit(
         let inbox = kept(app, channel, &payment, evidence).await?;
         return suspend(app, channel, payment, inbox, "unknown_order", "no such order".into()).await;
     };
-    if order.status != OrderStatus::Completed {
+    // Only what would be credited: the ledger refuses the rest in its own words.
+    let fits = order.channel == *channel.name() && order.pay == payment.paid;
+    if fits && order.status != OrderStatus::Completed {
+        // The tables may have moved on since they were asked about the order: then it is this one.
+        let first = top_ups::paid_by(&app.db, channel.name(), &payment.provider_txn).await?;
+        if let Some(first) = first.filter(|first| first.order != order.order) {
+            let inbox = kept(app, channel, &payment, evidence).await?;
+            let why = format!("this transaction has paid order {} already", first.order.merchant_number());
+            return suspend(app, channel, payment, inbox, "transaction_used", why).await;
+        }
         // A payment leaves suspense by an operator's act and by nothing else, or it could be credited twice.
         let state = app.ledger.log().suspense(channel.name()).await?;
         if let Some((sequence, held)) = state.find(&payment.order, &payment.provider_txn, payment.paid) {
             return Ok(in_suspense(channel, &payment, sequence, held.resolved.is_some(), "in_suspense"));
-        }
-        if let Some(first) = top_ups::paid_by(&app.db, channel.name(), &payment.provider_txn).await? {
-            let inbox = kept(app, channel, &payment, evidence).await?;
-            let why = format!("this transaction has paid order {} already", first.order.merchant_number());
-            return suspend(app, channel, payment, inbox, "transaction_used", why).await;
         }
     }
     let command = Command::CompleteTopUp {

@@ -143,7 +143,7 @@ async fn a_storm_of_callbacks_makes_one_credit_each_and_success_is_said_only_of_
             assert!(told.iter().any(|it| it.number == *number));
         }
         is_kept(&nats, &told, &credited, &stray).await;
-        user.until_total(expected).await;
+        User { id: user.id.clone(), api: user.api.at(gateways[0].url()) }.until_total(expected).await;
     }
     for gateway in gateways {
         gateway.stop().await;

@@ -121,9 +121,8 @@ async fn a_payment_in_suspense_is_credited_once_on_a_second_persons_word() {
     let inbox = &detail["evidence"]["inbox"];
     let text = detail.to_string();
     assert!(text.contains("x-sandbox-signature") && text.contains("•••"), "{text}");
-    let replay =
-        desk.it.call("POST", &format!("/api/admin/payments/inbox/{inbox}/replay"), Some(&desk.finance), None);
-    let replay = replay.await;
+    let path = format!("/api/admin/payments/inbox/{inbox}/replay");
+    let replay = desk.it.call("POST", &path, Some(&desk.finance), None).await;
     assert_eq!((replay.status.as_u16(), &replay.body["verdict"]), (200, &json!("noted")), "{}", replay.body);
     let late = desk.claims(&desk.other, &payment).await;
     assert_eq!((late.status.as_u16(), &late.body["code"]), (409, &json!("suspense_resolved")));
@@ -184,9 +183,9 @@ async fn a_payment_goes_back_by_hand_or_is_dismissed_and_one_that_a_channel_cann
     let (_, second) = suspended(&desk).await;
     let asked = desk.asks(&desk.finance, &second, "dismiss", json!({"reason": "a test"})).await;
     let id = asked.body["id"].as_str().unwrap().to_owned();
-    let rejected =
-        desk.it.call("POST", &format!("/api/admin/approvals/{id}/reject"), Some(&desk.other), None);
-    assert_eq!(rejected.await.body["state"], "rejected");
+    let path = format!("/api/admin/approvals/{id}/reject");
+    let rejected = desk.it.call("POST", &path, Some(&desk.other), None).await;
+    assert_eq!(rejected.body["state"], "rejected");
     let asked = desk.asks(&desk.other, &second, "dismiss", json!({"reason": "a test"})).await;
     assert_eq!(
         desk.approves(&desk.finance, &asked).await.body["state"],
