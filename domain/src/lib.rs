@@ -26,7 +26,7 @@ mod samples;
 
 pub use account::{Account, Command, Decision, Refusal, decide};
 pub use credits::Credits;
-pub use event::{AccountEvent, Actor, ActorKind, Event, NodeEvent, Recorded, SuspenseEvent};
+pub use event::{AccountEvent, Actor, ActorKind, ChannelEvent, Event, NodeEvent, Recorded, SuspenseEvent};
 pub use id::{
     AccountId, AdjustmentId, BatchId, EpochId, EventId, GrantId, KeyId, LeaseId, OrderId, PriceVersionId,
     RequestId,

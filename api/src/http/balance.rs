@@ -165,7 +165,7 @@ mod tests {
                         }
                     }
                 }
-                Event::Account(..) | Event::Node(..) | Event::Suspense(..) => {}
+                Event::Account(..) | Event::Node(..) | Event::Suspense(..) | Event::Channel(..) => {}
             }
         }
         let available = came_in - open.values().sum::<i64>() - spent;

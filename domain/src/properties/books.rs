@@ -2,9 +2,9 @@
 
 use super::fixed;
 use crate::event::{
-    AccountEvent, AdjustmentPosted, CloseReason, Closer, CreditGranted, Event, GrantSource, LeaseAmended,
-    LeaseClosed, LeaseGranted, NodeEvent, NodeSealed, PaymentSuspended, Scope, SealCause, SuspenseEvent,
-    TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+    AccountEvent, AdjustmentPosted, ChannelEvent, ChannelFeePosted, CloseReason, Closer, CreditGranted,
+    Event, GrantSource, LeaseAmended, LeaseClosed, LeaseGranted, NodeEvent, NodeSealed, PaymentSuspended,
+    Scope, SealCause, SuspenseEvent, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
 };
 use crate::posting::of_usage;
 use crate::samples::{channel, label, reason, usage_record, uuid};
@@ -132,6 +132,10 @@ fn event() -> impl Strategy<Value = Event> {
                 inbox: 1,
             };
             Event::Suspense(channel("epay"), SuspenseEvent::PaymentSuspended(suspended))
+        }),
+        1 => money().prop_map(|fee| {
+            let posted = ChannelFeePosted { day: label("2026-11-21"), fee, bill: label("a hash") };
+            Event::Channel(channel("epay"), ChannelEvent::ChannelFeePosted(posted))
         }),
     ]
 }

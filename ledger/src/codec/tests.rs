@@ -5,7 +5,7 @@
 use super::*;
 use crate::testing::{credits, label, usage};
 use domain::account::event::*;
-use domain::event::{NodeSealed, PaymentSuspended, SealCause, UsageReported};
+use domain::event::{ChannelEvent, ChannelFeePosted, NodeSealed, PaymentSuspended, SealCause, UsageReported};
 use domain::usage::{Attempt, Usage};
 use domain::{
     ActorKind, AdjustmentId, BatchId, Credits, GrantId, KeyId, LeaseId, Money, OrderId, Outcome,
@@ -114,7 +114,9 @@ fn samples() -> Vec<Event> {
         reason: "unknown order".parse().unwrap(),
         inbox: 42,
     };
-    all.push(Event::Suspense(channel, SuspenseEvent::PaymentSuspended(suspended)));
+    all.push(Event::Suspense(channel.clone(), SuspenseEvent::PaymentSuspended(suspended)));
+    let fee = ChannelFeePosted { day: label("2026-11-21"), fee: yuan(-7), bill: label(&"ab".repeat(32)) };
+    all.push(Event::Channel(channel, ChannelEvent::ChannelFeePosted(fee)));
     all
 }
 
@@ -238,6 +240,7 @@ fn golden_files_decode_and_are_written_again_to_the_byte() {
         let subject = match (envelope.account, envelope.epoch, &envelope.channel) {
             (Some(account), None, None) => Subject::Account(account),
             (None, Some(epoch), None) => Subject::Node(epoch),
+            (None, None, Some(channel)) if kind == "channel_fee_posted" => Subject::Channel(channel.clone()),
             (None, None, Some(channel)) => Subject::Suspense(channel.clone()),
             named => panic!("{kind}: {named:?}"),
         };

@@ -24,7 +24,10 @@ use crate::log::{Hash, RawMessage, hash};
 use crate::{LedgerError, Subject, codec};
 use domain::event::UsageReported;
 use domain::posting::{self, Posting, Split, Unit};
-use domain::{Account, AccountEvent, AccountId, Event, EventId, Moment, NodeEvent, Recorded, SuspenseEvent};
+use domain::{
+    Account, AccountEvent, AccountId, ChannelEvent, Event, EventId, Moment, NodeEvent, Recorded,
+    SuspenseEvent,
+};
 use report::{Findings, Place};
 use std::collections::{BTreeMap, HashMap};
 use usage::{Leases, Standing};
@@ -217,6 +220,9 @@ impl Verifier {
             Event::Node(_, NodeEvent::NodeSealed(_)) => {}
             Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => {
                 self.suspended += 1;
+                self.post(&posting::postings(&recorded.event), place);
+            }
+            Event::Channel(_, ChannelEvent::ChannelFeePosted(_)) => {
                 self.post(&posting::postings(&recorded.event), place);
             }
         }
