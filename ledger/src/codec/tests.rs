@@ -368,7 +368,10 @@ fn a_usage_record_of_the_first_version_means_what_it_did() {
 fn sampled(at: usize) -> UsageRecord {
     let reports = samples().into_iter().find_map(|event| match event {
         Event::Node(_, NodeEvent::UsageReported(report)) => Some(report.records),
-        Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Account(..) | Event::Suspense(..) => None,
+        Event::Node(_, NodeEvent::NodeSealed(_))
+        | Event::Account(..)
+        | Event::Suspense(..)
+        | Event::Channel(..) => None,
     });
     reports.unwrap().swap_remove(at)
 }
