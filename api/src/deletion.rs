@@ -135,7 +135,7 @@ async fn taken_at(ledger: &Ledger, sequence: u64) -> Result<Option<Credits>, Led
     let Some(logged) = ledger.log().at(sequence).await? else { return Ok(None) };
     match logged.recorded.event {
         Event::Account(_, AccountEvent::AdjustmentPosted(it)) => Ok(it.credits.checked_neg()),
-        Event::Account(..) | Event::Node(..) | Event::Suspense(..) => Ok(None),
+        Event::Account(..) | Event::Node(..) | Event::Suspense(..) | Event::Channel(..) => Ok(None),
     }
 }
 

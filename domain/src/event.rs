@@ -143,6 +143,25 @@ pub enum ReturnedBy {
     Hand,
 }
 
+/// Something that a payment channel did as a whole, to no account in particular.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum ChannelEvent {
+    /// It kept its fee of a day's payments.
+    ChannelFeePosted(ChannelFeePosted),
+}
+
+/// What a channel kept of a day's payments, or by how much it is other than was posted before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelFeePosted {
+    /// The day, as the channel counts days: `2026-11-21`.
+    pub day: Label,
+    /// The difference to what was posted for this day and currency before; not zero.
+    pub fee: Money,
+    /// SHA-256 of the bill that says so, in hexadecimal.
+    pub bill: Label,
+}
+
 /// Any event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -152,6 +171,8 @@ pub enum Event {
     Node(EpochId, NodeEvent),
     /// A payment at one channel that matches nothing.
     Suspense(ChannelName, SuspenseEvent),
+    /// What one channel did as a whole.
+    Channel(ChannelName, ChannelEvent),
 }
 
 /// An event as it stands on the log.

@@ -27,7 +27,7 @@ mod samples;
 
 pub use account::{Account, Command, Decision, Refusal, decide};
 pub use credits::Credits;
-pub use event::{AccountEvent, Actor, ActorKind, Event, NodeEvent, Recorded, SuspenseEvent};
+pub use event::{AccountEvent, Actor, ActorKind, ChannelEvent, Event, NodeEvent, Recorded, SuspenseEvent};
 pub use id::{
     AccountId, AdjustmentId, BatchId, ChargebackId, EpochId, EventId, GrantId, KeyId, LeaseId, OrderId,
     PriceVersionId, RefundId, RequestId,

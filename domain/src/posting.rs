@@ -4,12 +4,12 @@
 //! other, so the postings of any event sum to zero per unit; the books are made of events alone. Chart of accounts:
 //! `asset:clearing:<channel>`, `fx:<currency>`, `liability:credits:<account>`, `liability:refunds:<channel>`, `revenue:usage:<model>`,
 //! `expense:provider:<provider>`, `payable:provider:<provider>`, `expense:promotions`, `expense:goodwill`,
-//! `expense:metering_loss`, `equity:opening`, `suspense:<channel>`.
+//! `expense:metering_loss`, `expense:fees:<channel>`, `equity:opening`, `suspense:<channel>`.
 //!
 //! Who bears a call's charge is known to whoever reads the log in order: a record may come after its lease was closed
 //! without it, or a second time. So usage is booked by [`of_usage`] with the [`Split`] that was counted, once per record.
 
-use crate::event::{AccountEvent, Event, GrantSource, NodeEvent, Resolution, SuspenseEvent};
+use crate::event::{AccountEvent, ChannelEvent, Event, GrantSource, NodeEvent, Resolution, SuspenseEvent};
 use crate::{AccountId, ChannelName, Credits, Currency, Label, Money, UsageRecord};
 
 /// One line of the journal.
@@ -94,6 +94,8 @@ pub enum Book {
     Goodwill,
     /// Usage that nobody's credits covered.
     MeteringLoss,
+    /// What a channel keeps of payments.
+    ChannelFees(ChannelName),
     /// Balances brought from another system.
     Opening,
     /// Payments that wait for a person.
@@ -103,7 +105,10 @@ pub enum Book {
 impl std::fmt::Display for Book {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Clearing(channel) | Self::Suspense(channel) | Self::RefundsDue(channel) => {
+            Self::Clearing(channel)
+            | Self::Suspense(channel)
+            | Self::RefundsDue(channel)
+            | Self::ChannelFees(channel) => {
                 write!(f, "{}:{channel}", self.chapter())
             }
             Self::Fx(currency) => write!(f, "{}:{currency}", self.chapter()),
@@ -146,6 +151,7 @@ impl std::str::FromStr for Book {
                     .or_else(|| named(after(PROVIDER_EXPENSE)?, Self::ProviderExpense))
                     .or_else(|| named(after(PROVIDER_PAYABLE)?, Self::ProviderPayable))
                     .or_else(|| named(after(SUSPENSE)?, Self::Suspense))
+                    .or_else(|| named(after(CHANNEL_FEES)?, Self::ChannelFees))
             }
         };
         book.ok_or_else(|| UnknownBook(text.to_owned()))
@@ -158,6 +164,7 @@ const REFUNDS_DUE: &str = "liability:refunds";
 const PROVIDER_EXPENSE: &str = "expense:provider";
 const PROVIDER_PAYABLE: &str = "payable:provider";
 const SUSPENSE: &str = "suspense";
+const CHANNEL_FEES: &str = "expense:fees";
 
 impl Book {
     /// The chapter of what is owed to accounts.
@@ -181,6 +188,7 @@ impl Book {
             Self::MeteringLoss => "expense:metering_loss",
             Self::Opening => "equity:opening",
             Self::Suspense(_) => SUSPENSE,
+            Self::ChannelFees(_) => CHANNEL_FEES,
         }
     }
 }
@@ -226,6 +234,9 @@ pub fn postings(event: &Event) -> Vec<Posting> {
                 money(it.paid, Book::Suspense(channel.clone()), Book::Clearing(channel.clone()))
             }
         },
+        Event::Channel(channel, ChannelEvent::ChannelFeePosted(it)) => {
+            money(it.fee, Book::ChannelFees(channel.clone()), Book::Clearing(channel.clone()))
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use crate::log::Hash;
 use crate::{LedgerError, subject::Subject};
 use domain::event::UsageReported;
 use domain::{
-    AccountEvent, AccountId, Actor, BatchId, ChannelName, EpochId, Event, EventId, IdempotencyKey, Moment,
-    NodeEvent, Recorded, SuspenseEvent,
+    AccountEvent, AccountId, Actor, BatchId, ChannelEvent, ChannelName, EpochId, Event, EventId,
+    IdempotencyKey, Moment, NodeEvent, Recorded, SuspenseEvent,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,7 @@ fn current(event: &Event) -> (&'static str, u32) {
         Event::Node(_, NodeEvent::NodeSealed(_)) => ("node_sealed", 1),
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => ("payment_suspended", 1),
         Event::Suspense(_, SuspenseEvent::SuspenseResolved(_)) => ("suspense_resolved", 1),
+        Event::Channel(_, ChannelEvent::ChannelFeePosted(_)) => ("channel_fee_posted", 1),
     }
 }
 
@@ -108,6 +109,7 @@ pub fn subject_of(event: &Event) -> Subject {
         Event::Account(account, _) => Subject::Account(*account),
         Event::Node(epoch, _) => Subject::Node(*epoch),
         Event::Suspense(channel, _) => Subject::Suspense(channel.clone()),
+        Event::Channel(channel, _) => Subject::Channel(channel.clone()),
     }
 }
 
@@ -134,6 +136,7 @@ fn data_of(event: &Event) -> Result<Box<RawValue>, serde_json::Error> {
         Event::Node(_, NodeEvent::NodeSealed(it)) => raw(it),
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(it)) => raw(it),
         Event::Suspense(_, SuspenseEvent::SuspenseResolved(it)) => raw(it),
+        Event::Channel(_, ChannelEvent::ChannelFeePosted(it)) => raw(it),
     }
 }
 
@@ -145,7 +148,7 @@ pub fn encode(draft: &Draft<'_>) -> Result<Vec<u8>, LedgerError> {
     let (account, epoch, channel) = match draft.event {
         Event::Account(account, _) => (Some(*account), None, None),
         Event::Node(epoch, _) => (None, Some(*epoch), None),
-        Event::Suspense(channel, _) => (None, None, Some(channel.clone())),
+        Event::Suspense(channel, _) | Event::Channel(channel, _) => (None, None, Some(channel.clone())),
     };
     let envelope = Envelope {
         id: draft.id,
@@ -215,7 +218,11 @@ pub fn decode(subject: &str, sequence: u64, bytes: &[u8]) -> Result<Decoded, Led
     let named = match (envelope.account, envelope.epoch, envelope.channel) {
         (Some(account), None, None) => Subject::Account(account),
         (None, Some(epoch), None) => Subject::Node(epoch),
-        (None, None, Some(channel)) => Subject::Suspense(channel),
+        // Two kinds of subjects are a channel's; the message says by its place which one it means.
+        (None, None, Some(channel)) => match &subject {
+            Subject::Channel(_) => Subject::Channel(channel),
+            Subject::Suspense(_) | Subject::Account(_) | Subject::Node(_) => Subject::Suspense(channel),
+        },
         _ => return Err(damaged("it must name one of account, epoch, channel".into())),
     };
     if named != subject {
@@ -229,6 +236,9 @@ pub fn decode(subject: &str, sequence: u64, bytes: &[u8]) -> Result<Decoded, Led
         Subject::Node(epoch) => node_event(kind, v, data).map(|it| it.map(|it| Event::Node(*epoch, it))),
         Subject::Suspense(channel) => {
             suspense_event(kind, v, data).map(|it| it.map(|it| Event::Suspense(channel.clone(), it)))
+        }
+        Subject::Channel(channel) => {
+            channel_event(kind, v, data).map(|it| it.map(|it| Event::Channel(channel.clone(), it)))
         }
     };
     let event = event
@@ -288,6 +298,13 @@ fn node_event(kind: &str, v: u32, data: &str) -> Found<NodeEvent> {
         }
         ("usage_reported", 2) => read(data, NodeEvent::UsageReported),
         ("node_sealed", 1) => read(data, NodeEvent::NodeSealed),
+        _ => Ok(None),
+    }
+}
+
+fn channel_event(kind: &str, v: u32, data: &str) -> Found<ChannelEvent> {
+    match (kind, v) {
+        ("channel_fee_posted", 1) => read(data, ChannelEvent::ChannelFeePosted),
         _ => Ok(None),
     }
 }

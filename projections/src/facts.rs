@@ -6,8 +6,8 @@
 use chrono::FixedOffset;
 use domain::event::UsageReported;
 use domain::{
-    AccountEvent, AccountId, Credits, Event, KeyId, Label, LeaseId, Moment, NodeEvent, Recorded, Split,
-    SuspenseEvent, UsageRecord,
+    AccountEvent, AccountId, ChannelEvent, Credits, Event, KeyId, Label, LeaseId, Moment, NodeEvent,
+    Recorded, Split, SuspenseEvent, UsageRecord,
 };
 use ledger::Logged;
 
@@ -94,7 +94,8 @@ pub(crate) enum Said<'a> {
     Decided(Decision<'a>),
     /// Usage, of many accounts.
     Reported(&'a UsageReported),
-    /// A payment in suspense, or its end: only the journal shows it. Whoever resolves it reads its own subject of the log.
+    /// A payment in suspense, its end, or a channel's fee: only the journal shows it. Whoever resolves a payment reads its own
+    /// subject of the log.
     Suspended(&'a Recorded<Event>),
     /// Nothing that these tables show: the end of a node's run.
     Nothing,
@@ -112,6 +113,7 @@ pub(crate) fn said(logged: &Logged) -> Said<'_> {
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(_) | SuspenseEvent::SuspenseResolved(_)) => {
             Said::Suspended(recorded)
         }
+        Event::Channel(_, ChannelEvent::ChannelFeePosted(_)) => Said::Suspended(recorded),
     }
 }
 

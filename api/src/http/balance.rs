@@ -184,7 +184,7 @@ mod tests {
                         }
                     }
                 }
-                Event::Account(..) | Event::Node(..) | Event::Suspense(..) => {}
+                Event::Account(..) | Event::Node(..) | Event::Suspense(..) | Event::Channel(..) => {}
             }
         }
         let available = came_in - open.values().sum::<i64>() - spent;

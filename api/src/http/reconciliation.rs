@@ -143,7 +143,7 @@ impl From<StoredBill> for BillView {
 
 /// The sums of a day in one currency; amounts are decimal strings.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct BillTotalView {
+pub struct DayTotalView {
     /// ISO 4217.
     #[schema(example = "CNY")]
     currency: String,
@@ -197,14 +197,14 @@ pub struct RunView {
     /// How many differences of the day are still to be looked after, now.
     open: u64,
     /// The day's sums, by currency.
-    totals: Vec<BillTotalView>,
+    totals: Vec<DayTotalView>,
 }
 
 async fn run_view(app: &App, it: StoredRun) -> Result<RunView, Problem> {
     let open = app.directory.open_differences(&it.channel, it.day).await?;
     let totals = it.totals.iter().map(|total| {
         let amount = |minor: i64| Money { currency: total.currency, minor }.amount();
-        BillTotalView {
+        DayTotalView {
             currency: total.currency.to_string(),
             payments: amount(total.payments),
             refunds: amount(total.refunds),
@@ -235,7 +235,7 @@ async fn run_view(app: &App, it: StoredRun) -> Result<RunView, Problem> {
 
 /// A difference and what became of it; amounts are decimal strings.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct DifferenceView {
+pub struct BillDifferenceView {
     /// Its id.
     id: Uuid,
     /// The comparison that found it first.
@@ -305,7 +305,7 @@ pub struct DifferenceView {
     age_days: i64,
 }
 
-impl From<Difference> for DifferenceView {
+impl From<Difference> for BillDifferenceView {
     fn from(it: Difference) -> Self {
         let until = it.ended_at.unwrap_or_else(now);
         Self {
@@ -535,12 +535,12 @@ struct WhichDifferences {
 
 /// Differences, newest first.
 #[utoipa::path(operation_id = "list_differences", get, path = "/api/admin/reconciliation/differences", tag = "admin: reconciliation",
-    params(WhichDifferences), responses((status = 200, body = Page<DifferenceView>)))]
+    params(WhichDifferences), responses((status = 200, body = Page<BillDifferenceView>)))]
 async fn differences(
     State(app): State<App>,
     _: Admin,
     Query(query): Query<WhichDifferences>,
-) -> Result<Json<Page<DifferenceView>>, Problem> {
+) -> Result<Json<Page<BillDifferenceView>>, Problem> {
     let limit = page_limit(query.limit)?;
     let which = Which {
         channel: channel_word(query.channel.as_deref())?,
@@ -554,7 +554,7 @@ async fn differences(
         limit: limit + 1,
     };
     let items = app.directory.differences(&which).await?;
-    Ok(Json(Page::of(items, limit, |it| it.id.to_string()).map(DifferenceView::from)))
+    Ok(Json(Page::of(items, limit, |it| it.id.to_string()).map(BillDifferenceView::from)))
 }
 
 /// Which differences are counted.
@@ -698,13 +698,13 @@ struct Assign {
 
 /// Gives a difference to somebody to look after.
 #[utoipa::path(operation_id = "assign_difference", post, path = "/api/admin/reconciliation/differences/{id}/assign",
-    tag = "admin: reconciliation", params(("id" = Uuid, Path)), request_body = Assign, responses((status = 200, body = DifferenceView)))]
+    tag = "admin: reconciliation", params(("id" = Uuid, Path)), request_body = Assign, responses((status = 200, body = BillDifferenceView)))]
 async fn assign(
     State(app): State<App>,
     admin: Admin,
     Path(id): Path<Uuid>,
     Json(body): Json<Assign>,
-) -> Result<Json<DifferenceView>, Problem> {
+) -> Result<Json<BillDifferenceView>, Problem> {
     let owner = AccountId::from_uuid(body.owner);
     let user = app.directory.user(owner).await?;
     if !user.is_some_and(|it| it.status == Status::Active && Permission::MoneyWrite.is_held_by(it.role)) {
@@ -726,13 +726,13 @@ struct Resolve {
 
 /// Says how a difference ends. It ends when another person approves.
 #[utoipa::path(operation_id = "resolve_difference", post, path = "/api/admin/reconciliation/differences/{id}/resolve",
-    tag = "admin: reconciliation", params(("id" = Uuid, Path)), request_body = Resolve, responses((status = 200, body = DifferenceView)))]
+    tag = "admin: reconciliation", params(("id" = Uuid, Path)), request_body = Resolve, responses((status = 200, body = BillDifferenceView)))]
 async fn resolve(
     State(app): State<App>,
     admin: Admin,
     Path(id): Path<Uuid>,
     Json(body): Json<Resolve>,
-) -> Result<Json<DifferenceView>, Problem> {
+) -> Result<Json<BillDifferenceView>, Problem> {
     let reason = sentence("reason", body.reason.trim().to_owned())?;
     if reason.is_empty() {
         return Err(Problem::invalid("reason", "must not be empty"));
@@ -752,13 +752,13 @@ struct SecondWord {
 /// Agrees with how a difference ends, as another person than said so.
 #[utoipa::path(operation_id = "approve_difference", post, path = "/api/admin/reconciliation/differences/{id}/approve",
     tag = "admin: reconciliation", params(("id" = Uuid, Path)), request_body = Option<SecondWord>,
-    responses((status = 200, body = DifferenceView)))]
+    responses((status = 200, body = BillDifferenceView)))]
 async fn approve(
     State(app): State<App>,
     admin: Admin,
     Path(id): Path<Uuid>,
     body: Option<Json<SecondWord>>,
-) -> Result<Json<DifferenceView>, Problem> {
+) -> Result<Json<BillDifferenceView>, Problem> {
     let note = body.and_then(|Json(body)| body.note).map(|note| sentence("note", note)).transpose()?;
     let after = app.directory.approve_end(id, note.as_deref(), &admin.0).await?;
     Ok(Json(after.map_err(fault)?.into()))
@@ -767,13 +767,13 @@ async fn approve(
 /// Does not agree, or takes one's own word back: the difference goes on.
 #[utoipa::path(operation_id = "reject_difference", post, path = "/api/admin/reconciliation/differences/{id}/reject",
     tag = "admin: reconciliation", params(("id" = Uuid, Path)), request_body = Option<SecondWord>,
-    responses((status = 200, body = DifferenceView)))]
+    responses((status = 200, body = BillDifferenceView)))]
 async fn reject(
     State(app): State<App>,
     admin: Admin,
     Path(id): Path<Uuid>,
     body: Option<Json<SecondWord>>,
-) -> Result<Json<DifferenceView>, Problem> {
+) -> Result<Json<BillDifferenceView>, Problem> {
     let note = body.and_then(|Json(body)| body.note).map(|note| sentence("note", note)).transpose()?;
     let after = app.directory.reject_end(id, note.as_deref(), &admin.0).await?;
     Ok(Json(after.map_err(fault)?.into()))

@@ -3,17 +3,18 @@
 //! For: bills that people send ([`upload`]), that channels are asked for ([`download`]), and every morning by itself
 //! ([`keep_reconciling`]). May not touch: what is a difference; [`super::matching`] says.
 //! Claims: a day is worked on by one process at a time; nothing of a bill that is refused is kept; the ledger's side is read when
-//! the tables have reached the end of the log; a bill that comes in has its neighbours' days compared again.
+//! the tables have reached the end of the log; a bill that comes in has its neighbours' days compared again; a day's fees are booked
+//! once, and corrected by their difference where a later bill says otherwise.
 
 use super::bill::{self, BillFault, BillRow, Format, RowKind};
-use super::matching::{self, Class, KnownOrder, KnownRefund, Question, Standing};
+use super::matching::{self, Class, KnownOrder, KnownRefund, Question, Standing, Total};
 use crate::app::App;
 use crate::directory::DirectoryError;
 use crate::directory::now;
 use crate::directory::reconciliation::{BillSource, NewBill, NewRun, RunCause, StoredBill, StoredRun};
 use crate::payments::{BillKind, BillWish, Channel, ChannelError};
 use chrono::{Days, NaiveDate, NaiveTime};
-use domain::{AccountId, ChannelName, Moment, OrderId};
+use domain::{AccountId, ChannelName, Label, Moment, Money, OrderId};
 use projections::DatabaseError;
 use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use sha2::{Digest, Sha256};
@@ -346,6 +347,9 @@ async fn compare(
         totals: &answer.totals,
     };
     let run = app.directory.keep_run(&new, &answer.findings).await?;
+    if !run.is_preliminary {
+        post_fees(app, name, day, &bills, &answer.totals).await?;
+    }
     let waiting = answer.findings.iter().filter(|it| !it.is_cleared).count();
     let unpaid = answer.findings.iter().filter(|it| it.class == Class::LedgerOnly).count();
     if unpaid > 0 {
@@ -358,6 +362,27 @@ async fn compare(
         tracing::info!(channel = %name, %day, matched = answer.matched, run = %run.id, "a day is reconciled without a difference");
     }
     Ok(run)
+}
+
+/// Books what the channel kept; a figure that was booked before is only corrected by its difference.
+async fn post_fees(
+    app: &App,
+    channel: &ChannelName,
+    day: NaiveDate,
+    bills: &[StoredBill],
+    totals: &[Total],
+) -> Result<(), RunError> {
+    let label =
+        |text: String| Label::try_new(text).map_err(|error| ledger::LedgerError::Unfit(error.to_string()));
+    let Some(bill) = bills.first() else { return Ok(()) };
+    let (day, bill) = (label(day.to_string())?, label(bill.sha256.clone())?);
+    for total in totals {
+        let fee = Money { currency: total.currency, minor: total.fees };
+        if let Some(posted) = app.ledger.log().post_channel_fee(channel, &day, fee, &bill).await? {
+            tracing::info!(%channel, day = day.as_str(), sequence = posted.sequence, "a channel's fee is booked");
+        }
+    }
+    Ok(())
 }
 
 /// The orders that rows name, and those that the channel's payments completed on the day.

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::event::{
-    AdjustmentPosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer, CreditGranted, LeaseAmended,
-    LeaseClosed, LeaseGranted, PaymentSuspended, RefundCompleted, RefundFailed, RefundRequested, Resolution,
-    ReturnedBy, Scope, SuspenseResolved, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+    AdjustmentPosted, ChannelFeePosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer, CreditGranted,
+    LeaseAmended, LeaseClosed, LeaseGranted, PaymentSuspended, RefundCompleted, RefundFailed, RefundRequested,
+    Resolution, ReturnedBy, Scope, SuspenseResolved, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
 };
 use crate::samples::{channel, credits, label, lease_id, money, reason, usage_record, uuid};
 use crate::{AdjustmentId, BatchId, ChargebackId, EpochId, GrantId, Moment, OrderId, RefundId};
@@ -212,6 +212,20 @@ fn a_late_record_is_wholly_the_operators_loss_whatever_it_says() {
 }
 
 #[test]
+fn a_channels_fee_leaves_what_it_owes_and_comes_back_where_it_was_too_much() {
+    for (minor, sign) in [(90, ""), (-7, "-")] {
+        let fee = Money { currency: "CNY".to_owned().try_into().unwrap(), minor };
+        let posted = ChannelFeePosted { day: label("2026-11-21"), fee, bill: label("a hash") };
+        let event = Event::Channel(channel("epay"), ChannelEvent::ChannelFeePosted(posted));
+        let back = if sign.is_empty() { "-" } else { "" };
+        let size = minor.abs();
+        let expected =
+            [format!("expense:fees:epay CNY {sign}{size}"), format!("asset:clearing:epay CNY {back}{size}")];
+        assert_eq!(as_lines(&postings(&event)), expected);
+    }
+}
+
+#[test]
 fn a_book_is_read_back_from_its_name_and_stands_in_its_chapter() {
     for (name, chapter) in [
         ("asset:clearing:epay", "asset:clearing"),
@@ -226,6 +240,7 @@ fn a_book_is_read_back_from_its_name_and_stands_in_its_chapter() {
         ("expense:metering_loss", "expense:metering_loss"),
         ("equity:opening", "equity:opening"),
         ("suspense:epay", "suspense"),
+        ("expense:fees:epay", "expense:fees"),
     ] {
         let book: Book = name.parse().unwrap();
         assert_eq!((book.to_string().as_str(), book.chapter()), (name, chapter));

@@ -2,10 +2,11 @@
 
 use super::fixed;
 use crate::event::{
-    AccountEvent, AdjustmentPosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer, CreditGranted,
-    Event, GrantSource, LeaseAmended, LeaseClosed, LeaseGranted, NodeEvent, NodeSealed, PaymentSuspended,
-    RefundApproved, RefundCompleted, RefundFailed, RefundRequested, Resolution, ReturnedBy, Scope, SealCause,
-    SuspenseEvent, SuspenseResolved, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+    AccountEvent, AdjustmentPosted, ChannelEvent, ChannelFeePosted, ChargebackPosted, ChargebackReversed,
+    CloseReason, Closer, CreditGranted, Event, GrantSource, LeaseAmended, LeaseClosed, LeaseGranted, NodeEvent,
+    NodeSealed, PaymentSuspended, RefundApproved, RefundCompleted, RefundFailed, RefundRequested, Resolution,
+    ReturnedBy, Scope, SealCause, SuspenseEvent, SuspenseResolved, TopUpClosed, TopUpCompleted, TopUpInitiated,
+    UsageReported,
 };
 use crate::posting::of_usage;
 use crate::samples::{channel, label, reason, usage_record, uuid};
@@ -184,6 +185,10 @@ fn event() -> impl Strategy<Value = Event> {
                 reason: reason("they asked"),
             };
             Event::Suspense(channel("epay"), SuspenseEvent::SuspenseResolved(resolved))
+        }),
+        1 => money().prop_map(|fee| {
+            let posted = ChannelFeePosted { day: label("2026-11-21"), fee, bill: label("a hash") };
+            Event::Channel(channel("epay"), ChannelEvent::ChannelFeePosted(posted))
         }),
     ]
 }

@@ -5,7 +5,10 @@
 use super::*;
 use crate::testing::{credits, label, usage};
 use domain::account::event::*;
-use domain::event::{NodeSealed, PaymentSuspended, Resolution, SealCause, SuspenseResolved, UsageReported};
+use domain::event::{
+    ChannelEvent, ChannelFeePosted, NodeSealed, PaymentSuspended, Resolution, SealCause, SuspenseResolved,
+    UsageReported,
+};
 use domain::usage::{Attempt, Usage};
 use domain::{
     ActorKind, AdjustmentId, BatchId, ChargebackId, Credits, GrantId, KeyId, LeaseId, Money, OrderId,
@@ -161,7 +164,9 @@ fn samples() -> Vec<Event> {
         resolution: Resolution::Claimed { account, order },
         reason: "they sent the bank's receipt".parse().unwrap(),
     };
-    all.push(Event::Suspense(channel, SuspenseEvent::SuspenseResolved(resolved)));
+    all.push(Event::Suspense(channel.clone(), SuspenseEvent::SuspenseResolved(resolved)));
+    let fee = ChannelFeePosted { day: label("2026-11-21"), fee: yuan(-7), bill: label(&"ab".repeat(32)) };
+    all.push(Event::Channel(channel, ChannelEvent::ChannelFeePosted(fee)));
     all
 }
 
@@ -285,6 +290,7 @@ fn golden_files_decode_and_are_written_again_to_the_byte() {
         let subject = match (envelope.account, envelope.epoch, &envelope.channel) {
             (Some(account), None, None) => Subject::Account(account),
             (None, Some(epoch), None) => Subject::Node(epoch),
+            (None, None, Some(channel)) if kind == "channel_fee_posted" => Subject::Channel(channel.clone()),
             (None, None, Some(channel)) => Subject::Suspense(channel.clone()),
             named => panic!("{kind}: {named:?}"),
         };
@@ -412,7 +418,10 @@ fn a_usage_record_of_the_first_version_means_what_it_did() {
 fn sampled(at: usize) -> UsageRecord {
     let reports = samples().into_iter().find_map(|event| match event {
         Event::Node(_, NodeEvent::UsageReported(report)) => Some(report.records),
-        Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Account(..) | Event::Suspense(..) => None,
+        Event::Node(_, NodeEvent::NodeSealed(_))
+        | Event::Account(..)
+        | Event::Suspense(..)
+        | Event::Channel(..) => None,
     });
     reports.unwrap().swap_remove(at)
 }

@@ -187,7 +187,9 @@ impl Audit {
                     }
                 }
             }
-            Event::Suspense(..) => self.broken(format!("#{sequence} is no event of this simulation")),
+            Event::Suspense(..) | Event::Channel(..) => {
+                self.broken(format!("#{sequence} is no event of this simulation"))
+            }
         }
     }
 

@@ -64,7 +64,7 @@ impl Tables {
                     }
                 }
             }
-            Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Suspense(..) => {}
+            Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Suspense(..) | Event::Channel(..) => {}
         }
     }
 

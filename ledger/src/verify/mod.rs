@@ -25,7 +25,9 @@ use crate::log::{Hash, RawMessage, hash};
 use crate::{LedgerError, Subject, codec};
 use domain::event::UsageReported;
 use domain::posting::{self, Posting, Split, Unit};
-use domain::{Account, AccountEvent, AccountId, Event, EventId, Moment, NodeEvent, Recorded};
+use domain::{
+    Account, AccountEvent, AccountId, ChannelEvent, Event, EventId, Moment, NodeEvent, Recorded,
+};
 use report::{Findings, Place};
 use std::collections::{BTreeMap, HashMap};
 use suspense::Payments;
@@ -222,6 +224,9 @@ impl Verifier {
             Event::Node(_, NodeEvent::NodeSealed(_)) => {}
             Event::Suspense(channel, event) => {
                 self.suspense.take(channel, &recorded.with(event.clone()), place, &mut self.findings);
+                self.post(&posting::postings(&recorded.event), place);
+            }
+            Event::Channel(_, ChannelEvent::ChannelFeePosted(_)) => {
                 self.post(&posting::postings(&recorded.event), place);
             }
         }

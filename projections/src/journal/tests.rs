@@ -72,7 +72,7 @@ fn totals(messages: &[Logged], of: AccountId) -> Vec<i128> {
                     }
                 }
             }
-            Event::Node(..) | Event::Suspense(..) => {}
+            Event::Node(..) | Event::Suspense(..) | Event::Channel(..) => {}
         }
         sums.push(total);
     }

@@ -220,7 +220,7 @@ impl LeaseRows {
         let Split { paid, uncovered } = if late { Split::late(record) } else { Split::reported(record) };
         let reporter = match &logged.recorded.event {
             Event::Node(epoch, _) => Some(*epoch),
-            Event::Account(..) | Event::Suspense(..) => None,
+            Event::Account(..) | Event::Suspense(..) | Event::Channel(..) => None,
         };
         let is_own = row.granted.as_ref().map(|granted| granted.epoch) == reporter;
         if row.closed.is_none() && !late && (!is_own || record.n > row.watermark) {
