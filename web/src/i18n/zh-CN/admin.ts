@@ -251,7 +251,7 @@ const words: Admin = {
     factor: '再添加通行密钥或验证器应用',
     provider: '添加提供商',
     providerText: '调用将发往这里。添加后请测试一次。',
-    testNamed: '测试 {{name}}',
+    testNamed: '测试：{{name}}',
     url: '地址（OpenAI 格式）',
     model: '它提供的一个模型',
     modelPreset: '留空则带入已知提供商的模型。',
