@@ -7,6 +7,7 @@ use crate::{
     issuers::Issuers,
     live::Live,
     mail::Post,
+    metrics::Tallies,
     payments::Channels,
     webhook::Courier,
 };
@@ -54,6 +55,8 @@ pub struct Parts {
     pub post: Post,
     /// Makes the calls that stand in the queue of webhooks.
     pub courier: Courier,
+    /// What is counted for the metrics.
+    pub tallies: Arc<Tallies>,
 }
 
 impl App {

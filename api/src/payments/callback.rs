@@ -128,6 +128,7 @@ pub async fn take(app: &App, channel: &dyn Channel, callback: &RawCallback) -> E
             judge(app, channel, callback, inbox).await
         }
         Err(error) => {
+            app.tallies.callback(channel.name(), "not_stored");
             tracing::error!(channel = %channel.name(), %error, "a payment callback could not be stored");
             Ending::Later(error.into())
         }
@@ -143,6 +144,7 @@ pub async fn judge(app: &App, channel: &dyn Channel, callback: &RawCallback, inb
         (_, Notice::Done) => "noted",
         (_, Notice::Failed { code }) => code,
     };
+    app.tallies.callback(channel.name(), verdict);
     let note = CallbackNote {
         id: uuid::Uuid::now_v7(),
         inbox,
@@ -292,6 +294,9 @@ async fn credit(
     };
     match app.ledger.execute(order.account, command, actor(channel)?, None).await {
         Ok(receipt) => {
+            if !receipt.repeated {
+                app.tallies.credited(channel.name(), payment.paid);
+            }
             tracing::info!(
                 channel = %channel.name(),
                 account = %order.account,
