@@ -52,6 +52,8 @@ test: check deps ## everything: check, then all tests against the real binary, N
 	@tools/need.sh bash curl
 	@tools/setup-test-clients.sh
 	@tools/setup-databases.sh
+	@tools/setup-deploy.sh
+	@tools/check-deploy.sh
 	$(CARGO) build $(LOCKED) --workspace --all-targets
 	$(CARGO) test $(LOCKED) --workspace --all-targets --no-fail-fast
 	@tools/test-console.sh
