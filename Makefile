@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run llmock build console check test web-test chaos bench bench-relay bench-timing bench-sim fuzz golden deps clean-deps
+.PHONY: help run llmock build console check check-deploy cluster test web-test chaos bench bench-relay bench-timing bench-sim fuzz golden deps clean-deps
 
 # The lock file is part of the sources: a build that would change it stops and says so.
 CARGO := cargo
@@ -36,12 +36,24 @@ check: console ## format, lints with warnings denied, types of the console, lice
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- --deny warnings
 	@tools/licences.py
 
+check-deploy: deps ## every file of deploy/, judged by the program that it is for: nginx, promtool, docker-compose, systemd, nats, Kubernetes
+	@tools/setup-deploy.sh
+	@tools/check-deploy.sh
+
+cluster: deps ## a whole cluster on loopback behind nginx, until Ctrl-C; CHECK=1 restarts it under load, sends a canary its share, verifies, and ends
+	@tools/setup-databases.sh
+	@tools/setup-nginx.sh
+	@ls target/*/nexusroute >/dev/null 2>&1 || $(MAKE) build
+	@tools/cluster.py $(if $(CHECK),check,run)
+
 # One build of everything, so that the tests start the same binary that was just linted and no crate is built twice
 # with other features; then all tests, the system tests among them, against target/debug/nexusroute.
 test: check deps ## everything: check, then all tests against the real binary, NATS and clients
 	@tools/need.sh bash curl
 	@tools/setup-test-clients.sh
 	@tools/setup-databases.sh
+	@tools/setup-deploy.sh
+	@tools/check-deploy.sh
 	$(CARGO) build $(LOCKED) --workspace --all-targets
 	$(CARGO) test $(LOCKED) --workspace --all-targets --no-fail-fast
 	@tools/test-console.sh

@@ -8,6 +8,7 @@ use crate::{
     issuers::Issuers,
     live::Live,
     mail::Post,
+    metrics::Tallies,
     payments::Channels,
     webhook::Courier,
 };
@@ -59,6 +60,8 @@ pub struct Parts {
     pub courier: Courier,
     /// Makes the exports that stand in the queue.
     pub clerk: Clerk,
+    /// What is counted for the metrics.
+    pub tallies: Arc<Tallies>,
 }
 
 impl App {

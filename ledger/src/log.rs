@@ -38,12 +38,16 @@ pub fn hash(bytes: &[u8]) -> Hash {
 }
 
 /// How to reach the log.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LogOptions {
     /// Server addresses: `nats://host:4222`.
     pub servers: Vec<String>,
     /// A token, where the server asks for one.
     pub token: Option<String>,
+    /// A user and their password, where the server knows users.
+    pub login: Option<(String, String)>,
+    /// A file of certificates (PEM) that are trusted besides the machine's own; with one, TLS is demanded.
+    pub ca_file: Option<std::path::PathBuf>,
     /// Copies of each message: 1 on a single server, 3 in a cluster.
     pub replicas: usize,
     /// How often the server flushes to disk, where whoever configured it knows: `always`. The server itself does not say.
@@ -61,6 +65,8 @@ impl Default for LogOptions {
         Self {
             servers: vec!["nats://127.0.0.1:4222".into()],
             token: None,
+            login: None,
+            ca_file: None,
             replicas: 1,
             sync: None,
             inbox_days: 400,
@@ -135,6 +141,12 @@ impl Log {
             });
         if let Some(token) = &options.token {
             connect = connect.token(token.clone());
+        }
+        if let Some((user, password)) = &options.login {
+            connect = connect.user_and_password(user.clone(), password.clone());
+        }
+        if let Some(path) = &options.ca_file {
+            connect = connect.add_root_certificates(path.clone()).require_tls(true);
         }
         let servers = options
             .servers

@@ -251,7 +251,7 @@ impl Directory {
     }
 
     /// Keeps the catalogue fresh and publishes acts, until told to stop. Run it as a task of its own.
-    pub async fn keep_fresh(self, audit: Audit, stop: CancellationToken) {
+    pub async fn keep_fresh(self, audit: Option<Audit>, stop: CancellationToken) {
         let mut next_purge = tokio::time::Instant::now();
         let mut next_uses = tokio::time::Instant::now() + Self::WRITE_USES;
         loop {
@@ -263,7 +263,9 @@ impl Directory {
             if let Err(error) = self.refresh().await {
                 tracing::warn!(%error, "the catalogue could not be refreshed; calls go on with the last one");
             }
-            self.publish_acts(&audit).await;
+            if let Some(audit) = &audit {
+                self.publish_acts(audit).await;
+            }
             if tokio::time::Instant::now() >= next_uses {
                 next_uses += Self::WRITE_USES;
                 self.write_uses().await;
@@ -278,7 +280,9 @@ impl Directory {
                 }
             }
         }
-        self.publish_acts(&audit).await;
+        if let Some(audit) = &audit {
+            self.publish_acts(audit).await;
+        }
         self.write_uses().await;
     }
 

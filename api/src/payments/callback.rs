@@ -151,6 +151,7 @@ pub async fn take(app: &App, channel: &dyn Channel, callback: &RawCallback) -> E
             judge(app, channel, callback, inbox).await
         }
         Err(error) => {
+            app.tallies.callback(channel.name(), "not_stored");
             tracing::error!(channel = %channel.name(), %error, "a payment callback could not be stored");
             Ending::Later(error.into())
         }
@@ -160,6 +161,7 @@ pub async fn take(app: &App, channel: &dyn Channel, callback: &RawCallback) -> E
 /// Judges a callback that lies in INBOX at `inbox`, and keeps the verdict beside it.
 pub async fn judge(app: &App, channel: &dyn Channel, callback: &RawCallback, inbox: u64) -> Ending {
     let (ending, order) = judged(app, channel, callback, inbox).await;
+    app.tallies.callback(channel.name(), ending.verdict());
     let note = CallbackNote {
         id: uuid::Uuid::now_v7(),
         inbox,
@@ -311,6 +313,9 @@ async fn credit(
     };
     match app.ledger.execute(order.account, command, actor(channel)?, None).await {
         Ok(receipt) => {
+            if !receipt.repeated {
+                app.tallies.credited(channel.name(), payment.paid);
+            }
             tracing::info!(
                 channel = %channel.name(),
                 account = %order.account,

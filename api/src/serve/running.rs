@@ -12,11 +12,12 @@ use crate::exports::Clerk;
 use crate::issuers::Issuers;
 use crate::live::Live;
 use crate::mail::Post;
+use crate::metrics::{LogTally, Metrics, Tallies};
 use crate::payments::{Channels, poller, refunds::desk, suspense};
 use crate::roles::Roles;
 use crate::webhook::Courier;
 use crate::{
-    alerts, approval, bulletin, console, deletion, health, http, reconciliation, redemption, referral,
+    alerts, approval, bulletin, console, deletion, health, http, metrics, reconciliation, redemption, referral,
 };
 use anyhow::Context;
 use ledger::outbox::Flush;
@@ -43,6 +44,9 @@ pub(super) struct Running {
     calls: Option<Calls>,
     /// With the API's role.
     app: Option<App>,
+    config: Arc<Config>,
+    tallies: Arc<Tallies>,
+    logged: LogTally,
     background: TaskTracker,
     stop: CancellationToken,
 }
@@ -62,6 +66,7 @@ impl Running {
         foundation: Option<&Foundation>,
         log: &Log,
         address: SocketAddr,
+        logged: LogTally,
     ) -> anyhow::Result<Self> {
         let projector = if config.roles.projector { Some(projector(config, db, log)?) } else { None };
         let follower = projector.clone().map_or_else(|| Follower::elsewhere(db.clone()), Follower::Here);
@@ -73,6 +78,9 @@ impl Running {
             projector,
             calls: None,
             app: None,
+            config: Arc::new(config.clone()),
+            tallies: Arc::default(),
+            logged,
             background: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -84,7 +92,9 @@ impl Running {
                 running.calls = Some(calls);
             }
             let audit = Audit::new(log.clone());
-            let fresh = foundation.directory().clone().keep_fresh(audit.clone(), running.stop.clone());
+            // A relay takes no acts, and its user at the log's servers need not be allowed to tell of any.
+            let acts = config.roles.api.then(|| audit.clone());
+            let fresh = foundation.directory().clone().keep_fresh(acts, running.stop.clone());
             running.background.spawn(fresh);
             if config.roles.api {
                 let directory = foundation.directory().clone();
@@ -157,6 +167,7 @@ impl Running {
             post,
             courier,
             clerk,
+            tallies: self.tallies.clone(),
         }))
     }
 
@@ -174,7 +185,7 @@ impl Running {
             projector: self.projector.clone(),
             meter: self.calls.as_ref().map(|calls| calls.meter.clone()),
         };
-        let mut router = health::routes(health);
+        let mut router = health::routes(health).merge(metrics::routes(self.metrics()));
         if let Some(app) = &self.app {
             router = router.merge(http::router(app.clone())).merge(http::dashboard(app.clone()));
         }
@@ -185,6 +196,19 @@ impl Running {
             router = console::behind(router, &app.channels.form_targets());
         }
         router.layer(axum::middleware::from_fn(http::security_headers))
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics::new(
+            self.config.clone(),
+            self.roles,
+            self.log.clone(),
+            self.db.clone(),
+            self.projector.clone(),
+            self.calls.as_ref().map(|calls| (calls.meter.clone(), calls.relay.clone())),
+            self.tallies.clone(),
+            self.logged.clone(),
+        )
     }
 
     /// Calls finish, usage is reported, leases are closed, projections see it all.

@@ -25,6 +25,7 @@ use crate::call::routing::{Candidate, Place};
 use crate::call::settlement::{End, Settlement};
 use crate::catalogue::{ProviderKey, Route};
 use crate::error::CallError;
+use crate::figures::Figures;
 use crate::health::{Fitness, Health, Verdict};
 use crate::http::ProviderClient;
 use crate::limits::{Admitted, Limits, Turn};
@@ -50,6 +51,7 @@ pub(crate) struct Tools {
     pub(crate) options: Arc<RelayOptions>,
     pub(crate) health: Arc<Health>,
     pub(crate) limits: Limits,
+    pub(crate) figures: Arc<Figures>,
 }
 
 /// An answer that one provider gave.

@@ -9,6 +9,7 @@ mod chaos;
 mod clients;
 mod cluster;
 mod concurrency;
+mod deployment;
 mod desk;
 mod doors;
 mod faults;
