@@ -153,7 +153,7 @@ impl Log {
             }
             match &recorded.event {
                 Event::Suspense(_, event) => fold.state.evolve(&recorded.with(event.clone())),
-                Event::Account(..) | Event::Node(..) => {
+                Event::Account(..) | Event::Node(..) | Event::Channel(..) => {
                     return Err(LedgerError::Damaged(format!("a foreign event stands on {subject}")));
                 }
             }

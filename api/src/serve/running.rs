@@ -17,7 +17,8 @@ use crate::payments::{Channels, poller, refunds::desk, suspense};
 use crate::roles::Roles;
 use crate::webhook::Courier;
 use crate::{
-    alerts, approval, bulletin, console, deletion, health, http, metrics, reconciliation, redemption, referral,
+    alerts, approval, bulletin, console, deletion, health, http, metrics, reconciliation, redemption,
+    referral,
 };
 use anyhow::Context;
 use ledger::outbox::Flush;

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::event::{
-    AdjustmentPosted, ChannelFeePosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer, CreditGranted,
-    LeaseAmended, LeaseClosed, LeaseGranted, PaymentSuspended, RefundCompleted, RefundFailed, RefundRequested,
-    Resolution, ReturnedBy, Scope, SuspenseResolved, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+    AdjustmentPosted, ChannelFeePosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer,
+    CreditGranted, LeaseAmended, LeaseClosed, LeaseGranted, PaymentSuspended, RefundCompleted, RefundFailed,
+    RefundRequested, Resolution, ReturnedBy, Scope, SuspenseResolved, TopUpClosed, TopUpCompleted,
+    TopUpInitiated, UsageReported,
 };
 use crate::samples::{channel, credits, label, lease_id, money, reason, usage_record, uuid};
 use crate::{AdjustmentId, BatchId, ChargebackId, EpochId, GrantId, Moment, OrderId, RefundId};

@@ -3,10 +3,10 @@
 use super::fixed;
 use crate::event::{
     AccountEvent, AdjustmentPosted, ChannelEvent, ChannelFeePosted, ChargebackPosted, ChargebackReversed,
-    CloseReason, Closer, CreditGranted, Event, GrantSource, LeaseAmended, LeaseClosed, LeaseGranted, NodeEvent,
-    NodeSealed, PaymentSuspended, RefundApproved, RefundCompleted, RefundFailed, RefundRequested, Resolution,
-    ReturnedBy, Scope, SealCause, SuspenseEvent, SuspenseResolved, TopUpClosed, TopUpCompleted, TopUpInitiated,
-    UsageReported,
+    CloseReason, Closer, CreditGranted, Event, GrantSource, LeaseAmended, LeaseClosed, LeaseGranted,
+    NodeEvent, NodeSealed, PaymentSuspended, RefundApproved, RefundCompleted, RefundFailed, RefundRequested,
+    Resolution, ReturnedBy, Scope, SealCause, SuspenseEvent, SuspenseResolved, TopUpClosed, TopUpCompleted,
+    TopUpInitiated, UsageReported,
 };
 use crate::posting::of_usage;
 use crate::samples::{channel, label, reason, usage_record, uuid};

@@ -25,9 +25,7 @@ use crate::log::{Hash, RawMessage, hash};
 use crate::{LedgerError, Subject, codec};
 use domain::event::UsageReported;
 use domain::posting::{self, Posting, Split, Unit};
-use domain::{
-    Account, AccountEvent, AccountId, ChannelEvent, Event, EventId, Moment, NodeEvent, Recorded,
-};
+use domain::{Account, AccountEvent, AccountId, ChannelEvent, Event, EventId, Moment, NodeEvent, Recorded};
 use report::{Findings, Place};
 use std::collections::{BTreeMap, HashMap};
 use suspense::Payments;

@@ -160,7 +160,7 @@ pub async fn move_alone(app: &App, admin: &Admin, credits: Credits) -> Result<()
     Err(Problem::new(StatusCode::FORBIDDEN, "above_limit", detail))
 }
 
-fn fault(fault: ApprovalFault) -> Problem {
+pub(super) fn fault(fault: ApprovalFault) -> Problem {
     match fault {
         ApprovalFault::Refused(refusal) => refusal.into(),
         ApprovalFault::PaymentHeld => Problem::conflict("request_open", fault.to_string()),
