@@ -460,7 +460,7 @@ struct BillingStatView {
     granted: String,
     /// Corrected, up or down.
     adjusted: String,
-    /// Given back for money.
+    /// Given back for money, or set aside for that.
     refunded: String,
     /// Used.
     consumed: String,
