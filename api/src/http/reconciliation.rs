@@ -153,7 +153,7 @@ pub struct DayTotalView {
     refunds: String,
     /// What the channel kept.
     fees: String,
-    /// Payments less refunds less fees.
+    /// Payments less refunds less fees, and less the merchant's own coupons.
     net: String,
     /// What the ledger credited on the day.
     ledger_payments: String,

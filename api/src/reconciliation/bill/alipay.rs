@@ -223,6 +223,7 @@ fn trades(
             _ if word.contains("退款") => false,
             _ => return Err(bad("its 业务类型 is neither 交易 nor 退款")),
         };
+        let got = amount(received)?;
         let sum = size(amount(total)?).ok_or_else(|| bad("its amount is no amount"))?;
         let fee_milli = match fee.map(cell).filter(|it| !it.is_empty()) {
             Some(text) => {
@@ -243,11 +244,12 @@ fn trades(
                 amount: sum,
                 fee_milli,
                 rate_ppm: None,
-                settled: sum,
+                // Less the coupons that the merchant gave.
+                settled: size(got).ok_or_else(|| bad("its amount is no amount"))?,
                 at: moment(format, cell(done)).ok_or_else(|| bad("its 完成时间 is no time"))?,
                 word: word.to_owned(),
             },
-            amount(received)?,
+            got,
             is_payment,
         ));
     }

@@ -149,7 +149,8 @@ pub struct BillRow {
     pub fee_milli: Option<i64>,
     /// The rate by which it says it takes that, in millionths.
     pub rate_ppm: Option<i64>,
-    /// What it comes to in the currency of the merchant's account, before the fee.
+    /// What it comes to in the currency of the merchant's account: less the merchant's own coupons, before the fee. Refunds of bills
+    /// of movements and of Stripe's have a sign.
     pub settled: Money,
     /// When, by the channel's clock.
     pub at: Moment,

@@ -136,6 +136,7 @@ fn alipays_zip_file_is_read() {
     }
     let rows = read_alipay(details().as_bytes()).unwrap().rows;
     assert_eq!(rows.iter().map(|it| it.line).collect::<Vec<_>>(), [6, 7, 8]);
+    assert_eq!(rows.iter().map(|it| it.settled.minor).collect::<Vec<_>>(), [4_800, 10_000, 2_000]);
 }
 
 #[test]
@@ -270,6 +271,7 @@ fn wechats_bill_is_read() {
     let bill = read(&wechat_format(), BillKind::Trades, day(), WECHAT.as_bytes()).unwrap();
     assert_eq!(all_told(&bill), expected);
     assert_eq!(bill.rows[0].rate_ppm, Some(6_000));
+    assert_eq!(bill.rows.iter().map(|it| it.settled.minor).collect::<Vec<_>>(), [4_800, 2_000]);
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(WECHAT.as_bytes()).unwrap();
     let packed = packed.finish().unwrap();

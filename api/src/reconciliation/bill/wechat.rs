@@ -122,6 +122,7 @@ fn trades(format: &Format, mchid: &str, table: &Table) -> Result<Vec<BillRow>, B
     let currency = header.needed(top, &["货币种类"])?;
     // Very old accounts have 总金额 alone.
     let total = header.needed(top, &["订单金额", "总金额"])?;
+    let (got, gone) = (header.find(&["应结订单金额"]), header.find(&["退款金额"]));
     let refund = header.find(&["商户退款单号"]);
     let back = header.find(&["申请退款金额", "退款金额"]);
     let back_state = header.find(&["退款状态"]);
@@ -172,6 +173,11 @@ fn trades(format: &Format, mchid: &str, table: &Table) -> Result<Vec<BillRow>, B
             ("REVOKED", _) => (RowKind::Payment, RowStatus::Reversed, amount(cell(total))?),
             _ => return Err(bad("its 交易状态 is none that is known")),
         };
+        // Less coupons; very old accounts do not tell.
+        let settled = match maybe(if is_refund { gone } else { got }) {
+            "" => sum,
+            text => amount(text)?,
+        };
         let fee_milli = match maybe(fee) {
             "" => None,
             text => Some(super::fee(text, currency).ok_or_else(|| bad("its 手续费 is no amount"))?),
@@ -187,7 +193,7 @@ fn trades(format: &Format, mchid: &str, table: &Table) -> Result<Vec<BillRow>, B
             amount: sum,
             fee_milli,
             rate_ppm: percent_ppm(maybe(rate)),
-            settled: sum,
+            settled,
             at: moment(format, time).ok_or_else(|| bad("its 交易时间 is no time"))?,
             word: word.to_owned(),
         });

@@ -176,7 +176,7 @@ pub struct Total {
     pub refunds: i64,
     /// What the channel kept, rounded to the minor unit once.
     pub fees: i64,
-    /// Payments less refunds less fees.
+    /// What payments less refunds come to for the merchant, less fees: without coupons the difference of the three.
     pub net: i64,
     /// What the ledger credited on the day.
     pub ledger_payments: i64,
@@ -436,7 +436,7 @@ impl<'a> Work<'a, '_> {
             (None, None) => return None,
         };
         // Minor units times millionths are thousandths of a minor unit, a thousand times over.
-        let share = i128::from(row.amount.minor) * i128::from(terms.rate_ppm) / 1_000;
+        let share = i128::from(row.settled.minor) * i128::from(terms.rate_ppm) / 1_000;
         let expected = i64::try_from(share + i128::from(terms.fixed_milli)).ok()?;
         let off = fee.checked_sub(expected)?;
         if off.abs() > FEE_TOLERANCE_MILLI {
@@ -545,12 +545,18 @@ impl<'a> Work<'a, '_> {
 
 fn totals(it: &Question<'_>) -> Vec<Total> {
     // Payments and refunds by what payers saw, in the currency of the order; fees by the account's.
-    let mut sums: BTreeMap<Currency, [i128; 6]> = BTreeMap::new();
+    let mut sums: BTreeMap<Currency, [i128; 7]> = BTreeMap::new();
     for row in it.rows.iter().filter(|row| row.status != RowStatus::Failed) {
-        let amount = i128::from(row.amount.minor);
+        let (amount, settled) = (i128::from(row.amount.minor), i128::from(row.settled.minor).abs());
         match row.kind {
-            RowKind::Payment => sums.entry(row.amount.currency).or_default()[0] += amount,
-            RowKind::Refund => sums.entry(row.amount.currency).or_default()[1] += amount,
+            RowKind::Payment => {
+                sums.entry(row.amount.currency).or_default()[0] += amount;
+                sums.entry(row.settled.currency).or_default()[6] += settled;
+            }
+            RowKind::Refund => {
+                sums.entry(row.amount.currency).or_default()[1] += amount;
+                sums.entry(row.settled.currency).or_default()[6] -= settled;
+            }
             RowKind::Fee => sums.entry(row.amount.currency).or_default()[2] += 1_000 * amount,
             RowKind::Other => {}
         }
@@ -571,14 +577,14 @@ fn totals(it: &Question<'_>) -> Vec<Total> {
     // No bill comes near the ends of an `i64`: its rows are limited, and so is each amount.
     let narrow = |sum: i128| i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX });
     sums.into_iter()
-        .map(|(currency, [payments, refunds, fees_milli, credited, given_back, funds])| {
+        .map(|(currency, [payments, refunds, fees_milli, credited, given_back, funds, settled])| {
             let fees = half_up(fees_milli);
             Total {
                 currency,
                 payments: narrow(payments),
                 refunds: narrow(refunds),
                 fees: narrow(fees),
-                net: narrow(payments - refunds - fees),
+                net: narrow(settled - fees),
                 ledger_payments: narrow(credited),
                 ledger_refunds: narrow(given_back),
                 fund_change: it.funds.map(|_| narrow(funds)),

@@ -204,6 +204,8 @@ fn fees_may_be_off_by_rounding_and_no_more() {
     assert_eq!(one(|it| it.rows[0].fee_milli = Some(30_400)), [""; 0]);
     assert_eq!(one(|it| it.rows[0].fee_milli = Some(31_001)), ["fee"]);
     assert_eq!(one(|it| it.rows[0].rate_ppm = None), [""; 0]);
+    // Of what is left of it after the merchant's coupon.
+    assert_eq!(one(|it| (it.rows[0].settled, it.rows[0].fee_milli) = (cny(1_000), Some(6_000))), [""; 0]);
     let agreed = Some(FeeTerms { rate_ppm: 3_800, fixed_milli: 0 });
     assert_eq!(one(|it| it.terms = agreed), ["fee"]);
     assert_eq!(one(|it| it.terms = Some(FeeTerms { rate_ppm: 0, fixed_milli: 30_000 })), [""; 0]);
@@ -347,7 +349,10 @@ proptest! {
         if let Some(total) = answer.totals.first() {
             prop_assert_eq!(total.payments, sum(&day.rows, RowKind::Payment));
             prop_assert_eq!(total.refunds, sum(&day.rows, RowKind::Refund));
-            prop_assert_eq!(total.net, total.payments - total.refunds - total.fees);
+            let settled = |kind| -> i64 {
+                day.rows.iter().filter(|row| row.kind == kind).map(|row| row.settled.minor.abs()).sum()
+            };
+            prop_assert_eq!(total.net, settled(RowKind::Payment) - settled(RowKind::Refund) - total.fees);
         }
         prop_assert_eq!(day.compared(), answer, "the same question has the same answer");
     }

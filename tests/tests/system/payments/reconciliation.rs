@@ -162,11 +162,12 @@ async fn reconciles(options: GatewayOptions, channels: &[&str]) {
     let shops = Shops::start().await;
     let gateway = shops.for_gateway(options).start().await;
     let (operator, user) = (Operator::of(&gateway).await, User::new(&gateway).await);
-    for channel in channels {
+    futures_util::future::join_all(channels.iter().map(async |channel| {
         let day = today(channel);
         closes(&shops, &gateway, &operator, &user, channel, day).await;
         plants(&shops, &gateway, &operator, &user, channel, day).await;
-    }
+    }))
+    .await;
     signs_off(&gateway, &operator).await;
     refuses(&shops, &operator).await;
     let mut secrets = shops.alipay.secrets();
