@@ -174,7 +174,9 @@ impl Clerk {
                 let told = match &error {
                     ExportError::WorkbookFull | ExportError::Format(_) => error.to_string(),
                     ExportError::Io(_) => "its file could not be written".to_owned(),
-                    ExportError::Database(_) | ExportError::Stopped => "the tables could not be read".to_owned(),
+                    ExportError::Database(_) | ExportError::Stopped => {
+                        "the tables could not be read".to_owned()
+                    }
                 };
                 self.0.directory.export_not_made(&it, Some(&told)).await?;
             }
@@ -236,7 +238,8 @@ impl Clerk {
         let Ok(mut files) = tokio::fs::read_dir(&self.0.folder).await else { return Ok(()) };
         while let Ok(Some(file)) = files.next_entry().await {
             let name = file.file_name();
-            let id = name.to_str().and_then(|name| name.split('.').next()).and_then(|id| Uuid::parse_str(id).ok());
+            let id =
+                name.to_str().and_then(|name| name.split('.').next()).and_then(|id| Uuid::parse_str(id).ok());
             let Some(id) = id else { continue };
             let state = self.0.directory.export(id).await?.map(|it| it.state);
             // Half a file of a run before this one is made anew; nothing runs here now.

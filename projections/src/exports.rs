@@ -13,8 +13,8 @@ mod usage;
 
 pub use billing::BillingLine;
 pub use deferred::Deferred;
-pub use journal::{BookMove, Cut, JournalLine, LineSource, Span};
 pub(crate) use journal::trial;
+pub use journal::{BookMove, Cut, JournalLine, LineSource, Span};
 pub use usage::{MarginLine, UsageLine};
 
 use crate::{Checkpoint, Database, DatabaseError, Tx};

@@ -234,8 +234,10 @@ async fn contents(
     position: u64,
 ) -> Result<Contents, DatabaseError> {
     // The first one to be closed takes everything before it along.
-    let (mut holds, mut values) =
-        ("day <= ? AND event_seq <= ?".to_owned(), vec![Value::display(month.last()), Value::count(position)]);
+    let (mut holds, mut values) = (
+        "day <= ? AND event_seq <= ?".to_owned(),
+        vec![Value::display(month.last()), Value::count(position)],
+    );
     if let Some((before, position)) = before {
         holds.push_str(" AND NOT (day <= ? AND event_seq <= ?)");
         values.extend([Value::display(before.last()), Value::count(position)]);
@@ -273,7 +275,9 @@ async fn contents(
         books += 1;
         let whole = |side: &str| {
             let billions = i128::from(row.int(&format!("{side}_billions"))?);
-            Ok::<_, DatabaseError>(billions * i128::from(BILLION) + i128::from(row.int(&format!("{side}_units"))?))
+            Ok::<_, DatabaseError>(
+                billions * i128::from(BILLION) + i128::from(row.int(&format!("{side}_units"))?),
+            )
         };
         let (unit, book, count) = (row.text("unit")?, row.text("book")?, row.int("entries")?);
         hash.update(format!("{unit}|{book}|{count}|{}|{}\n", whole("debit")?, whole("credit")?));

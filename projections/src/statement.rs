@@ -10,7 +10,7 @@
 //! the month in which it was made.
 
 use crate::{Checkpoint, Database, DatabaseError, Tx, Value};
-use domain::{AccountId, Book, Credits, Money, Moment, Unit};
+use domain::{AccountId, Book, Credits, Moment, Money, Unit};
 use std::collections::BTreeMap;
 
 /// What happened to an account's credits between two moments.

@@ -20,7 +20,9 @@ pub(super) async fn verify(config: &Config, public_key: Option<&str>) -> anyhow:
         log.end().await;
         match found? {
             Some(logged) if hex::encode(logged.hash) == hash => {}
-            Some(_) => faults.push(format!("the log holds another event at {position} than the one that was signed")),
+            Some(_) => {
+                faults.push(format!("the log holds another event at {position} than the one that was signed"))
+            }
             // Position 0: a month that was closed before anything happened.
             None if position == 0 => {}
             None => faults.push(format!("the log does not hold event {position} any more")),

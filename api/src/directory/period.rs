@@ -170,7 +170,8 @@ impl Directory {
         let key = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|error| bad(&error))?;
         let sealed = self.0.sealer.seal(&Secret::new(hex::encode(seed)), OWNER)?;
         let values: [Value; 3] = [hex::encode(key.public_key()).into(), sealed.into(), now().into()];
-        tx.execute("INSERT INTO period_keys (public_key, sealed, created_at) VALUES (?, ?, ?)", &values).await?;
+        tx.execute("INSERT INTO period_keys (public_key, sealed, created_at) VALUES (?, ?, ?)", &values)
+            .await?;
         Ok(key)
     }
 }

@@ -69,9 +69,9 @@ impl<W: Write> Beancount<W> {
                     None => Ok(()),
                 }
             })?,
-            LineSource::Usage => self.transaction(format!("usage {day}"), |out| {
-                writeln!(out, "\n{day} * \"usage\"")
-            })?,
+            LineSource::Usage => {
+                self.transaction(format!("usage {day}"), |out| writeln!(out, "\n{day} * \"usage\""))?
+            }
         }
         self.posting(&it.book, it.unit, it.debit - it.credit)
     }
@@ -88,11 +88,7 @@ impl<W: Write> Beancount<W> {
         Ok(self.out)
     }
 
-    fn transaction(
-        &mut self,
-        name: String,
-        head: impl FnOnce(&mut W) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn transaction(&mut self, name: String, head: impl FnOnce(&mut W) -> io::Result<()>) -> io::Result<()> {
         if self.current.as_ref() != Some(&name) {
             head(&mut self.out)?;
             self.current = Some(name);

@@ -66,7 +66,10 @@ pub(crate) async fn make(
         Some(month) => periods::span(db, month).await?,
         None => Span::days(wanted.from, wanted.to),
     };
-    let out = BufWriter::with_capacity(1 << 16, Counted { out: File::create(path)?, bytes: 0, hash: Sha256::new() });
+    let out = BufWriter::with_capacity(
+        1 << 16,
+        Counted { out: File::create(path)?, bytes: 0, hash: Sha256::new() },
+    );
     let mut reader = Reader::open(db).await?;
     let position = reader.position();
     let out = match table_format(wanted.format) {
@@ -76,7 +79,12 @@ pub(crate) async fn make(
     reader.close().await?;
     let counted = out.into_inner().map_err(|error| ExportError::Io(error.into_error()))?;
     counted.out.sync_all()?;
-    Ok(Made { rows: progress.rows(), bytes: counted.bytes, sha256: hex::encode(counted.hash.finalize()), position })
+    Ok(Made {
+        rows: progress.rows(),
+        bytes: counted.bytes,
+        sha256: hex::encode(counted.hash.finalize()),
+        position,
+    })
 }
 
 fn table_format(format: ExportFormat) -> Option<TableFormat> {

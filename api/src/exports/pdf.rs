@@ -141,7 +141,9 @@ impl Document {
         }
         for ((id, content_id), content) in ids.into_iter().zip(written) {
             let mut page = pdf.page(id);
-            page.media_box(Rect::new(0.0, 0.0, f32::from(WIDTH), f32::from(HEIGHT))).parent(PAGES).contents(content_id);
+            page.media_box(Rect::new(0.0, 0.0, f32::from(WIDTH), f32::from(HEIGHT)))
+                .parent(PAGES)
+                .contents(content_id);
             let mut resources = page.resources();
             let mut fonts = resources.fonts();
             fonts.pair(Name(b"F1"), PLAIN).pair(Name(b"F2"), BOLD);
@@ -238,11 +240,11 @@ fn wide_bytes(text: &str) -> Vec<u8> {
 
 /// Widths of Helvetica's characters from the space to the tilde, in thousandths of its size.
 const WIDTHS: [i32; 95] = [
-    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556, 556,
-    556, 556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278, 500, 667,
-    556, 833, 722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667, 667, 611, 278, 278, 278, 469, 556, 333, 556,
-    556, 500, 556, 556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500, 278, 556, 500, 722,
-    500, 500, 500, 334, 260, 334, 584,
+    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556, 556, 556,
+    556, 556, 556, 556, 556, 278, 278, 584, 584, 584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278,
+    500, 667, 556, 833, 722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667, 667, 611, 278, 278, 278, 469,
+    556, 333, 556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500,
+    278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584,
 ];
 
 /// How wide a text is, in points, rounded up.

@@ -206,7 +206,8 @@ pub async fn of_month(
     for (number, used) in read.days {
         charges += used.paid;
         let at = Moment::from_micros(used.last);
-        let day = i32::try_from(number).ok().and_then(NaiveDate::from_num_days_from_ce_opt).unwrap_or_default();
+        let day =
+            i32::try_from(number).ok().and_then(NaiveDate::from_num_days_from_ce_opt).unwrap_or_default();
         let line = StatementLine {
             at,
             day: day.to_string(),
@@ -268,7 +269,8 @@ pub async fn of_month(
 
 fn decimal(nano: i128) -> String {
     // As every other amount is written.
-    i64::try_from(nano).map_or_else(|_| Unit::Credits.decimal(nano), |nano| Credits::from_nano(nano).to_string())
+    i64::try_from(nano)
+        .map_or_else(|_| Unit::Credits.decimal(nano), |nano| Credits::from_nano(nano).to_string())
 }
 
 /// What an event is on a statement. Any that has a line in the account's book has a place, whatever it is called.
@@ -334,7 +336,8 @@ impl Statement {
         at: Moment,
         balance: &str,
     ) -> Result<(), ExportError> {
-        let mut cells = vec![Cell::text(day), Cell::moment(at), Cell::text(&self.time_zone), Cell::text(kind)];
+        let mut cells =
+            vec![Cell::text(day), Cell::moment(at), Cell::text(&self.time_zone), Cell::text(kind)];
         cells.extend([Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty, Cell::Empty]);
         cells.push(Cell::amount(balance));
         table.row(&cells)
@@ -363,7 +366,12 @@ impl Statement {
             page.down(13);
         }
         if !self.complete {
-            page.text(Face::Bold, 9, Place::From(LEFT, RIGHT), "The month is not over: this is what it holds so far.");
+            page.text(
+                Face::Bold,
+                9,
+                Place::From(LEFT, RIGHT),
+                "The month is not over: this is what it holds so far.",
+            );
             page.down(13);
         }
         page.down(8);

@@ -103,7 +103,12 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 impl<W: Write + Send> Table<W> {
     /// Begins a file with its column names.
-    pub fn begin(format: TableFormat, name: &str, columns: &[Column], mut out: W) -> Result<Self, ExportError> {
+    pub fn begin(
+        format: TableFormat,
+        name: &str,
+        columns: &[Column],
+        mut out: W,
+    ) -> Result<Self, ExportError> {
         Ok(match format {
             TableFormat::Csv => {
                 out.write_all(BYTE_ORDER_MARK)?;
@@ -184,7 +189,8 @@ mod tests {
 
     #[test]
     fn no_text_becomes_a_formula_and_no_amount_loses_its_sign() {
-        let mut table = Table::begin(TableFormat::Csv, "t", &[text("a"), amount("b"), count("c")], Vec::new()).unwrap();
+        let mut table =
+            Table::begin(TableFormat::Csv, "t", &[text("a"), amount("b"), count("c")], Vec::new()).unwrap();
         for bad in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"] {
             table.row(&[Cell::text(bad), Cell::amount("-0.5"), Cell::Count(7)]).unwrap();
         }
@@ -196,6 +202,8 @@ mod tests {
         assert_eq!(lines[1], "\"'=1+1\",-0.5,7");
         assert!(text.contains("\"'+1\",") && text.contains("\"'-1\",") && text.contains("\"'@SUM(A1)\","));
         assert!(text.contains("\"'\tx\",") && text.contains("\"'\rx\","));
-        assert!(text.contains("\"a \"\"b\"\", c\",,") && text.contains("plain-text=ok,9223372036.854775807,"));
+        assert!(
+            text.contains("\"a \"\"b\"\", c\",,") && text.contains("plain-text=ok,9223372036.854775807,")
+        );
     }
 }

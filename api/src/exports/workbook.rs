@@ -103,7 +103,9 @@ mod tests {
 
     #[test]
     fn an_amount_is_a_number_only_where_a_spreadsheet_gives_it_back_as_it_was() {
-        for text in ["0", "-0.000000001", "50.5", "123456.123456789", "-999999.999999999", "0.123456789012345"] {
+        for text in
+            ["0", "-0.000000001", "50.5", "123456.123456789", "-999999.999999999", "0.123456789012345"]
+        {
             // The shortest text of a number is what it was read from, or digits were lost.
             let shown = exact(text).unwrap();
             assert_eq!(rust_decimal::Decimal::from_str_exact(&format!("{shown}")).unwrap().to_string(), text);

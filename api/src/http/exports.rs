@@ -141,7 +141,8 @@ fn file_name(it: &Export) -> String {
 /// The operator's clock, by which the books count days.
 pub(super) fn zone(app: &App) -> FixedOffset {
     let seconds = app.config.time_zone_offset_minutes.saturating_mul(60);
-    FixedOffset::east_opt(seconds).unwrap_or(FixedOffset::east_opt(0).unwrap_or(chrono::Offset::fix(&chrono::Utc)))
+    FixedOffset::east_opt(seconds)
+        .unwrap_or(FixedOffset::east_opt(0).unwrap_or(chrono::Offset::fix(&chrono::Utc)))
 }
 
 /// Today by the operator's clock.
@@ -157,7 +158,8 @@ fn wanted(app: &App, body: CreateExport) -> Result<Wanted, Problem> {
     let day = |field: &str, text: Option<String>| {
         let Some(text) = text else { return Ok(None) };
         let day = NaiveDate::parse_from_str(&text, "%Y-%m-%d").ok();
-        let day = day.filter(|day| day.to_string() == text && Month::of(*day).to_string().parse::<Month>().is_ok());
+        let day =
+            day.filter(|day| day.to_string() == text && Month::of(*day).to_string().parse::<Month>().is_ok());
         day.map(Some).ok_or_else(|| Problem::invalid(field, "is no date such as 2026-11-22"))
     };
     let (from, to) = (day("from", from)?, day("to", to)?);
@@ -265,7 +267,8 @@ async fn get_export_file(
     let mut file = match tokio::fs::File::open(app.clerk.file(&it)).await {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let detail = "its file lies with another process, or was cleared away: ask there, or ask for it anew";
+            let detail =
+                "its file lies with another process, or was cleared away: ask there, or ask for it anew";
             return Err(Problem::conflict("export_elsewhere", detail));
         }
         Err(error) => return Err(Problem::internal(&error)),
@@ -278,7 +281,10 @@ async fn get_export_file(
             let read = std::pin::Pin::new(&mut file);
             std::task::ready!(tokio::io::AsyncRead::poll_read(read, context, &mut room))?;
             let piece = bytes::Bytes::copy_from_slice(room.filled());
-            std::task::Poll::Ready(Some(Ok::<_, std::io::Error>(piece)).filter(|it| !matches!(it, Ok(piece) if piece.is_empty())))
+            std::task::Poll::Ready(
+                Some(Ok::<_, std::io::Error>(piece))
+                    .filter(|it| !matches!(it, Ok(piece) if piece.is_empty())),
+            )
         }
     });
     let kind = [(header::CONTENT_TYPE, content_type(it.wanted.format))];

@@ -99,7 +99,8 @@ async fn answer(
         ),
         StatementFormat::Pdf => ("application/pdf", it.pdf(&app.live.now().site_name)),
     };
-    Ok(([(header::CONTENT_TYPE, kind)], attachment(&format!("statement-{month}.{format}")), bytes).into_response())
+    Ok(([(header::CONTENT_TYPE, kind)], attachment(&format!("statement-{month}.{format}")), bytes)
+        .into_response())
 }
 
 /// The header that makes a browser keep an answer as a file. The name is ours: letters, digits, dots and dashes.

@@ -89,8 +89,7 @@ impl Account {
             self.owed -= amount;
             return Ok(());
         };
-        let currency =
-            Currency::try_new(code).map_err(|error| DatabaseError::column("book", error))?;
+        let currency = Currency::try_new(code).map_err(|error| DatabaseError::column("book", error))?;
         let paid = match self.paid.iter_mut().find(|(known, ..)| *known == currency) {
             Some(paid) => paid,
             None => {
@@ -155,9 +154,15 @@ mod tests {
 
     #[test]
     fn shares_are_rounded_half_to_even() {
-        for (whole, part, of, expected) in
-            [(5_000, 1, 2, 2_500), (5, 1, 2, 2), (7, 1, 2, 4), (1, 1, 3, 0), (2, 1, 3, 1), (5, 3, 0, 0), (9, 9, 9, 9)]
-        {
+        for (whole, part, of, expected) in [
+            (5_000, 1, 2, 2_500),
+            (5, 1, 2, 2),
+            (7, 1, 2, 4),
+            (1, 1, 3, 0),
+            (2, 1, 3, 1),
+            (5, 3, 0, 0),
+            (9, 9, 9, 9),
+        ] {
             assert_eq!(share(whole, part, of), expected, "{whole} × {part} ÷ {of}");
         }
     }

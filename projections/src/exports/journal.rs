@@ -44,23 +44,18 @@ impl Cut {
 
     /// The sums of the books, as a query.
     pub(super) fn sums(&self, sign: &str) -> (String, Value) {
-        let sums = [
-            "entries",
-            "debit_billions",
-            "debit_units",
-            "credit_billions",
-            "credit_units",
-        ]
-        .map(|column| format!("{sign}{column} AS {column}"))
-        .join(", ");
+        let sums = ["entries", "debit_billions", "debit_units", "credit_billions", "credit_units"]
+            .map(|column| format!("{sign}{column} AS {column}"))
+            .join(", ");
         match &self.closed {
             None => (
                 format!("SELECT unit, book, {sums} FROM journal_daily WHERE day <= ?"),
                 Value::display(self.day),
             ),
-            Some((month, _)) => {
-                (format!("SELECT unit, book, {sums} FROM period_books WHERE month = ?"), month.as_str().into())
-            }
+            Some((month, _)) => (
+                format!("SELECT unit, book, {sums} FROM period_books WHERE month = ?"),
+                month.as_str().into(),
+            ),
         }
     }
 }
@@ -169,9 +164,7 @@ impl Reader {
         mut with: impl FnMut(JournalLine) -> Result<(), DatabaseError>,
     ) -> Result<(), DatabaseError> {
         let (holds, values) = span.holds();
-        let sql = format!(
-            "SELECT {ENTRY} FROM journal_entries WHERE {holds} ORDER BY at, event_seq, line"
-        );
+        let sql = format!("SELECT {ENTRY} FROM journal_entries WHERE {holds} ORDER BY at, event_seq, line");
         self.tx.for_each(&sql, &values, |row| with(entry(&row)?)).await?;
         let (sql, values) = usage_sql(&self.tx, span);
         let month = span.until.day.to_string();
@@ -249,21 +242,21 @@ pub(crate) async fn trial(
         opening("credit_units"),
     );
     tx.for_each(&sql, &[first, second], |row| {
-            let (entries, debit, credit) = sums(&row)?;
-            let two = |side: &str| {
-                let billions = row.int(&format!("{side}_billions_before"))?;
-                Ok::<_, DatabaseError>(whole(billions, row.int(&format!("{side}_units_before"))?))
-            };
-            with(BookMove {
-                unit: row.parsed("unit")?,
-                book: row.text("name")?,
-                opening: two("debit")? - two("credit")?,
-                debit,
-                credit,
-                entries,
-            })
+        let (entries, debit, credit) = sums(&row)?;
+        let two = |side: &str| {
+            let billions = row.int(&format!("{side}_billions_before"))?;
+            Ok::<_, DatabaseError>(whole(billions, row.int(&format!("{side}_units_before"))?))
+        };
+        with(BookMove {
+            unit: row.parsed("unit")?,
+            book: row.text("name")?,
+            opening: two("debit")? - two("credit")?,
+            debit,
+            credit,
+            entries,
         })
-        .await
+    })
+    .await
 }
 
 /// All that is owed to accounts under one name, or each under its own.

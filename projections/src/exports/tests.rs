@@ -83,7 +83,10 @@ async fn the_lines_of_any_days_add_up_to_the_books(on: On) {
             let trial = trial_of(&test.db, &span, true).await;
             assert_eq!(added(&lines), moved(&trial), "seed {seed}, {from} to {to}");
             assert!(periods::is_balanced(&trial));
-            assert_eq!(lines.iter().map(|it| it.entries).sum::<u64>(), trial.iter().map(|it| it.entries).sum::<u64>());
+            assert_eq!(
+                lines.iter().map(|it| it.entries).sum::<u64>(),
+                trial.iter().map(|it| it.entries).sum::<u64>()
+            );
             assert!(lines.iter().all(|it| (from.to_string()..=to.to_string()).contains(&it.day)));
             // The same as the trial balance that operators see.
             let (seen, before) = (
@@ -104,10 +107,29 @@ async fn the_lines_of_any_days_add_up_to_the_books(on: On) {
         let mut reader = Reader::open(&test.db).await.unwrap();
         assert_eq!(reader.position(), u64::try_from(log.messages.len()).unwrap());
         let (mut billed, mut used, mut margin) = (0, 0, 0);
-        reader.billing(from, to, |it| { billed += 1; assert!(!it.id.is_empty()); Ok(()) }).await.unwrap();
+        reader
+            .billing(from, to, |it| {
+                billed += 1;
+                assert!(!it.id.is_empty());
+                Ok(())
+            })
+            .await
+            .unwrap();
         assert_eq!(billed, reader.count_billing(from, to).await.unwrap());
-        reader.usage(from, to, |it| { used += i128::from(it.paid.nano()); Ok(()) }).await.unwrap();
-        reader.margin(from, to, |it| { margin += i128::from(it.paid.nano()); Ok(()) }).await.unwrap();
+        reader
+            .usage(from, to, |it| {
+                used += i128::from(it.paid.nano());
+                Ok(())
+            })
+            .await
+            .unwrap();
+        reader
+            .margin(from, to, |it| {
+                margin += i128::from(it.paid.nano());
+                Ok(())
+            })
+            .await
+            .unwrap();
         reader.close().await.unwrap();
         let all = usage::stats(&test.db, &Default::default(), usage::UsageBy::Model).await.unwrap();
         let all: i128 = all.iter().map(|it| i128::from(it.paid.nano())).sum();
@@ -160,7 +182,11 @@ async fn a_closed_month_stays_as_it_was_and_what_comes_later_is_in_the_next(on: 
         .collect();
     let mut log = TestLog::default();
     log.at("2026-10-05T10:00:00Z").granted(account(1), 1, "100").at("2026-11-22T10:00:00Z");
-    log.initiated(account(1), 3, "50.00", "7").completed(account(1), 3, "50.00", "7").leased(account(1), 9, "50");
+    log.initiated(account(1), 3, "50.00", "7").completed(account(1), 3, "50.00", "7").leased(
+        account(1),
+        9,
+        "50",
+    );
     log.at("2026-11-30T16:00:01Z").reported(vec![records[0].clone()]).granted(account(2), 2, "3");
     let before_close = log.messages.len();
     // A call of November that is reported when the month is closed, and a decision whose writer's clock was slow.
@@ -206,19 +232,25 @@ async fn a_closed_month_stays_as_it_was_and_what_comes_later_is_in_the_next(on: 
     assert_eq!(rest[&(Unit::Credits, "revenue:usage:m".to_owned())].1, i128::from(calls[3].charge.nano()));
     // All months together are the books.
     let mut all = Sums::new();
-    for sums in [added(&lines(&test.db, &Span::days(day("2026-10-01"), day("2026-10-31"))).await), was, carried, rest] {
+    for sums in
+        [added(&lines(&test.db, &Span::days(day("2026-10-01"), day("2026-10-31"))).await), was, carried, rest]
+    {
         for (book, (debit, credit)) in sums {
             let sum = all.entry(book).or_default();
             *sum = (sum.0 + debit, sum.1 + credit);
         }
     }
     assert_eq!(all, added(&lines(&test.db, &Span::days(day("2026-01-01"), day("2027-12-31"))).await));
-    let months: Vec<_> = periods::list(&test.db).await.unwrap().iter().map(|it| it.month.to_string()).collect();
+    let months: Vec<_> =
+        periods::list(&test.db).await.unwrap().iter().map(|it| it.month.to_string()).collect();
     assert_eq!(months, ["2026-12", "2026-11"]);
     assert_eq!(periods::get(&test.db, november).await.unwrap(), Some(first));
 
     // A line that was altered is seen.
-    test.db.execute("UPDATE journal_entries SET amount = amount + 1 WHERE event_seq = 3 AND line = 0", &[]).await.unwrap();
+    test.db
+        .execute("UPDATE journal_entries SET amount = amount + 1 WHERE event_seq = 3 AND line = 0", &[])
+        .await
+        .unwrap();
     let first = periods::get(&test.db, november).await.unwrap().unwrap();
     let again = periods::read_again(&test.db, &first, None).await.unwrap();
     assert_eq!(again.entries.0, 6);
@@ -227,9 +259,18 @@ async fn a_closed_month_stays_as_it_was_and_what_comes_later_is_in_the_next(on: 
 
 async fn what_was_paid_for_and_not_used_is_deferred(on: On) {
     let mut log = TestLog::default();
-    log.at("2026-11-22T10:00:00Z").initiated(account(1), 1, "50.00", "7").completed(account(1), 1, "50.00", "7");
+    log.at("2026-11-22T10:00:00Z").initiated(account(1), 1, "50.00", "7").completed(
+        account(1),
+        1,
+        "50.00",
+        "7",
+    );
     log.granted(account(1), 2, "3").granted(account(2), 3, "5").adjusted(account(1), 4, "-4");
-    log.initiated(account(3), 5, "50.00", "10").completed(account(3), 5, "50.00", "10").granted(account(3), 6, "1");
+    log.initiated(account(3), 5, "50.00", "10").completed(account(3), 5, "50.00", "10").granted(
+        account(3),
+        6,
+        "1",
+    );
     let test = TestDatabase::on(on).await;
     apply_in(&test.db, &log.messages, 4).await;
     let mut reader = Reader::open(&test.db).await.unwrap();
@@ -257,10 +298,18 @@ async fn what_was_paid_for_and_not_used_is_deferred(on: On) {
 
 #[test]
 fn a_month_is_written_in_one_way() {
-    for text in ["", "2026", "2026-1", "2026-13", "2026-00", "26-01", "2026-11-22", "+2026-01", "1969-12", "9999-01"] {
+    for text in
+        ["", "2026", "2026-1", "2026-13", "2026-00", "26-01", "2026-11-22", "+2026-01", "1969-12", "9999-01"]
+    {
         assert!(text.parse::<Month>().is_err(), "{text}");
     }
     let month: Month = "2028-02".parse().unwrap();
-    assert_eq!((month.to_string(), month.last(), month.first()), ("2028-02".into(), day("2028-02-29"), day("2028-02-01")));
-    assert_eq!((month.next().to_string(), month.previous().to_string()), ("2028-03".into(), "2028-01".into()));
+    assert_eq!(
+        (month.to_string(), month.last(), month.first()),
+        ("2028-02".into(), day("2028-02-29"), day("2028-02-01"))
+    );
+    assert_eq!(
+        (month.next().to_string(), month.previous().to_string()),
+        ("2028-03".into(), "2028-01".into())
+    );
 }

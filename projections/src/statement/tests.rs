@@ -90,7 +90,12 @@ async fn a_statement_is_the_fold_of_what_happened_between_two_moments(on: On) {
 
 async fn a_statement_names_what_was_paid_and_given(on: On) {
     let mut log = TestLog::default();
-    log.at("2026-11-22T10:00:00Z").initiated(account(1), 3, "50.00", "7").completed(account(1), 3, "50.00", "7");
+    log.at("2026-11-22T10:00:00Z").initiated(account(1), 3, "50.00", "7").completed(
+        account(1),
+        3,
+        "50.00",
+        "7",
+    );
     log.granted(account(1), 4, "2").adjusted(account(1), 5, "-0.5").granted(account(2), 6, "9");
     let test = TestDatabase::on(on).await;
     apply_in(&test.db, &log.messages, 2).await;
@@ -110,5 +115,8 @@ async fn a_statement_names_what_was_paid_and_given(on: On) {
         ]
     );
     let nobody = statement(&test.db, account(7), (Moment::MIN, Moment::MAX), |_| 0).await.unwrap();
-    assert_eq!((nobody.opening, nobody.closing, nobody.movements), (Credits::ZERO, Credits::ZERO, Vec::new()));
+    assert_eq!(
+        (nobody.opening, nobody.closing, nobody.movements),
+        (Credits::ZERO, Credits::ZERO, Vec::new())
+    );
 }

@@ -11,6 +11,7 @@ mod cluster;
 mod concurrency;
 mod desk;
 mod doors;
+mod exports;
 mod faults;
 mod fuzz;
 mod import;
