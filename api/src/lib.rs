@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod app;
 pub mod approval;
 pub mod body;
+pub mod bulletin;
 pub mod cli;
 pub mod config;
 mod console;

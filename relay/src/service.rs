@@ -29,8 +29,9 @@ use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use bytes::{Bytes, BytesMut};
 use domain::{Label, RequestId};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -134,9 +135,8 @@ impl<M: Metering> Relay<M> {
         request.extensions_mut().insert(ConnectInfo(peer));
         let (relay, id) = (self.clone(), new_id());
         Ok(async move {
-            let protocol = endpoint.protocol();
-            let answered = relay.carry(id, endpoint, PathSays::default(), request).await;
-            let mut response = answered.unwrap_or_else(|error| refused(id, protocol, &error));
+            let protocol = protocol_of(request.uri(), request.headers());
+            let mut response = relay.call(id, endpoint, PathSays::default(), request).await;
             name(&mut response, id, protocol);
             response
         })
@@ -177,6 +177,8 @@ impl<M: Metering> Relay<M> {
         caller::authenticate(catalogue, &parts.headers, parts.uri.query(), address, now())
     }
 
+    /// Answers a call, whatever becomes of it: a panic on the way to its answer ends this call and not its connection. Its
+    /// message goes by the panic hook; what was held is let go as it unwinds.
     async fn call(
         self,
         request_id: RequestId,
@@ -184,7 +186,8 @@ impl<M: Metering> Relay<M> {
         path: PathSays,
         request: Request,
     ) -> Response {
-        let answered = Box::pin(self.carry(request_id, endpoint, path, request)).await;
+        let carried = AssertUnwindSafe(self.carry(request_id, endpoint, path, request)).catch_unwind();
+        let answered = carried.await.unwrap_or(Err(CallError::Internal));
         answered.unwrap_or_else(|error| refused(request_id, endpoint.protocol(), &error))
     }
 

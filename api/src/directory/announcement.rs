@@ -1,6 +1,7 @@
 //! Announcements: what the operator tells everybody, for a time.
 //!
-//! Claims: one that has not begun or is over is shown to nobody but operators.
+//! Claims: one that has not begun or is over is shown to nobody but operators. Whoever chose to be told is told of each once,
+//! when it begins to be shown ([`super::bulletin`]); stated anew it is not told of again.
 
 use super::{Directory, DirectoryError, act, now, words};
 use domain::{Actor, Moment};
@@ -38,6 +39,13 @@ pub struct Announced {
     pub ends_at: Option<Moment>,
 }
 
+impl Announced {
+    /// Does everybody see it at this moment?
+    pub(super) fn is_shown(&self, at: Moment) -> bool {
+        self.starts_at.is_none_or(|start| start <= at) && self.ends_at.is_none_or(|end| at < end)
+    }
+}
+
 /// An announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
@@ -51,9 +59,9 @@ pub struct Announcement {
     pub updated_at: Moment,
 }
 
-const COLUMNS: &str = "id, level, title, body, starts_at, ends_at, created_at, updated_at";
+pub(super) const COLUMNS: &str = "id, level, title, body, starts_at, ends_at, created_at, updated_at";
 
-fn announcement(row: &Row) -> Result<Announcement, DirectoryError> {
+pub(super) fn announcement(row: &Row) -> Result<Announcement, DirectoryError> {
     Ok(Announcement {
         id: row.parsed("id")?,
         announced: Announced {
@@ -95,7 +103,9 @@ impl Directory {
             at.into(),
             at.into(),
         ];
-        let insert = format!("INSERT INTO announcements ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+        // Empty: nobody has been told of it.
+        let insert =
+            format!("INSERT INTO announcements ({COLUMNS}, told_up_to) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '')");
         change.tx.execute(&insert, &values).await?;
         change.acts.push(act(actor, "announcement.create", made.id.to_string(), None, Some(told(it))));
         self.finish(change).await?;
@@ -110,10 +120,7 @@ impl Directory {
 
     /// Those that everybody sees at a moment, newest first.
     pub async fn announcements_at(&self, at: Moment) -> Result<Vec<Announcement>, DirectoryError> {
-        let is_shown = |it: &Announced| {
-            it.starts_at.is_none_or(|start| start <= at) && it.ends_at.is_none_or(|end| at < end)
-        };
-        Ok(self.announcements().await?.into_iter().filter(|it| is_shown(&it.announced)).collect())
+        Ok(self.announcements().await?.into_iter().filter(|it| it.announced.is_shown(at)).collect())
     }
 
     /// States an announcement anew.

@@ -8,7 +8,9 @@
 use super::{
     Directory, DirectoryError, act, digest,
     imported_password::NO_PASSWORD,
-    invitation, now,
+    invitation,
+    notice::{self, LoginChange, Notice},
+    now,
     settings::{self, Language, Settings},
     taken,
     user::{NewUser, Role, User, check_username, fold, insert_user, user},
@@ -259,12 +261,13 @@ impl Directory {
         }
         insert_identity(&mut change.tx, of, name, label).await?;
         let told = json!({"issuer": name.issuer});
+        notice::notify(&mut change.tx, of, &Notice::LoginChanged(LoginChange::IdentityLinked), now()).await?;
         change.acts.push(act(actor, "identity.link", of.to_string(), None, Some(told)));
         self.finish(change).await
     }
 
-    /// Takes a link away. `usable` are the issuers by which one can log in at present; without one of them left a password must
-    /// be there.
+    /// Takes a link away. `usable` are the issuers by which one can log in at present; without one of them left a password or a
+    /// passkey must be there.
     pub async fn unlink_identity(
         &self,
         of: AccountId,
@@ -289,9 +292,13 @@ impl Directory {
         for row in change.tx.fetch_all(left, &[of.into()]).await? {
             leaves_a_way |= usable.contains(&row.text("issuer")?.as_str());
         }
+        let passkeys = "SELECT COUNT(*) AS n FROM passkeys WHERE user_id = ?";
+        leaves_a_way |= change.tx.fetch_one(passkeys, &[of.into()]).await?.int("n")? > 0;
         if !leaves_a_way {
             return Err(DirectoryError::LastWayIn);
         }
+        notice::notify(&mut change.tx, of, &Notice::LoginChanged(LoginChange::IdentityUnlinked), now())
+            .await?;
         change.acts.push(act(actor, "identity.unlink", of.to_string(), None, None));
         self.finish(change).await
     }

@@ -36,6 +36,12 @@ words! {
         PasswordChanged = "password-changed",
         /// The address was changed; to the one before.
         EmailChanged = "email-changed",
+        /// A way to log in besides the password was changed.
+        LoginChanged = "login-changed",
+        /// The operator announces something.
+        Announcement = "announcement",
+        /// A month's statement can be had.
+        Statement = "statement",
         /// A key leaked and was revoked.
         KeyLeaked = "key-leaked",
         /// The account was deleted. The last mail; no trace of it stays.
@@ -320,6 +326,9 @@ impl Directory {
             MailKind::LowBalance
             | MailKind::PasswordChanged
             | MailKind::EmailChanged
+            | MailKind::LoginChanged
+            | MailKind::Announcement
+            | MailKind::Statement
             | MailKind::KeyLeaked
             | MailKind::AccountDeleted => {
                 let mut details = mail.details.clone().unwrap_or_default();

@@ -10,6 +10,7 @@ pub mod address;
 pub mod announcement;
 pub mod approval;
 pub mod balance_alert;
+pub mod bulletin;
 pub mod catalogue;
 pub mod deletion;
 pub mod export;
@@ -78,7 +79,7 @@ pub enum DirectoryError {
     #[error("{0}")]
     NotAllowed(&'static str),
     /// Nobody could log in as this user any more.
-    #[error("this is the last way to log in; set a password first, or link another account")]
+    #[error("this is the last way to log in; set a password first, or add another way")]
     LastWayIn,
     /// A list is full.
     #[error("there may be at most {max} {what}")]

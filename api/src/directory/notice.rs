@@ -8,12 +8,15 @@
 //! A new notice is a variant of [`Notice`]: its kind, its event's name and data and, where it has one, its [`MailKind`], which
 //! wants a template in each language.
 
-use super::{DirectoryError, corrupt, mail, mail::MailKind, settings::Language, webhook};
+use super::{
+    DirectoryError, announcement::Level, corrupt, mail, mail::MailKind, settings::Language, webhook, words,
+};
 use domain::{AccountId, Credits, KeyId, Moment};
 use projections::Tx;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// By which ways a kind of notice goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -31,11 +34,12 @@ pub struct Ways {
 pub struct Choices {
     /// The balance has fallen below the threshold of `low_balance_alert`.
     pub balance: Ways,
-    /// The password or the address was changed, a key leaked, the account was deleted. Its mails cannot be switched off.
+    /// The password, the address or another way to log in was changed, a key leaked, the account was deleted. Its mails cannot
+    /// be switched off.
     pub security: Ways,
-    /// What the operator tells everybody. Kept; nothing of this kind is sent yet.
+    /// What the operator tells everybody, when it begins to be shown.
     pub announcements: Ways,
-    /// Statements. Kept; nothing of this kind is sent yet.
+    /// A month is over, by the account's own time zone, and its statement can be had.
     pub statements: Ways,
 }
 
@@ -43,6 +47,32 @@ impl Default for Choices {
     fn default() -> Self {
         let (all, none) = (Ways { mail: true, webhook: true }, Ways { mail: false, webhook: false });
         Self { balance: all, security: all, announcements: none, statements: none }
+    }
+}
+
+words! {
+    /// What became of the ways to log in, besides the password.
+    LoginChange {
+        /// Codes of an app are asked for.
+        TotpOn = "totp_on",
+        /// Codes of an app are not asked for any more.
+        TotpOff = "totp_off",
+        /// There are new recovery codes.
+        RecoveryCodesMade = "recovery_codes_made",
+        /// A recovery code was used.
+        RecoveryCodeUsed = "recovery_code_used",
+        /// A passkey was added.
+        PasskeyAdded = "passkey_added",
+        /// A passkey was removed.
+        PasskeyRemoved = "passkey_removed",
+        /// A passkey's counter fell: it may have been copied.
+        PasskeyRegressed = "passkey_regressed",
+        /// An operator has removed the app and the passkeys.
+        SecondFactorsRemoved = "second_factors_removed",
+        /// An account elsewhere opens this one.
+        IdentityLinked = "identity_linked",
+        /// An account elsewhere does not open this one any more.
+        IdentityUnlinked = "identity_unlinked",
     }
 }
 
@@ -64,6 +94,24 @@ pub enum Notice {
     EmailChanged {
         /// The address before.
         before: String,
+    },
+    /// Another way to log in than the password was changed.
+    LoginChanged(LoginChange),
+    /// An announcement has begun to be shown.
+    Announced {
+        /// Its id.
+        announcement: Uuid,
+        /// How much it matters.
+        level: Level,
+        /// A few words.
+        title: String,
+        /// The rest, plain text.
+        body: String,
+    },
+    /// A month's statement can be had.
+    StatementReady {
+        /// The month: `2026-10`.
+        month: String,
     },
     /// Somebody showed a secret of a key; it does not work any more.
     KeyLeaked {
@@ -87,6 +135,9 @@ impl Notice {
             Self::BalanceLow { .. } => "balance.low",
             Self::PasswordChanged => "security.password_changed",
             Self::EmailChanged { .. } => "security.email_changed",
+            Self::LoginChanged(_) => "security.login_changed",
+            Self::Announced { .. } => "announcement",
+            Self::StatementReady { .. } => "statement.ready",
             Self::KeyLeaked { .. } => "security.key_leaked",
             Self::AccountDeleted => "security.account_deleted",
             Self::Test => "test",
@@ -97,9 +148,12 @@ impl Notice {
     fn ways(&self, choices: &Choices) -> Ways {
         match self {
             Self::BalanceLow { .. } => choices.balance,
-            Self::PasswordChanged | Self::EmailChanged { .. } | Self::KeyLeaked { .. } => {
-                Ways { mail: true, ..choices.security }
-            }
+            Self::PasswordChanged
+            | Self::EmailChanged { .. }
+            | Self::LoginChanged(_)
+            | Self::KeyLeaked { .. } => Ways { mail: true, ..choices.security },
+            Self::Announced { .. } => choices.announcements,
+            Self::StatementReady { .. } => choices.statements,
             Self::AccountDeleted => Ways { mail: true, webhook: false },
             Self::Test => Ways { mail: false, webhook: true },
         }
@@ -110,6 +164,9 @@ impl Notice {
             Self::BalanceLow { .. } => Some(MailKind::LowBalance),
             Self::PasswordChanged => Some(MailKind::PasswordChanged),
             Self::EmailChanged { .. } => Some(MailKind::EmailChanged),
+            Self::LoginChanged(_) => Some(MailKind::LoginChanged),
+            Self::Announced { .. } => Some(MailKind::Announcement),
+            Self::StatementReady { .. } => Some(MailKind::Statement),
             Self::KeyLeaked { .. } => Some(MailKind::KeyLeaked),
             Self::AccountDeleted => Some(MailKind::AccountDeleted),
             Self::Test => None,
@@ -122,6 +179,9 @@ impl Notice {
             Self::BalanceLow { balance, threshold, .. } => {
                 vec![("balance", balance.to_string()), ("threshold", threshold.to_string())]
             }
+            Self::LoginChanged(change) => vec![("change", change.to_string())],
+            Self::Announced { title, body, .. } => vec![("title", title.clone()), ("body", body.clone())],
+            Self::StatementReady { month } => vec![("month", month.clone())],
             Self::KeyLeaked { name, prefix, .. } => vec![("key", name.clone()), ("prefix", prefix.clone())],
             Self::PasswordChanged | Self::EmailChanged { .. } | Self::AccountDeleted | Self::Test => vec![],
         };
@@ -134,6 +194,11 @@ impl Notice {
             Self::BalanceLow { balance, threshold, position } => {
                 json!({"balance": balance, "threshold": threshold, "position": position})
             }
+            Self::LoginChanged(change) => json!({"change": change}),
+            Self::Announced { announcement, level, title, body } => {
+                json!({"announcement": announcement, "level": level, "title": title, "body": body})
+            }
+            Self::StatementReady { month } => json!({"month": month}),
             Self::KeyLeaked { key, name, prefix } => {
                 json!({"key": key, "name": name, "prefix": prefix})
             }
@@ -162,6 +227,9 @@ pub(super) async fn notify(
             Notice::EmailChanged { before } => before.clone(),
             Notice::BalanceLow { .. }
             | Notice::PasswordChanged
+            | Notice::LoginChanged(_)
+            | Notice::Announced { .. }
+            | Notice::StatementReady { .. }
             | Notice::KeyLeaked { .. }
             | Notice::AccountDeleted
             | Notice::Test => row.text("email")?,

@@ -7,7 +7,10 @@
 //! whichever process; a counter that fell is noted on the passkey and on AUDIT, for the key may have been copied.
 
 use super::{
-    Directory, DirectoryError, act, corrupt, now,
+    Directory, DirectoryError, act, corrupt,
+    imported_password::NO_PASSWORD,
+    notice::{self, LoginChange, Notice},
+    now,
     second_factor::{
         challenge::{self, ChallengeKind, NewChallenge},
         factors, first_codes, last_codes, lock,
@@ -217,6 +220,7 @@ impl Directory {
         change.tx.execute(insert, &values).await.map_err(super::taken("this passkey"))?;
         let codes = first_codes(&mut change.tx, of, &before, at).await?;
         let actor = crate::session::actor(ActorKind::User, of);
+        notice::notify(&mut change.tx, of, &Notice::LoginChanged(LoginChange::PasskeyAdded), at).await?;
         change.acts.push(act(actor, "user.passkey_add", of.to_string(), None, Some(json!({"passkey": id}))));
         self.finish(change).await?;
         let made =
@@ -308,6 +312,8 @@ impl Directory {
             change.tx.execute(note, &[at.into(), id.into()]).await?;
             let actor = crate::session::actor(ActorKind::User, of);
             let told = json!({"passkey": id});
+            notice::notify(&mut change.tx, of, &Notice::LoginChanged(LoginChange::PasskeyRegressed), at)
+                .await?;
             change.acts.push(act(actor, "user.passkey_regressed", of.to_string(), None, Some(told)));
         }
         let sql = format!("SELECT {} FROM users WHERE id = ?", super::user::COLUMNS);
@@ -340,7 +346,7 @@ impl Directory {
         Ok(found)
     }
 
-    /// Removes a user's passkey.
+    /// Removes a user's passkey, unless it is the last way to log in.
     pub async fn remove_passkey(&self, of: AccountId, id: &str) -> Result<(), DirectoryError> {
         let mut change = self.change_aside().await?;
         lock(&mut change.tx, of).await?;
@@ -348,9 +354,16 @@ impl Directory {
         if change.tx.execute(delete, &[id.into(), of.into()]).await? == 0 {
             return Err(DirectoryError::NotFound("passkey"));
         }
+        let ways = "SELECT u.password_hash, (SELECT COUNT(*) FROM passkeys p WHERE p.user_id = u.id) \
+                    + (SELECT COUNT(*) FROM identities i WHERE i.user_id = u.id) AS others FROM users u WHERE u.id = ?";
+        let row = change.tx.fetch_one(ways, &[of.into()]).await?;
+        if row.text("password_hash")? == NO_PASSWORD && row.int("others")? == 0 {
+            return Err(DirectoryError::LastWayIn);
+        }
         last_codes(&mut change.tx, of).await?;
         let actor = crate::session::actor(ActorKind::User, of);
         let told = json!({"passkey": id});
+        notice::notify(&mut change.tx, of, &Notice::LoginChanged(LoginChange::PasskeyRemoved), now()).await?;
         change.acts.push(act(actor, "user.passkey_remove", of.to_string(), Some(told), None));
         self.finish(change).await
     }

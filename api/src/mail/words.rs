@@ -5,6 +5,7 @@
 
 use crate::directory::{
     mail::{MailKind, Matter},
+    notice::LoginChange,
     settings::Language,
 };
 
@@ -46,6 +47,12 @@ fn notice(kind: MailKind, language: Language) -> &'static str {
         }
         (MailKind::EmailChanged, Language::English) => include_str!("templates/email-changed.en.txt"),
         (MailKind::EmailChanged, Language::Chinese) => include_str!("templates/email-changed.zh-CN.txt"),
+        (MailKind::LoginChanged, Language::English) => include_str!("templates/login-changed.en.txt"),
+        (MailKind::LoginChanged, Language::Chinese) => include_str!("templates/login-changed.zh-CN.txt"),
+        (MailKind::Announcement, Language::English) => include_str!("templates/announcement.en.txt"),
+        (MailKind::Announcement, Language::Chinese) => include_str!("templates/announcement.zh-CN.txt"),
+        (MailKind::Statement, Language::English) => include_str!("templates/statement.en.txt"),
+        (MailKind::Statement, Language::Chinese) => include_str!("templates/statement.zh-CN.txt"),
         (MailKind::KeyLeaked, Language::English) => include_str!("templates/key-leaked.en.txt"),
         (MailKind::KeyLeaked, Language::Chinese) => include_str!("templates/key-leaked.zh-CN.txt"),
         (MailKind::AccountDeleted, Language::English) => include_str!("templates/account-deleted.en.txt"),
@@ -55,6 +62,53 @@ fn notice(kind: MailKind, language: Language) -> &'static str {
     }
 }
 
+/// A change of the ways to log in, as it is told to whom it concerns.
+fn login_change(change: LoginChange, language: Language) -> &'static str {
+    let (english, chinese) = match change {
+        LoginChange::TotpOn => {
+            ("codes of an authenticator app are asked for from now on", "已启用验证器应用")
+        }
+        LoginChange::TotpOff => {
+            ("codes of an authenticator app are not asked for any more", "已停用验证器应用")
+        }
+        LoginChange::RecoveryCodesMade => (
+            "new recovery codes were made, and the old ones do not work any more",
+            "已生成新的恢复代码，旧代码已失效",
+        ),
+        LoginChange::RecoveryCodeUsed => ("a recovery code was used", "使用了一个恢复代码"),
+        LoginChange::PasskeyAdded => ("a passkey was added", "添加了一个通行密钥"),
+        LoginChange::PasskeyRemoved => ("a passkey was removed", "移除了一个通行密钥"),
+        LoginChange::PasskeyRegressed => (
+            "a passkey was used whose counter is behind, so that it may have been copied",
+            "某个通行密钥的计数器出现回退，可能已被复制",
+        ),
+        LoginChange::SecondFactorsRemoved => (
+            "an operator has removed the authenticator app and the passkeys",
+            "管理员移除了验证器应用和通行密钥",
+        ),
+        LoginChange::IdentityLinked => {
+            ("an account at another site can be used to log in", "关联了一个可用于登录的第三方账户")
+        }
+        LoginChange::IdentityUnlinked => {
+            ("an account at another site cannot be used to log in any more", "解除了一个第三方登录账户的关联")
+        }
+    };
+    match language {
+        Language::English => english,
+        Language::Chinese => chinese,
+    }
+}
+
+/// A text on one line, as a subject must be.
+fn one_line(text: &str) -> String {
+    text.split(char::is_control).collect::<Vec<_>>().join(" ")
+}
+
+/// A text in a page, with its lines kept.
+fn escaped_lines(text: &str) -> String {
+    escape(text).replace('\n', "<br>\n")
+}
+
 /// Writes a mail.
 pub fn write(matter: &Matter, language: Language, username: &str, link: &str) -> Words {
     let (subject, body) = template(matter, language).split_once("\n---\n").unwrap_or_default();
@@ -62,7 +116,11 @@ pub fn write(matter: &Matter, language: Language, username: &str, link: &str) ->
     let mut put_in = BTreeMap::from([("username".to_owned(), username.to_owned())]);
     if let Matter::Notice(_, details) = matter {
         put_in.extend(details.clone());
+        if let Some(change) = details.get("change").and_then(|it| it.parse().ok()) {
+            put_in.insert("change".to_owned(), login_change(change, language).to_owned());
+        }
     }
+    let subject = filled(subject, &put_in, one_line);
     for paragraph in body.trim().split("\n\n") {
         let button = paragraph.strip_prefix('[').and_then(|rest| rest.strip_suffix("]({{link}})"));
         match button {
@@ -77,15 +135,15 @@ pub fn write(matter: &Matter, language: Language, username: &str, link: &str) ->
             None => {
                 text.push_str(&filled(paragraph, &put_in, str::to_owned));
                 text.push_str("\n\n");
-                content.push_str(&format!("<p>{}</p>\n", filled(paragraph, &put_in, escape)));
+                content.push_str(&format!("<p>{}</p>\n", filled(paragraph, &put_in, escaped_lines)));
             }
         }
     }
     let html = LAYOUT
         .replace("{{language}}", language.as_str())
-        .replace("{{subject}}", &escape(subject))
+        .replace("{{subject}}", &escape(&subject))
         .replace("{{content}}", content.trim_end());
-    Words { subject: subject.to_owned(), text: format!("{}\n", text.trim_end()), html }
+    Words { subject, text: format!("{}\n", text.trim_end()), html }
 }
 
 /// A template with its placeholders filled, in one pass: what is put in is never itself looked through for placeholders.
@@ -117,13 +175,25 @@ mod tests {
     fn every_mail_has_its_words_in_both_languages() {
         let secret = || Secret::new("t");
         let details = || {
-            let pairs = [("balance", "1.5"), ("threshold", "2"), ("key", "ann's key"), ("prefix", "sk-1…2")];
+            let pairs = [
+                ("balance", "1.5"),
+                ("threshold", "2"),
+                ("key", "ann's key"),
+                ("prefix", "sk-1…2"),
+                ("change", "totp_off"),
+                ("title", "Repairs"),
+                ("body", "On Sunday.\n\nFrom 02:00."),
+                ("month", "2026-10"),
+            ];
             pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
         };
         let notices = [
             MailKind::LowBalance,
             MailKind::PasswordChanged,
             MailKind::EmailChanged,
+            MailKind::LoginChanged,
+            MailKind::Announcement,
+            MailKind::Statement,
             MailKind::KeyLeaked,
             MailKind::AccountDeleted,
         ];
@@ -159,6 +229,30 @@ mod tests {
         let words =
             write(&Matter::Notice(MailKind::LowBalance, details), Language::Chinese, "ann", "https://g/");
         assert!(words.text.contains("1.5") && words.text.contains('2'), "{}", words.text);
+    }
+
+    #[test]
+    fn what_is_announced_keeps_its_lines_and_its_subject_is_one() {
+        let details = [("title", "Repairs\r\nBcc: x"), ("body", "On Sunday.\n<b>02:00</b>")];
+        let details = details.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let matter = Matter::Notice(MailKind::Announcement, details);
+        let words = write(&matter, Language::English, "ann", "https://g/");
+        assert_eq!(words.subject, "Repairs  Bcc: x");
+        assert!(words.text.contains("On Sunday.\n<b>02:00</b>"), "{}", words.text);
+        assert!(words.html.contains("On Sunday.<br>\n&lt;b&gt;02:00&lt;/b&gt;"), "{}", words.html);
+    }
+
+    #[test]
+    fn every_change_of_a_way_in_is_told_in_words() {
+        for change in ["totp_on", "recovery_code_used", "identity_linked"] {
+            let details = BTreeMap::from([("change".to_owned(), change.to_owned())]);
+            let matter = Matter::Notice(MailKind::LoginChanged, details);
+            for language in [Language::English, Language::Chinese] {
+                let words = write(&matter, language, "ann", "https://g/");
+                assert!(!words.text.contains(change), "{}", words.text);
+                assert!(words.text.contains(login_change(change.parse().unwrap(), language)));
+            }
+        }
     }
 
     #[test]

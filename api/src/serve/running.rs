@@ -15,7 +15,7 @@ use crate::mail::Post;
 use crate::payments::{Channels, poller};
 use crate::roles::Roles;
 use crate::webhook::Courier;
-use crate::{alerts, approval, console, deletion, health, http, redemption, referral};
+use crate::{alerts, approval, bulletin, console, deletion, health, http, redemption, referral};
 use anyhow::Context;
 use ledger::outbox::Flush;
 use ledger::{Audit, Inbox, Ledger, Log, Meter, MeterOptions};
@@ -125,6 +125,7 @@ impl Running {
             self.db.clone(),
             self.stop.clone(),
         ));
+        self.background.spawn(bulletin::keep_telling(foundation.directory().clone(), self.stop.clone()));
         self.background.spawn(deletion::keep_closing(
             ledger.clone(),
             foundation.directory().clone(),

@@ -146,3 +146,27 @@ async fn the_last_way_in_stays_however_many_unlink_at_once() {
     }
     assert!(it.directory.identities(ann.id).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_passkey_is_a_way_in_too_and_stays_if_it_is_the_last() {
+    let it = fixture().await;
+    let ann = it.joins("1", "ann", "ann@example.org").await.unwrap();
+    let actor = || crate::session::actor(ActorKind::User, ann.id);
+    for id in ["one", "two"] {
+        let insert = "INSERT INTO passkeys (id, user_id, name, credential, static_state, dynamic_state, transports, \
+                      created_at) VALUES (?, ?, 'a key', 'c', 's', 'd', '[]', 0)";
+        it.directory.0.db.execute(insert, &[id.into(), ann.id.into()]).await.unwrap();
+    }
+    let identity = it.directory.identities(ann.id).await.unwrap().remove(0);
+    it.directory.unlink_identity(ann.id, &identity.id, &[ISSUER], actor()).await.unwrap();
+    it.directory.remove_passkey(ann.id, "one").await.unwrap();
+    let last = it.directory.remove_passkey(ann.id, "two").await;
+    assert!(matches!(last, Err(DirectoryError::LastWayIn)), "{last:?}");
+    assert_eq!(it.directory.passkeys(ann.id).await.unwrap().len(), 1, "nothing was taken away");
+    it.directory.set_password(ann.id, "a hash".into(), None, actor()).await.unwrap();
+    it.directory.remove_passkey(ann.id, "two").await.unwrap();
+    // Each of it is told to its owner: an unlinking, two removals, a new password.
+    let mails = it.directory.mails(None, None, 10).await.unwrap();
+    let kinds: Vec<_> = mails.iter().map(|mail| mail.kind.as_str()).collect();
+    assert_eq!(kinds, ["login-changed", "password-changed", "login-changed", "login-changed"]);
+}

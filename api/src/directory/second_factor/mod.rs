@@ -11,7 +11,9 @@ mod recovery;
 pub(crate) mod totp;
 
 use super::{
-    Directory, DirectoryError, act, digest, now,
+    Directory, DirectoryError, act, digest,
+    notice::{self, LoginChange, Notice},
+    now,
     user::{Role, User, user},
 };
 use challenge::{Challenge, ChallengeKind, NewChallenge};
@@ -165,6 +167,7 @@ impl Directory {
         let update = "UPDATE totp_secrets SET confirmed_at = ?, last_step = ? WHERE user_id = ?";
         change.tx.execute(update, &[at.into(), step.into(), user.into()]).await?;
         let actor = crate::session::actor(ActorKind::User, user);
+        notice::notify(&mut change.tx, user, &Notice::LoginChanged(LoginChange::TotpOn), at).await?;
         change.acts.push(act(actor, "user.totp_on", user.to_string(), None, None));
         self.finish(change).await?;
         Ok(codes)
@@ -179,6 +182,7 @@ impl Directory {
         }
         last_codes(&mut change.tx, user).await?;
         let actor = crate::session::actor(ActorKind::User, user);
+        notice::notify(&mut change.tx, user, &Notice::LoginChanged(LoginChange::TotpOff), now()).await?;
         change.acts.push(act(actor, "user.totp_off", user.to_string(), None, None));
         self.finish(change).await
     }
@@ -192,6 +196,8 @@ impl Directory {
         }
         let codes = recovery::make(&mut change.tx, user, now()).await?;
         let actor = crate::session::actor(ActorKind::User, user);
+        notice::notify(&mut change.tx, user, &Notice::LoginChanged(LoginChange::RecoveryCodesMade), now())
+            .await?;
         change.acts.push(act(actor, "user.recovery_codes", user.to_string(), None, None));
         self.finish(change).await?;
         Ok(codes)
@@ -221,6 +227,8 @@ impl Directory {
         forget(&mut change.tx, id).await?;
         let told = json!({"totp": before.totp_since.is_some(), "passkeys": before.passkeys});
         let after = json!({"reason": reason});
+        notice::notify(&mut change.tx, id, &Notice::LoginChanged(LoginChange::SecondFactorsRemoved), now())
+            .await?;
         change.acts.push(act(actor, "user.remove_second_factors", id.to_string(), Some(told), Some(after)));
         self.finish(change).await
     }
@@ -313,6 +321,8 @@ impl Directory {
         let left = factors(&mut change.tx, user).await?.recovery_codes;
         let actor = crate::session::actor(ActorKind::User, user);
         let told = json!({"left": left});
+        notice::notify(&mut change.tx, user, &Notice::LoginChanged(LoginChange::RecoveryCodeUsed), at)
+            .await?;
         change.acts.push(act(actor, "user.recovery_code_used", user.to_string(), None, Some(told)));
         Ok(Some(Code::Recovery))
     }
