@@ -70,8 +70,12 @@ async fn a_statement_adds_up_in_every_format_and_is_its_owners() {
     assert_eq!((&body["complete"], &body["time_zone"]), (&json!(false), &json!("+00:00")));
     for (format, kind, begins) in [
         ("csv", "text/csv; charset=utf-8", b"\xef\xbb\xbfday".as_slice()),
-        ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", b"PK\x03\x04"),
-        ("pdf", "application/pdf", b"%PDF-"),
+        (
+            "xlsx",
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            b"PK\x03\x04".as_slice(),
+        ),
+        ("pdf", "application/pdf", b"%PDF-".as_slice()),
     ] {
         let (status, found, bytes) =
             fetched(&it, &format!("/api/user/statements?format={format}"), &token).await;
@@ -229,8 +233,8 @@ async fn a_month_is_closed_once_in_order_and_what_is_altered_is_found() {
             "sums",
         ),
         (
-            "UPDATE period_closes SET document = REPLACE(document, '1.5', '2.5')",
-            "UPDATE period_closes SET document = REPLACE(document, '2.5', '1.5')",
+            "UPDATE period_closes SET document = REPLACE(document, 'month', 'mouth')",
+            "UPDATE period_closes SET document = REPLACE(document, 'mouth', 'month')",
             "signature",
         ),
         (
