@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run llmock build console check check-deploy cluster test web-test chaos bench bench-relay bench-timing bench-sim fuzz golden deps clean-deps
+.PHONY: help run llmock build console check check-deploy cluster test web-test chaos bench bench-exports bench-relay bench-timing bench-sim fuzz golden deps clean-deps
 
 # The lock file is part of the sources: a build that would change it stops and says so.
 CARGO := cargo
@@ -73,6 +73,9 @@ chaos: deps ## kill everything under load and audit what is left, ROUNDS=100 of 
 bench: deps ## metering and projection beside yardsticks measured in the same run, as ratios (some minutes, on a quiet machine)
 	@tools/setup-databases.sh
 	$(BENCH) -- meter::bench projection_bench rebuild_bench --ignored --nocapture --test-threads 1
+
+bench-exports: deps ## a million lines of the journal into a file of each format: seconds, and the most memory that it took (must be 200 MiB at most)
+	$(CARGO) test --profile measure $(LOCKED) --package api --lib -- bench_a_million_lines --ignored --nocapture --test-threads 1
 
 bench-relay: deps ## the relay beside nginx and direct calls, and 5,000 streams held open (about ten minutes, on a quiet machine of two cores)
 	@tools/need.sh taskset prlimit

@@ -174,7 +174,7 @@ mod tests {
             ("revenue:usage:gpt-4o", "Income:Usage:Gpt-4o"),
             ("expense:promotions", "Expenses:Promotions"),
             ("equity:opening", "Equity:Opening"),
-            ("payable:provider:antinomy", "Liabilities:Payable:Provider-antinomy"),
+            ("payable:provider:antinomy", "Liabilities:Payable:Provider-antinomy-0"),
             ("suspense:sandbox", "Liabilities:Suspense:Sandbox"),
             (
                 "liability:credits:0197a000-0000-7000-8000-00000000ad31",

@@ -12,6 +12,7 @@ mod concurrency;
 mod deployment;
 mod desk;
 mod doors;
+mod exports;
 mod faults;
 mod fuzz;
 mod import;
