@@ -712,4 +712,16 @@ export default {
     type: 'Type "{{name}}" to confirm',
     verb: 'Delete for ever',
   },
+  notices: {
+    title: 'What I am told of',
+    what: 'What',
+    kinds: {
+      balance: 'The balance is low',
+      security: 'Changes of how I log in',
+      announcements: 'Announcements',
+      statements: 'A month is over',
+    },
+    ways: { mail: 'By mail', webhook: 'By webhook' },
+    note: 'Mails about security cannot be switched off.',
+  },
 } as const;

@@ -683,6 +683,18 @@ const words: App = {
     type: '输入“{{name}}”以确认',
     verb: '永久注销',
   },
+  notices: {
+    title: '通知',
+    what: '事项',
+    kinds: {
+      balance: '余额偏低',
+      security: '登录方式变更',
+      announcements: '公告',
+      statements: '月度结束',
+    },
+    ways: { mail: '邮件', webhook: 'Webhook 推送' },
+    note: '安全邮件不能关闭。',
+  },
 };
 
 export default words;

@@ -13,6 +13,7 @@ import { PageTitle } from '../../shared/PageTitle';
 import { Section } from '../../shared/Section';
 import { Loaded, ProblemAlert } from '../../shared/States';
 import { Leaving } from './Leaving';
+import { Notices } from './Notices';
 import { Webhook } from './Webhook';
 
 export function SettingsPage() {
@@ -28,6 +29,9 @@ export function SettingsPage() {
         </Section>
         <Section id="profile" title={t('settings.profile')}>
           <Loaded query={self}>{(it) => <Profile it={it} />}</Loaded>
+        </Section>
+        <Section id="notices" title={t('notices.title')}>
+          <Loaded query={settings}>{(it) => <Notices it={it} />}</Loaded>
         </Section>
         <Section id="webhook" title={t('webhook.title')}>
           <Webhook />
