@@ -95,7 +95,7 @@ impl Metrics {
         page.put(&f::BUILD, &[env!("CARGO_PKG_VERSION"), &roles.to_string()], 1);
         machine::write(&mut page, &config.data_dir);
         write_logged(&mut page, &logged.now());
-        let is_whole = self.write_stores(&mut page).await;
+        let is_whole = Box::pin(self.write_stores(&mut page)).await;
         if let Some(projector) = projector {
             let status = projector.status();
             page.put(&f::HALTED, &[], u8::from(status.halted.is_some()));
@@ -106,7 +106,7 @@ impl Metrics {
             write_calls(&mut page, relay);
             write_meter(&mut page, meter);
         }
-        let is_whole = self.write_tables(&mut page).await && is_whole;
+        let is_whole = Box::pin(self.write_tables(&mut page)).await && is_whole;
         let (verified, backed_up) = (Verified::left(&config.data_dir), BackedUp::left(&config.data_dir));
         page.put_some(&f::VERIFY_TIME, verified.map(|it| it.at));
         page.put_some(&f::VERIFY_FINDINGS, verified.map(|it| it.findings));
@@ -179,7 +179,10 @@ async fn show(State(metrics): State<Metrics>, request: Request) -> Response {
         // As if there were nothing: whoever is meant to come knows that there is.
         return StatusCode::NOT_FOUND.into_response();
     }
-    ([(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")], metrics.page().await)
+    (
+        [(header::CONTENT_TYPE, CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")],
+        Box::pin(metrics.page()).await,
+    )
         .into_response()
 }
 
