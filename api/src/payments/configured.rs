@@ -83,7 +83,8 @@ fn fee_terms(text: &str) -> Result<Option<FeeTerms>, &'static str> {
     }
     let (share, fixed) = text.split_once('+').unwrap_or((text, "0"));
     let number = |text: &str, scale: u32| -> Option<i64> {
-        let it: Decimal = text.trim().parse().ok()?;
+        // An exponent would be read as one.
+        let it: Decimal = text.trim().parse().ok().filter(|_| !text.contains(['e', 'E']))?;
         let scaled = it.checked_mul(Decimal::from(10_i64.pow(scale)))?;
         (scaled >= Decimal::ZERO && scaled.is_integer()).then(|| scaled.to_i64())?
     };

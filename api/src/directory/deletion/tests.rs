@@ -177,17 +177,23 @@ async fn the_last_owner_stays_and_nobody_deletes_whom_they_do_not_govern() {
 #[tokio::test]
 async fn every_table_of_a_person_is_erased_with_them_or_kept_for_a_reason() {
     // Money and its history know a person by id only; a key's row is emptied; the rest is about the deletion itself.
-    const KEPT: [&str; 12] = [
+    const KEPT: [&str; 18] = [
         "account_deletions",
         "api_keys",
         "approvals",
         "billing_records",
+        "chargebacks",
+        "disputes",
         "imported_top_ups",
         "account_balances",
         "account_states",
         "leases",
         "payment_orders",
+        "reconciliation_differences",
         "redemption_codes",
+        "refund_calls",
+        "refund_differences",
+        "refunds",
         "top_up_orders",
         "usage_records",
     ];
