@@ -104,7 +104,7 @@ function Guide() {
         <Step number={1} title={t('guide.password')} done={(passwords.data?.items.length ?? 0) > 0}>
           <Text mb="md">{t('guide.passwordText')}</Text>
           {passwords.data?.items.length === 0 && <Password done={() => void passwords.refetch()} />}
-          <TextLink to="/security" underline="always">
+          <TextLink to="/security" underline="always" mt="md" display="inline-block">
             {t('guide.factor')}
           </TextLink>
         </Step>
