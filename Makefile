@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run llmock build console check test web-test chaos bench bench-relay bench-timing bench-sim fuzz golden deps clean-deps
+.PHONY: help run llmock build console check check-deploy cluster test web-test chaos bench bench-exports bench-relay bench-timing bench-sim fuzz golden deps clean-deps
 
 # The lock file is part of the sources: a build that would change it stops and says so.
 CARGO := cargo
@@ -36,12 +36,24 @@ check: console ## format, lints with warnings denied, types of the console, lice
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- --deny warnings
 	@tools/licences.py
 
+check-deploy: deps ## every file of deploy/, judged by the program that it is for: nginx, promtool, docker-compose, systemd, nats, Kubernetes
+	@tools/setup-deploy.sh
+	@tools/check-deploy.sh
+
+cluster: deps ## a whole cluster on loopback behind nginx, until Ctrl-C; CHECK=1 restarts it under load, sends a canary its share, verifies, and ends
+	@tools/setup-databases.sh
+	@tools/setup-nginx.sh
+	@ls target/*/nexusroute >/dev/null 2>&1 || $(MAKE) build
+	@tools/cluster.py $(if $(CHECK),check,run)
+
 # One build of everything, so that the tests start the same binary that was just linted and no crate is built twice
 # with other features; then all tests, the system tests among them, against target/debug/nexusroute.
 test: check deps ## everything: check, then all tests against the real binary, NATS and clients
 	@tools/need.sh bash curl
 	@tools/setup-test-clients.sh
 	@tools/setup-databases.sh
+	@tools/setup-deploy.sh
+	@tools/check-deploy.sh
 	$(CARGO) build $(LOCKED) --workspace --all-targets
 	$(CARGO) test $(LOCKED) --workspace --all-targets --no-fail-fast
 	@tools/test-console.sh
@@ -61,6 +73,9 @@ chaos: deps ## kill everything under load and audit what is left, ROUNDS=100 of 
 bench: deps ## metering and projection beside yardsticks measured in the same run, as ratios (some minutes, on a quiet machine)
 	@tools/setup-databases.sh
 	$(BENCH) -- meter::bench projection_bench rebuild_bench --ignored --nocapture --test-threads 1
+
+bench-exports: deps ## a million lines of the journal into a file of each format: seconds, and the most memory that it took (must be 200 MiB at most)
+	$(CARGO) test --profile measure $(LOCKED) --package api --lib -- bench_a_million_lines --ignored --nocapture --test-threads 1
 
 bench-relay: deps ## the relay beside nginx and direct calls, and 5,000 streams held open (about ten minutes, on a quiet machine of two cores)
 	@tools/need.sh taskset prlimit

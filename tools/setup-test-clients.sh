@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 python_packages() {
     requirements=tests/clients/requirements.txt
     stamp=.deps/test-clients.installed
-    if [ -x .deps/bin/python ] && cmp -s "$requirements" "$stamp" && .deps/bin/python -c 'import openai, llmock, aiosmtpd, oidc_provider_mock, schemathesis' 2>/dev/null; then
+    if [ -x .deps/bin/python ] && cmp -s "$requirements" "$stamp" && .deps/bin/python -c 'import openai, llmock, aiosmtpd, oidc_provider_mock, schemathesis, openpyxl, beancount' 2>/dev/null; then
         return
     fi
     tools/need.sh python3
@@ -19,7 +19,7 @@ python_packages() {
     }
     mkdir -p .deps/bin
     rm -rf .deps/venv .deps/site .deps/bin/python "$stamp"
-    packages=$(sed -n 's/^\(openai\|anthropic\|google-genai\|llmock\|aiosmtpd\|oidc-provider-mock\|schemathesis\)==\(.*\)/\1 \2/p' "$requirements" | paste -sd, - | sed 's|,|, |g')
+    packages=$(sed -n 's/^\(openai\|anthropic\|google-genai\|llmock\|aiosmtpd\|oidc-provider-mock\|schemathesis\|openpyxl\|beancount\)==\(.*\)/\1 \2/p' "$requirements" | paste -sd, - | sed 's|,|, |g')
     echo "installing the tests' Python packages into .deps ($packages and what they need)"
     if python3 -m venv .deps/venv >/dev/null 2>&1; then
         .deps/venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --requirement "$requirements"
@@ -54,4 +54,6 @@ npm_packages() {
 }
 
 python_packages
+# What reads the PDF of a statement back.
+command -v pdftotext >/dev/null 2>&1 || tools/apt.sh "the tests of statements need" poppler-utils
 [ "${1:-}" = python ] || npm_packages

@@ -3,10 +3,12 @@
 use crate::{
     config::Config,
     directory::{Directory, password::Passwords},
+    exports::Clerk,
     http::{events::Streams, limit::Limits},
     issuers::Issuers,
     live::Live,
     mail::Post,
+    metrics::Tallies,
     payments::Channels,
     webhook::Courier,
 };
@@ -56,6 +58,10 @@ pub struct Parts {
     pub post: Post,
     /// Makes the calls that stand in the queue of webhooks.
     pub courier: Courier,
+    /// Makes the exports that stand in the queue.
+    pub clerk: Clerk,
+    /// What is counted for the metrics.
+    pub tallies: Arc<Tallies>,
 }
 
 impl App {

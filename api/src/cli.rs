@@ -4,6 +4,7 @@
 
 mod archive;
 mod import;
+mod periods;
 mod tables;
 mod verify;
 
@@ -77,6 +78,12 @@ enum LedgerVerb {
     },
     /// Check every promise of the log: 0 it is clean, 1 something was found, 2 it could not be checked.
     Verify(#[command(flatten)] verify::VerifyArgs),
+    /// Check closed months of the books: 0 they are what was signed, 1 something was found, 2 it could not be checked.
+    VerifyPeriods {
+        /// The public key that they must be signed with, in hexadecimal: as you noted it when a month was closed.
+        #[arg(long, value_name = "HEX")]
+        public_key: Option<String>,
+    },
     /// Write the whole log to a new, compressed file with checksums.
     Export {
         /// The file; it must not exist.
@@ -135,7 +142,9 @@ pub fn run() -> ExitCode {
             // The last words of the process: there may be no log to write them to.
             writeln!(std::io::stderr(), "nexusroute: {error:#}").ok();
             match &cli.command {
-                Some(Verb::Ledger(LedgerVerb::Verify(_))) => ExitCode::from(verify::FAILED),
+                Some(Verb::Ledger(LedgerVerb::Verify(_) | LedgerVerb::VerifyPeriods { .. })) => {
+                    ExitCode::from(verify::FAILED)
+                }
                 _ => ExitCode::FAILURE,
             }
         }
@@ -164,6 +173,9 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
     runtime.block_on(async {
         match verb {
             Some(Verb::Ledger(LedgerVerb::Verify(args))) => return verify::verify(&config, args).await,
+            Some(Verb::Ledger(LedgerVerb::VerifyPeriods { public_key })) => {
+                return periods::verify(&config, public_key.as_deref()).await;
+            }
             Some(Verb::Ledger(LedgerVerb::Export { file })) => return archive::export(&config, file).await,
             Some(Verb::Ledger(LedgerVerb::Import { file })) => return archive::import(&config, file).await,
             Some(Verb::Import(options)) => return import::run(&config, options).await,

@@ -68,6 +68,9 @@ options! {
     "database_url" Text "" "`postgres://…` or `mysql://…`. Empty: SQLite in `data_dir`."
     "nats_url" List "" "Addresses of NATS servers (`nats://host:4222`). Empty: a supervised nats-server on loopback."
     "nats_token" Text "" "Token for `nats_url`, where the servers ask for one."
+    "nats_user" Text "" "User for `nats_url`, where the servers know users: one for each role has the least rights (deploy/nats/accounts.conf)."
+    "nats_password" Text "" "The password of `nats_user`."
+    "nats_ca_file" Text "" "A file of certificates (PEM) that are trusted besides the machine's own. With it, and with `tls://` addresses, connections to `nats_url` must be encrypted."
     "nats_replicas" Integer "1" "Copies of each event: 1 on one server, 3 in a cluster."
     "nats_sync" Text "unknown" "The servers' `sync_interval`, as you configured it; only shown. The supervised server runs with `always`."
     "nats_server" Text "" "Path of the nats-server binary to supervise. Empty: `.deps/bin/nats-server`, then PATH."
@@ -113,6 +116,9 @@ options! {
     "referral.days" Integer "90" "How long after registering such a top-up counts."
     "topup.order_seconds" Integer "1800" "How long an order can be paid: up to a day, at least a minute in production mode. A later payment is still credited."
     "topup.poll_seconds" List "30,120,600" "When the gateway of an unpaid order is asked about it, in seconds after its opening; the last pause repeats."
+    "reconciliation.daily_at" Text "10:00" "When the bills of the day before are asked for, by each channel's own clock (Beijing's; Stripe: UTC). Empty: never; then they are uploaded."
+    "metrics.token" Text "" "Whoever sends it as `Authorization: Bearer` may read `/metrics`."
+    "metrics.allow" List "127.0.0.0/8,::1/128" "Networks (CIDR) from which `/metrics` may be read without it, but never through a proxy: a request with `X-Forwarded-For` and its like needs the token."
     "redis_url" Text "" "A Redis (`redis://host:6379`) that shares rate limits between the processes that relay calls. Empty: each counts alone."
     "relay.max_body_bytes" Integer "33554432" "The largest request body of a model call."
     "relay.first_byte_seconds" Integer "300" "How long a provider may take to begin its answer; an answer that is not streamed begins when it is complete."
@@ -150,6 +156,10 @@ pub struct Config {
     pub nats_url: Option<Vec<String>>,
     /// The NATS servers' token.
     pub nats_token: Option<String>,
+    /// The user at the NATS servers, and their password.
+    pub nats_login: Option<(String, Secret)>,
+    /// Certificates that are trusted for the NATS servers besides the machine's.
+    pub nats_ca_file: Option<PathBuf>,
     /// Copies of each event.
     pub nats_replicas: usize,
     /// The servers' sync interval as stated by the operator.
@@ -186,6 +196,8 @@ pub struct Config {
     pub smtp: Option<SmtpConfig>,
     /// Top-ups.
     pub topup: TopUpConfig,
+    /// Reconciliation with channels' bills.
+    pub reconciliation: ReconciliationConfig,
     /// Payment channels besides the sandbox, by name.
     pub payments: Vec<ChannelConfig>,
     /// Model calls.
@@ -200,8 +212,19 @@ pub struct Config {
     pub adjustments: AdjustmentsConfig,
     /// What is given for bringing somebody.
     pub referral: ReferralConfig,
+    /// Who may see the metrics.
+    pub metrics: MetricsConfig,
     /// What was written, and where.
     pub(crate) written: Arc<Written>,
+}
+
+/// Who may see the metrics.
+#[derive(Clone, Debug)]
+pub struct MetricsConfig {
+    /// Whoever has this.
+    pub token: Option<Secret>,
+    /// Whoever comes straight from these networks.
+    pub allow: Vec<ipnet::IpNet>,
 }
 
 /// Who may register.
@@ -297,6 +320,13 @@ pub struct TopUpConfig {
     pub poll_seconds: Vec<u32>,
 }
 
+/// Options of reconciliation.
+#[derive(Clone, Copy, Debug)]
+pub struct ReconciliationConfig {
+    /// When the bills of the day before are asked for, by the channel's clock; `None`: never.
+    pub daily_at: Option<chrono::NaiveTime>,
+}
+
 /// Options of model calls.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayConfig {
@@ -382,6 +412,9 @@ struct Raw {
     nats_url: Option<Vec<String>>,
     redis_url: Option<String>,
     nats_token: Option<String>,
+    nats_user: String,
+    nats_password: String,
+    nats_ca_file: String,
     nats_replicas: usize,
     nats_sync: Option<String>,
     nats_server: Option<PathBuf>,
@@ -400,6 +433,7 @@ struct Raw {
     security: RawSecurity,
     smtp: RawSmtp,
     topup: RawTopUp,
+    reconciliation: RawReconciliation,
     #[serde(default)]
     payments: BTreeMap<String, toml::Table>,
     relay: RawRelay,
@@ -408,6 +442,14 @@ struct Raw {
     site: RawSite,
     adjustments: RawAdjustments,
     referral: RawReferral,
+    metrics: RawMetrics,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMetrics {
+    token: String,
+    allow: Vec<ipnet::IpNet>,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -461,6 +503,12 @@ struct RawTopUp {
     rates: BTreeMap<String, Number>,
     order_seconds: i64,
     poll_seconds: Vec<Number>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReconciliation {
+    daily_at: String,
 }
 
 #[derive(Deserialize)]
@@ -622,10 +670,12 @@ impl Config {
             None => String::new(),
         };
         let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .map(of_file)
+            .collect::<Result<Vec<_>, _>>()?;
         // Behind the environment's: the last one counts.
         let named = (!roles.is_empty()).then(|| (ROLES_VARIABLE.to_owned(), roles.join(",")));
-        Self::from_parts(&text, variables.chain(named))
+        Self::from_parts(&text, variables.into_iter().chain(named))
     }
 
     /// From a file's text and an environment.
@@ -687,6 +737,13 @@ impl Config {
         if !matches!(raw.nats_replicas, 1 | 3 | 5) {
             return wrong(format!("nats_replicas is {}; it must be 1, 3 or 5", raw.nats_replicas));
         }
+        if raw.nats_user.is_empty() != raw.nats_password.is_empty() {
+            return wrong("nats_user and nats_password go together".into());
+        }
+        let nats_token = present(raw.nats_token);
+        if nats_token.is_some() && !raw.nats_user.is_empty() {
+            return wrong("nats_token and nats_user are two ways to log in; set one of them".into());
+        }
         let smtp = raw.smtp.check(raw.production)?;
         let registration = raw.registration.check(smtp.is_some(), raw.production)?;
         let mut rates = BTreeMap::new();
@@ -741,6 +798,12 @@ impl Config {
         let poll_seconds = poll_seconds.ok_or_else(|| {
             ConfigError::Wrong("topup.poll_seconds must be growing whole numbers between 1 and 86400".into())
         })?;
+        let daily_at = match raw.reconciliation.daily_at.as_str() {
+            "" => None,
+            text => Some(chrono::NaiveTime::parse_from_str(text, "%H:%M").map_err(|_| {
+                ConfigError::Wrong(format!("reconciliation.daily_at: {text:?} is no time such as 10:00"))
+            })?),
+        };
         let payments = raw.payments.iter().map(|(name, table)| ChannelConfig::try_new(name, table));
         let payments = payments.collect::<Result<Vec<_>, _>>().map_err(ConfigError::Wrong)?;
         let preset = |number: &Number| {
@@ -758,7 +821,9 @@ impl Config {
             master_key,
             database_url,
             nats_url,
-            nats_token: present(raw.nats_token),
+            nats_token,
+            nats_login: (!raw.nats_user.is_empty()).then(|| (raw.nats_user, Secret::new(raw.nats_password))),
+            nats_ca_file: (!raw.nats_ca_file.is_empty()).then(|| PathBuf::from(raw.nats_ca_file)),
             redis_url: present(raw.redis_url),
             nats_replicas: raw.nats_replicas,
             nats_sync: present(raw.nats_sync),
@@ -786,6 +851,7 @@ impl Config {
                 order_life_ms: raw.topup.order_seconds.saturating_mul(1000),
                 poll_seconds,
             },
+            reconciliation: ReconciliationConfig { daily_at },
             payments,
             relay: RelayConfig {
                 max_body_bytes: raw.relay.max_body_bytes,
@@ -798,6 +864,10 @@ impl Config {
             site_name: raw.site.check()?,
             adjustments: raw.adjustments.check()?,
             referral: raw.referral.check()?,
+            metrics: MetricsConfig {
+                token: (!raw.metrics.token.is_empty()).then(|| Secret::new(raw.metrics.token)),
+                allow: raw.metrics.allow,
+            },
             written: Arc::default(),
         })
     }
@@ -821,6 +891,20 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self::from_parts("", []).unwrap()
+    }
+}
+
+/// A variable whose name ends in `_FILE` names a file that holds the option's value: secrets of container runtimes and
+/// credentials of systemd come so. Variables of options that are paths themselves, and of payment channels, are left alone.
+fn of_file((name, value): (String, String)) -> Result<(String, String), ConfigError> {
+    let is_option = |name: &str| OPTIONS.iter().any(|option| option.variable() == name);
+    match name.strip_suffix("_FILE") {
+        Some(option) if is_option(option) && !is_option(&name) => {
+            let path = PathBuf::from(value);
+            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
+            Ok((option.to_owned(), text.trim_end_matches(['\r', '\n']).to_owned()))
+        }
+        _ => Ok((name, value)),
     }
 }
 
@@ -1006,10 +1090,14 @@ mod tests {
             ("[topup.rates]\nUSD = 1", &[], "topup.currency"),
             ("[topup]\nmin = 0", &[], "topup.min"),
             ("[topup]\norder_seconds = 0", &[], "topup.order_seconds"),
+            ("[reconciliation]\ndaily_at = \"ten\"", &[], "reconciliation.daily_at"),
             ("[topup]\npoll_seconds = [60, 30]", &[], "topup.poll_seconds"),
             ("[payments.shop]\npid = 1", &[], "payments.shop.kind"),
             ("[payments.epay]\nkeys = 1", &[], "payments.epay.keys"),
             ("", &[("NEXUSROUTE_PAYMENTS_EPAY_KEYS", "x")], "NEXUSROUTE_PAYMENTS_EPAY_KEYS"),
+            ("nats_user = \"u\"", &[], "nats_password"),
+            ("nats_user = \"u\"\nnats_password = \"p\"\nnats_token = \"t\"", &[], "nats_token"),
+            ("[metrics]\nallow = [\"here\"]", &[], "metrics"),
             ("[relay]\ncall_seconds = 600", &[], "lease.quarantine_seconds"),
             ("", &[("NEXUSROUTE_LEASE_LIFE_SECONDS", "0")], "lease.life_seconds"),
             ("[outbox]\nmax_bytes = 1", &[], "outbox.max_bytes"),
@@ -1036,6 +1124,27 @@ mod tests {
             let error = read(file, variables).unwrap_err().to_string();
             assert!(error.contains(named), "{file:?} {variables:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_variable_may_name_a_file_that_holds_the_value() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "postgres://u:p@h/d\n").unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        let read = |name: &str| of_file((name.to_owned(), path.clone()));
+        let expected = ("NEXUSROUTE_DATABASE_URL".to_owned(), "postgres://u:p@h/d".to_owned());
+        assert_eq!(read("NEXUSROUTE_DATABASE_URL_FILE").unwrap(), expected);
+        // Paths stay paths, and what is no option is judged where variables are.
+        for name in [
+            "NEXUSROUTE_SMTP_CA_FILE",
+            "NEXUSROUTE_NATS_CA_FILE",
+            "NEXUSROUTE_PAYMENTS_WX_KEY_FILE",
+            "X_FILE",
+        ] {
+            assert_eq!(read(name).unwrap(), (name.to_owned(), path.clone()));
+        }
+        let missing = of_file(("NEXUSROUTE_MASTER_KEY_FILE".to_owned(), "/nothing/here".to_owned()));
+        assert!(missing.unwrap_err().to_string().contains("/nothing/here"));
     }
 
     #[test]

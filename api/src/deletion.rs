@@ -63,7 +63,8 @@ pub async fn standing(
         OrderStatus::Pending | OrderStatus::Closed { .. } => false,
     };
     let orders = account.orders.values();
-    let paid = sum(&mut orders.clone().filter(|it| is_paid(&it.status)).map(|it| it.credits))?;
+    // Less what went back already.
+    let paid = sum(&mut orders.clone().filter(|it| is_paid(&it.status)).map(|it| it.left_credits()))?;
     let opening = directory.opening_credits(user).await?;
     let paid = paid.checked_add(opening).ok_or_else(damaged)?;
     let left = available.checked_add(reserved).ok_or_else(damaged)?;
@@ -134,7 +135,7 @@ async fn taken_at(ledger: &Ledger, sequence: u64) -> Result<Option<Credits>, Led
     let Some(logged) = ledger.log().at(sequence).await? else { return Ok(None) };
     match logged.recorded.event {
         Event::Account(_, AccountEvent::AdjustmentPosted(it)) => Ok(it.credits.checked_neg()),
-        Event::Account(..) | Event::Node(..) | Event::Suspense(..) => Ok(None),
+        Event::Account(..) | Event::Node(..) | Event::Suspense(..) | Event::Channel(..) => Ok(None),
     }
 }
 

@@ -4,6 +4,7 @@
 //! help (`Retry-After`) and never shows what is inside: that goes to the log, once, here.
 
 use crate::directory::DirectoryError;
+use crate::exports::{ExportError, StatementError};
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -121,6 +122,12 @@ impl Problem {
     }
 }
 
+/// An error with all its causes, for the log.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |cause| cause.source()).map(ToString::to_string);
+    causes.collect::<Vec<_>>().join(": ")
+}
+
 /// The id of the request being answered, where there is one.
 pub fn current_request_id() -> Option<String> {
     REQUEST_ID.try_with(Clone::clone).ok()
@@ -160,6 +167,15 @@ impl From<Refusal> for Problem {
             Refusal::WrongAmount { .. } => (StatusCode::CONFLICT, "wrong_amount"),
             Refusal::PaidBefore { .. } => (StatusCode::CONFLICT, "paid_before"),
             Refusal::OrderPaid(_) => (StatusCode::CONFLICT, "order_paid"),
+            Refusal::OrderNotPaid(_) => (StatusCode::CONFLICT, "order_not_paid"),
+            Refusal::AboveOrder { .. } => (StatusCode::CONFLICT, "refund_above_order"),
+            Refusal::UnknownRefund(_) => (StatusCode::NOT_FOUND, "unknown_refund"),
+            Refusal::RefundExists(_) => (StatusCode::CONFLICT, "refund_exists"),
+            Refusal::RefundNotApproved(_) => (StatusCode::CONFLICT, "refund_not_approved"),
+            Refusal::RefundUnderWay(_) => (StatusCode::CONFLICT, "refund_under_way"),
+            Refusal::RefundOver(_) => (StatusCode::CONFLICT, "refund_over"),
+            Refusal::ChargebackExists(_) => (StatusCode::CONFLICT, "chargeback_exists"),
+            Refusal::UnknownChargeback(_) => (StatusCode::NOT_FOUND, "unknown_chargeback"),
             Refusal::NotPositive { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "not_positive"),
             Refusal::ZeroAdjustment => (StatusCode::UNPROCESSABLE_ENTITY, "zero_adjustment"),
             Refusal::Overflow => (StatusCode::UNPROCESSABLE_ENTITY, "overflow"),
@@ -168,6 +184,8 @@ impl From<Refusal> for Problem {
             Refusal::LeaseOpen(_) => (StatusCode::CONFLICT, "lease_open"),
             Refusal::BadShrink { .. } => (StatusCode::CONFLICT, "bad_shrink"),
             Refusal::SpentAboveLease { .. } => (StatusCode::CONFLICT, "spent_above_lease"),
+            Refusal::NotInSuspense { .. } => (StatusCode::NOT_FOUND, "not_in_suspense"),
+            Refusal::ResolvedBefore { .. } => (StatusCode::CONFLICT, "suspense_resolved"),
             Refusal::KeyReused => (StatusCode::CONFLICT, "idempotency_key_reused"),
         };
         Self::new(status, code, refusal.to_string())
@@ -213,6 +231,25 @@ impl From<DatabaseError> for Problem {
             | DatabaseError::NoRow
             | DatabaseError::Column { .. }
             | DatabaseError::Migration(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<StatementError> for Problem {
+    fn from(error: StatementError) -> Self {
+        match error {
+            StatementError::Database(error) => error.into(),
+            StatementError::DoesNotAddUp { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ExportError> for Problem {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Database(error) => error.into(),
+            ExportError::WorkbookFull => Self::conflict("workbook_full", error.to_string()),
+            ExportError::Io(_) | ExportError::Format(_) | ExportError::Stopped => Self::internal(&error),
         }
     }
 }

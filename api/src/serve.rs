@@ -16,6 +16,7 @@ pub use log::{LogAccess, log_for_import, log_of};
 pub use running::time_zone;
 
 use crate::config::Config;
+use crate::metrics::LogTally;
 use anyhow::{Context, bail};
 use axum::serve::ListenerExt;
 use banner::Banner;
@@ -24,10 +25,12 @@ use std::fs::File;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Runs the gateway until it is told to stop.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    start_logging(&config)?;
+    let logged = start_logging(&config)?;
     make_data_folder(&config)?;
     let _lock = lock(&config.data_dir)?;
     // Before anything else is started: a port in use is the most common reason to fail.
@@ -44,7 +47,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let access = log::awaited_log(&config).await?;
     let address = listener.local_addr()?;
-    let running = Running::start(&config, &db, foundation.as_ref(), access.log(), address).await?;
+    let running = Running::start(&config, &db, foundation.as_ref(), access.log(), address, logged).await?;
     let banner = Banner { config: &config, access: &access, first_admin };
     banner.print(address)?;
 
@@ -100,15 +103,22 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
     }
 }
 
-fn start_logging(config: &Config) -> anyhow::Result<()> {
+/// Starts the log; answers who counts what it says loudly.
+fn start_logging(config: &Config) -> anyhow::Result<LogTally> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log_level)
         .with_context(|| format!("log_level: {:?} is no filter", config.log_level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let tally = LogTally::default();
+    let subscriber = tracing_subscriber::registry().with(filter).with(tally.clone());
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match config.log_json {
-        true => builder.json().try_init(),
-        false => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        true => subscriber.with(lines.json().flatten_event(true)).try_init(),
+        false => {
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            subscriber.with(lines.with_ansi(is_terminal)).try_init()
+        }
     };
-    started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))
+    started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))?;
+    Ok(tally)
 }
 
 /// Ctrl-C and a service manager's request to stop.

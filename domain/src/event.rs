@@ -5,7 +5,7 @@
 
 pub use crate::account::event::*;
 use crate::{
-    AccountId, BatchId, ChannelName, EpochId, EventId, IdempotencyKey, Label, Moment, Money, Reason,
+    AccountId, BatchId, ChannelName, EpochId, EventId, IdempotencyKey, Label, Moment, Money, OrderId, Reason,
     UsageRecord,
 };
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,8 @@ pub struct UsageReported {
 pub enum SuspenseEvent {
     /// A verified payment matched no order, or not its amount.
     PaymentSuspended(PaymentSuspended),
+    /// An operator has decided what becomes of such a payment.
+    SuspenseResolved(SuspenseResolved),
 }
 
 /// A payment held until a person decides.
@@ -94,6 +96,72 @@ pub struct PaymentSuspended {
     pub inbox: u64,
 }
 
+/// The end of a payment in suspense. The act that made it is the event's own id, so it is made once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspenseResolved {
+    /// Which one: the sequence of its `payment_suspended`, on this subject.
+    pub payment: u64,
+    /// The channel's own transaction number, as the payment has it.
+    pub provider_txn: Label,
+    /// What was paid, as the payment has it.
+    pub paid: Money,
+    /// What becomes of it.
+    pub resolution: Resolution,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What becomes of a payment in suspense.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Resolution {
+    /// It is a user's: an order of that account, made for it, takes the money from here and credits it.
+    Claimed {
+        /// Whose.
+        account: AccountId,
+        /// The order.
+        order: OrderId,
+    },
+    /// The payer has it back.
+    Returned {
+        /// How.
+        by: ReturnedBy,
+        /// What the refund is called: the channel's number, or the operator's note of a transfer.
+        reference: Option<Label>,
+    },
+    /// There never was such money: the channel told of one payment twice, under two orders.
+    Dismissed,
+}
+
+/// How a payment went back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReturnedBy {
+    /// By a refund at the channel.
+    Channel,
+    /// By an operator, outside the gateway.
+    Hand,
+}
+
+/// Something that a payment channel did as a whole, to no account in particular.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum ChannelEvent {
+    /// It kept its fee of a day's payments.
+    ChannelFeePosted(ChannelFeePosted),
+}
+
+/// What a channel kept of a day's payments, or by how much it is other than was posted before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelFeePosted {
+    /// The day, as the channel counts days: `2026-11-21`.
+    pub day: Label,
+    /// The difference to what was posted for this day and currency before; not zero.
+    pub fee: Money,
+    /// SHA-256 of the bill that says so, in hexadecimal.
+    pub bill: Label,
+}
+
 /// Any event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -103,6 +171,8 @@ pub enum Event {
     Node(EpochId, NodeEvent),
     /// A payment at one channel that matches nothing.
     Suspense(ChannelName, SuspenseEvent),
+    /// What one channel did as a whole.
+    Channel(ChannelName, ChannelEvent),
 }
 
 /// An event as it stands on the log.

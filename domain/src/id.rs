@@ -51,6 +51,10 @@ ids! {
     AccountId;
     /// A top-up order; a UUID v4, so that it cannot be guessed.
     OrderId;
+    /// A refund of an order, or of a part of it; a UUID v4.
+    RefundId;
+    /// A disputed payment that was taken back.
+    ChargebackId;
     /// A gift of credits.
     GrantId;
     /// A manual correction by an operator.
@@ -69,6 +73,13 @@ ids! {
     RequestId;
     /// One report of usage records by a node.
     BatchId;
+}
+
+impl RefundId {
+    /// The refund's number used at every channel: 32 lower-case hexadecimal digits.
+    pub fn merchant_number(self) -> String {
+        self.0.simple().to_string()
+    }
 }
 
 impl OrderId {

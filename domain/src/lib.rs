@@ -15,6 +15,7 @@ pub mod money;
 pub mod posting;
 pub mod price;
 mod short;
+pub mod suspense;
 pub mod text;
 pub mod time;
 pub mod usage;
@@ -26,14 +27,15 @@ mod samples;
 
 pub use account::{Account, Command, Decision, Refusal, decide};
 pub use credits::Credits;
-pub use event::{AccountEvent, Actor, ActorKind, Event, NodeEvent, Recorded, SuspenseEvent};
+pub use event::{AccountEvent, Actor, ActorKind, ChannelEvent, Event, NodeEvent, Recorded, SuspenseEvent};
 pub use id::{
-    AccountId, AdjustmentId, BatchId, EpochId, EventId, GrantId, KeyId, LeaseId, OrderId, PriceVersionId,
-    RequestId,
+    AccountId, AdjustmentId, BatchId, ChargebackId, EpochId, EventId, GrantId, KeyId, LeaseId, OrderId,
+    PriceVersionId, RefundId, RequestId,
 };
 pub use money::{Currency, Money};
 pub use posting::{Book, Posting, Split, Unit, postings};
 pub use price::{MediaUnit, Prices, Tokens, UnitPrices};
+pub use suspense::Suspense;
 pub use text::{ChannelName, IdempotencyKey, Label, Reason};
 pub use time::Moment;
 pub use usage::{Outcome, UsageRecord, UsageSource};

@@ -2,14 +2,14 @@
 //!
 //! Double entry: debits are positive, credits negative. Claims: lines come in pairs, a debit and its credit one after the
 //! other, so the postings of any event sum to zero per unit; the books are made of events alone. Chart of accounts:
-//! `asset:clearing:<channel>`, `fx:<currency>`, `liability:credits:<account>`, `revenue:usage:<model>`,
+//! `asset:clearing:<channel>`, `fx:<currency>`, `liability:credits:<account>`, `liability:refunds:<channel>`, `revenue:usage:<model>`,
 //! `expense:provider:<provider>`, `payable:provider:<provider>`, `expense:promotions`, `expense:goodwill`,
-//! `expense:metering_loss`, `equity:opening`, `suspense:<channel>`.
+//! `expense:metering_loss`, `expense:fees:<channel>`, `equity:opening`, `suspense:<channel>`.
 //!
 //! Who bears a call's charge is known to whoever reads the log in order: a record may come after its lease was closed
 //! without it, or a second time. So usage is booked by [`of_usage`] with the [`Split`] that was counted, once per record.
 
-use crate::event::{AccountEvent, Event, GrantSource, NodeEvent, SuspenseEvent};
+use crate::event::{AccountEvent, ChannelEvent, Event, GrantSource, NodeEvent, Resolution, SuspenseEvent};
 use crate::{AccountId, ChannelName, Credits, Currency, Label, Money, UsageRecord};
 
 /// One line of the journal.
@@ -80,6 +80,8 @@ pub enum Book {
     Fx(Currency),
     /// Credits owed to an account's owner.
     Liability(AccountId),
+    /// Credits that were set aside for refunds whose money has not gone yet.
+    RefundsDue(ChannelName),
     /// Earned by serving a model.
     Revenue(Label),
     /// What a provider's service cost.
@@ -92,6 +94,8 @@ pub enum Book {
     Goodwill,
     /// Usage that nobody's credits covered.
     MeteringLoss,
+    /// What a channel keeps of payments.
+    ChannelFees(ChannelName),
     /// Balances brought from another system.
     Opening,
     /// Payments that wait for a person.
@@ -101,7 +105,12 @@ pub enum Book {
 impl std::fmt::Display for Book {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Clearing(channel) | Self::Suspense(channel) => write!(f, "{}:{channel}", self.chapter()),
+            Self::Clearing(channel)
+            | Self::Suspense(channel)
+            | Self::RefundsDue(channel)
+            | Self::ChannelFees(channel) => {
+                write!(f, "{}:{channel}", self.chapter())
+            }
             Self::Fx(currency) => write!(f, "{}:{currency}", self.chapter()),
             Self::Liability(account) => write!(f, "{}:{account}", self.chapter()),
             Self::Revenue(name) | Self::ProviderExpense(name) | Self::ProviderPayable(name) => {
@@ -137,10 +146,12 @@ impl std::str::FromStr for Book {
                 None.or_else(|| named(after(CLEARING)?, Self::Clearing))
                     .or_else(|| named(after(FX)?, Self::Fx))
                     .or_else(|| named(after(Self::LIABILITY)?, Self::Liability))
+                    .or_else(|| named(after(REFUNDS_DUE)?, Self::RefundsDue))
                     .or_else(|| named(after(Self::REVENUE)?, Self::Revenue))
                     .or_else(|| named(after(PROVIDER_EXPENSE)?, Self::ProviderExpense))
                     .or_else(|| named(after(PROVIDER_PAYABLE)?, Self::ProviderPayable))
                     .or_else(|| named(after(SUSPENSE)?, Self::Suspense))
+                    .or_else(|| named(after(CHANNEL_FEES)?, Self::ChannelFees))
             }
         };
         book.ok_or_else(|| UnknownBook(text.to_owned()))
@@ -149,9 +160,11 @@ impl std::str::FromStr for Book {
 
 const CLEARING: &str = "asset:clearing";
 const FX: &str = "fx";
+const REFUNDS_DUE: &str = "liability:refunds";
 const PROVIDER_EXPENSE: &str = "expense:provider";
 const PROVIDER_PAYABLE: &str = "payable:provider";
 const SUSPENSE: &str = "suspense";
+const CHANNEL_FEES: &str = "expense:fees";
 
 impl Book {
     /// The chapter of what is owed to accounts.
@@ -166,6 +179,7 @@ impl Book {
             Self::Clearing(_) => CLEARING,
             Self::Fx(_) => FX,
             Self::Liability(_) => Self::LIABILITY,
+            Self::RefundsDue(_) => REFUNDS_DUE,
             Self::Revenue(_) => Self::REVENUE,
             Self::ProviderExpense(_) => PROVIDER_EXPENSE,
             Self::ProviderPayable(_) => PROVIDER_PAYABLE,
@@ -174,6 +188,7 @@ impl Book {
             Self::MeteringLoss => "expense:metering_loss",
             Self::Opening => "equity:opening",
             Self::Suspense(_) => SUSPENSE,
+            Self::ChannelFees(_) => CHANNEL_FEES,
         }
     }
 }
@@ -212,6 +227,16 @@ pub fn postings(event: &Event) -> Vec<Posting> {
         Event::Suspense(channel, SuspenseEvent::PaymentSuspended(it)) => {
             money(it.paid, Book::Clearing(channel.clone()), Book::Suspense(channel.clone()))
         }
+        // Back to where it came from: the claimant's order takes it from there, a refund took it from there, and what never
+        // came is not there. So a claimed payment is credited by the same lines as any other.
+        Event::Suspense(channel, SuspenseEvent::SuspenseResolved(it)) => match it.resolution {
+            Resolution::Claimed { .. } | Resolution::Returned { .. } | Resolution::Dismissed => {
+                money(it.paid, Book::Suspense(channel.clone()), Book::Clearing(channel.clone()))
+            }
+        },
+        Event::Channel(channel, ChannelEvent::ChannelFeePosted(it)) => {
+            money(it.fee, Book::ChannelFees(channel.clone()), Book::Clearing(channel.clone()))
+        }
     }
 }
 
@@ -236,8 +261,29 @@ fn of_account(account: AccountId, event: &AccountEvent) -> Vec<Posting> {
             credits(it.credits, from, owed)
         }
         AccountEvent::AdjustmentPosted(it) => credits(it.credits, Book::Goodwill, owed),
+        AccountEvent::RefundRequested(it) => credits(it.credits, owed, Book::RefundsDue(it.channel.clone())),
+        AccountEvent::RefundFailed(it) => credits(it.credits, Book::RefundsDue(it.channel.clone()), owed),
+        AccountEvent::RefundCompleted(it) => {
+            let due = Book::RefundsDue(it.channel.clone());
+            let mut lines = money(it.pay, Book::Fx(it.pay.currency), Book::Clearing(it.channel.clone()));
+            lines.extend(credits(it.credits, due, Book::Fx(it.pay.currency)));
+            lines
+        }
+        AccountEvent::ChargebackPosted(it) => {
+            let fx = Book::Fx(it.pay.currency);
+            let mut lines = money(it.pay, fx.clone(), Book::Clearing(it.channel.clone()));
+            lines.extend(credits(it.credits, owed, fx));
+            lines
+        }
+        AccountEvent::ChargebackReversed(it) => {
+            let fx = Book::Fx(it.pay.currency);
+            let mut lines = money(it.pay, Book::Clearing(it.channel.clone()), fx.clone());
+            lines.extend(credits(it.credits, fx, owed));
+            lines
+        }
         AccountEvent::TopUpInitiated(_)
         | AccountEvent::TopUpClosed(_)
+        | AccountEvent::RefundApproved(_)
         | AccountEvent::LeaseGranted(_)
         | AccountEvent::LeaseAmended(_)
         | AccountEvent::LeaseClosed(_) => Vec::new(),

@@ -13,8 +13,8 @@ use crate::log::Hash;
 use crate::{LedgerError, subject::Subject};
 use domain::event::UsageReported;
 use domain::{
-    AccountEvent, AccountId, Actor, BatchId, ChannelName, EpochId, Event, EventId, IdempotencyKey, Moment,
-    NodeEvent, Recorded, SuspenseEvent,
+    AccountEvent, AccountId, Actor, BatchId, ChannelEvent, ChannelName, EpochId, Event, EventId,
+    IdempotencyKey, Moment, NodeEvent, Recorded, SuspenseEvent,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,12 @@ fn current(event: &Event) -> (&'static str, u32) {
             AccountEvent::TopUpClosed(_) => ("top_up_closed", 1),
             AccountEvent::CreditGranted(_) => ("credit_granted", 1),
             AccountEvent::AdjustmentPosted(_) => ("adjustment_posted", 1),
+            AccountEvent::RefundRequested(_) => ("refund_requested", 1),
+            AccountEvent::RefundApproved(_) => ("refund_approved", 1),
+            AccountEvent::RefundCompleted(_) => ("refund_completed", 1),
+            AccountEvent::RefundFailed(_) => ("refund_failed", 1),
+            AccountEvent::ChargebackPosted(_) => ("chargeback_posted", 1),
+            AccountEvent::ChargebackReversed(_) => ("chargeback_reversed", 1),
             AccountEvent::LeaseGranted(_) => ("lease_granted", 1),
             AccountEvent::LeaseAmended(_) => ("lease_amended", 1),
             AccountEvent::LeaseClosed(_) => ("lease_closed", 1),
@@ -87,6 +93,8 @@ fn current(event: &Event) -> (&'static str, u32) {
         Event::Node(_, NodeEvent::UsageReported(_)) => ("usage_reported", 2),
         Event::Node(_, NodeEvent::NodeSealed(_)) => ("node_sealed", 1),
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => ("payment_suspended", 1),
+        Event::Suspense(_, SuspenseEvent::SuspenseResolved(_)) => ("suspense_resolved", 1),
+        Event::Channel(_, ChannelEvent::ChannelFeePosted(_)) => ("channel_fee_posted", 1),
     }
 }
 
@@ -101,6 +109,7 @@ pub fn subject_of(event: &Event) -> Subject {
         Event::Account(account, _) => Subject::Account(*account),
         Event::Node(epoch, _) => Subject::Node(*epoch),
         Event::Suspense(channel, _) => Subject::Suspense(channel.clone()),
+        Event::Channel(channel, _) => Subject::Channel(channel.clone()),
     }
 }
 
@@ -113,6 +122,12 @@ fn data_of(event: &Event) -> Result<Box<RawValue>, serde_json::Error> {
             AccountEvent::TopUpClosed(it) => raw(it),
             AccountEvent::CreditGranted(it) => raw(it),
             AccountEvent::AdjustmentPosted(it) => raw(it),
+            AccountEvent::RefundRequested(it) => raw(it),
+            AccountEvent::RefundApproved(it) => raw(it),
+            AccountEvent::RefundCompleted(it) => raw(it),
+            AccountEvent::RefundFailed(it) => raw(it),
+            AccountEvent::ChargebackPosted(it) => raw(it),
+            AccountEvent::ChargebackReversed(it) => raw(it),
             AccountEvent::LeaseGranted(it) => raw(it),
             AccountEvent::LeaseAmended(it) => raw(it),
             AccountEvent::LeaseClosed(it) => raw(it),
@@ -120,6 +135,8 @@ fn data_of(event: &Event) -> Result<Box<RawValue>, serde_json::Error> {
         Event::Node(_, NodeEvent::UsageReported(it)) => raw(it),
         Event::Node(_, NodeEvent::NodeSealed(it)) => raw(it),
         Event::Suspense(_, SuspenseEvent::PaymentSuspended(it)) => raw(it),
+        Event::Suspense(_, SuspenseEvent::SuspenseResolved(it)) => raw(it),
+        Event::Channel(_, ChannelEvent::ChannelFeePosted(it)) => raw(it),
     }
 }
 
@@ -131,7 +148,7 @@ pub fn encode(draft: &Draft<'_>) -> Result<Vec<u8>, LedgerError> {
     let (account, epoch, channel) = match draft.event {
         Event::Account(account, _) => (Some(*account), None, None),
         Event::Node(epoch, _) => (None, Some(*epoch), None),
-        Event::Suspense(channel, _) => (None, None, Some(channel.clone())),
+        Event::Suspense(channel, _) | Event::Channel(channel, _) => (None, None, Some(channel.clone())),
     };
     let envelope = Envelope {
         id: draft.id,
@@ -201,7 +218,11 @@ pub fn decode(subject: &str, sequence: u64, bytes: &[u8]) -> Result<Decoded, Led
     let named = match (envelope.account, envelope.epoch, envelope.channel) {
         (Some(account), None, None) => Subject::Account(account),
         (None, Some(epoch), None) => Subject::Node(epoch),
-        (None, None, Some(channel)) => Subject::Suspense(channel),
+        // Two kinds of subjects are a channel's; the message says by its place which one it means.
+        (None, None, Some(channel)) => match &subject {
+            Subject::Channel(_) => Subject::Channel(channel),
+            Subject::Suspense(_) | Subject::Account(_) | Subject::Node(_) => Subject::Suspense(channel),
+        },
         _ => return Err(damaged("it must name one of account, epoch, channel".into())),
     };
     if named != subject {
@@ -215,6 +236,9 @@ pub fn decode(subject: &str, sequence: u64, bytes: &[u8]) -> Result<Decoded, Led
         Subject::Node(epoch) => node_event(kind, v, data).map(|it| it.map(|it| Event::Node(*epoch, it))),
         Subject::Suspense(channel) => {
             suspense_event(kind, v, data).map(|it| it.map(|it| Event::Suspense(channel.clone(), it)))
+        }
+        Subject::Channel(channel) => {
+            channel_event(kind, v, data).map(|it| it.map(|it| Event::Channel(channel.clone(), it)))
         }
     };
     let event = event
@@ -254,6 +278,12 @@ fn account_event(kind: &str, v: u32, data: &str) -> Found<AccountEvent> {
         ("top_up_closed", 1) => read(data, AccountEvent::TopUpClosed),
         ("credit_granted", 1) => read(data, AccountEvent::CreditGranted),
         ("adjustment_posted", 1) => read(data, AccountEvent::AdjustmentPosted),
+        ("refund_requested", 1) => read(data, AccountEvent::RefundRequested),
+        ("refund_approved", 1) => read(data, AccountEvent::RefundApproved),
+        ("refund_completed", 1) => read(data, AccountEvent::RefundCompleted),
+        ("refund_failed", 1) => read(data, AccountEvent::RefundFailed),
+        ("chargeback_posted", 1) => read(data, AccountEvent::ChargebackPosted),
+        ("chargeback_reversed", 1) => read(data, AccountEvent::ChargebackReversed),
         ("lease_granted", 1) => read(data, AccountEvent::LeaseGranted),
         ("lease_amended", 1) => read(data, AccountEvent::LeaseAmended),
         ("lease_closed", 1) => read(data, AccountEvent::LeaseClosed),
@@ -272,9 +302,17 @@ fn node_event(kind: &str, v: u32, data: &str) -> Found<NodeEvent> {
     }
 }
 
+fn channel_event(kind: &str, v: u32, data: &str) -> Found<ChannelEvent> {
+    match (kind, v) {
+        ("channel_fee_posted", 1) => read(data, ChannelEvent::ChannelFeePosted),
+        _ => Ok(None),
+    }
+}
+
 fn suspense_event(kind: &str, v: u32, data: &str) -> Found<SuspenseEvent> {
     match (kind, v) {
         ("payment_suspended", 1) => read(data, SuspenseEvent::PaymentSuspended),
+        ("suspense_resolved", 1) => read(data, SuspenseEvent::SuspenseResolved),
         _ => Ok(None),
     }
 }

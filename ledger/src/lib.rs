@@ -15,6 +15,7 @@ pub mod audit;
 pub mod codec;
 pub mod crash;
 pub mod error;
+pub mod fees;
 pub mod inbox;
 pub mod log;
 pub mod meter;

@@ -38,12 +38,16 @@ pub fn hash(bytes: &[u8]) -> Hash {
 }
 
 /// How to reach the log.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LogOptions {
     /// Server addresses: `nats://host:4222`.
     pub servers: Vec<String>,
     /// A token, where the server asks for one.
     pub token: Option<String>,
+    /// A user and their password, where the server knows users.
+    pub login: Option<(String, String)>,
+    /// A file of certificates (PEM) that are trusted besides the machine's own; with one, TLS is demanded.
+    pub ca_file: Option<std::path::PathBuf>,
     /// Copies of each message: 1 on a single server, 3 in a cluster.
     pub replicas: usize,
     /// How often the server flushes to disk, where whoever configured it knows: `always`. The server itself does not say.
@@ -61,6 +65,8 @@ impl Default for LogOptions {
         Self {
             servers: vec!["nats://127.0.0.1:4222".into()],
             token: None,
+            login: None,
+            ca_file: None,
             replicas: 1,
             sync: None,
             inbox_days: 400,
@@ -104,6 +110,8 @@ struct Inner {
     /// Turns for appends that have no order of their own. A server that flushes every message takes them one by one: more
     /// of them at once only wait there, with their time running.
     unordered: tokio::sync::Semaphore,
+    /// What was read of the payments in suspense.
+    suspense: crate::suspense::Folds,
 }
 
 /// Unordered appends under way at once.
@@ -134,6 +142,12 @@ impl Log {
         if let Some(token) = &options.token {
             connect = connect.token(token.clone());
         }
+        if let Some((user, password)) = &options.login {
+            connect = connect.user_and_password(user.clone(), password.clone());
+        }
+        if let Some(path) = &options.ca_file {
+            connect = connect.add_root_certificates(path.clone()).require_tls(true);
+        }
         let servers = options
             .servers
             .iter()
@@ -151,7 +165,9 @@ impl Log {
 
     pub(crate) fn on(wire: Wire, options: LogOptions) -> Self {
         let unordered = tokio::sync::Semaphore::new(UNORDERED_AT_ONCE);
-        Self { inner: Arc::new(Inner { wire, options, unordered }) }
+        Self {
+            inner: Arc::new(Inner { wire, options, unordered, suspense: crate::suspense::Folds::default() }),
+        }
     }
 
     /// The durability in force.
@@ -161,6 +177,11 @@ impl Log {
             replicas: self.inner.options.replicas,
             sync: self.inner.options.sync.clone().unwrap_or_else(|| "unknown".into()),
         }
+    }
+
+    /// What was read of the payments in suspense.
+    pub(crate) fn folds(&self) -> &crate::suspense::Folds {
+        &self.inner.suspense
     }
 
     /// How long one append is tried.
@@ -207,7 +228,7 @@ impl Log {
     }
 
     /// One request to the JetStream API.
-    async fn api(&self, verb: &str, body: &Value) -> Result<Value, LedgerError> {
+    pub(crate) async fn api(&self, verb: &str, body: &Value) -> Result<Value, LedgerError> {
         let answer = self.ask(verb, body).await?;
         match &answer["error"] {
             Value::Null => Ok(answer),

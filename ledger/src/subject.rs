@@ -11,6 +11,8 @@ pub enum Subject {
     Node(EpochId),
     /// `ledger.suspense.<channel>`: payments that match no order.
     Suspense(ChannelName),
+    /// `ledger.channel.<channel>`: what a channel did as a whole.
+    Channel(ChannelName),
 }
 
 impl Subject {
@@ -21,6 +23,7 @@ impl Subject {
             ("ledger", "account", id, None) => id.parse().ok().map(Self::Account),
             ("ledger", "node", id, None) => id.parse().ok().map(Self::Node),
             ("ledger", "suspense", name, None) => name.parse().ok().map(Self::Suspense),
+            ("ledger", "channel", name, None) => name.parse().ok().map(Self::Channel),
             _ => None,
         }
     }
@@ -32,6 +35,7 @@ impl std::fmt::Display for Subject {
             Self::Account(id) => write!(f, "ledger.account.{id}"),
             Self::Node(id) => write!(f, "ledger.node.{id}"),
             Self::Suspense(channel) => write!(f, "ledger.suspense.{channel}"),
+            Self::Channel(channel) => write!(f, "ledger.channel.{channel}"),
         }
     }
 }

@@ -8,6 +8,7 @@ mod fold;
 mod query;
 mod stats;
 
-pub(crate) use fold::BillingRows;
+pub(crate) use fold::{BillingRows, COLUMNS};
+pub(crate) use query::read;
 pub use query::{BillingFilter, BillingKind, BillingRecord, UnknownKind, get, list};
 pub use stats::{BillingBy, BillingStat, stats};

@@ -10,13 +10,15 @@ use crate::{Checkpoint, Database, DatabaseError, Row, Tx};
 use sha2::{Digest, Sha256};
 
 /// Every projected table but the checkpoint's, with its primary key: rows are read in its order.
-pub(crate) const TABLES: [(&str, &[&str]); 9] = [
+pub(crate) const TABLES: [(&str, &[&str]); 11] = [
     ("account_balances", &["account"]),
     ("account_states", &["account"]),
     ("billing_records", &["id"]),
+    ("chargebacks", &["account", "chargeback_id"]),
     ("journal_daily", &["day", "unit", "book"]),
     ("journal_entries", &["event_seq", "line"]),
     ("leases", &["lease"]),
+    ("refunds", &["account", "refund_id"]),
     ("top_up_orders", &["account", "order_id"]),
     ("usage_hourly", &["account", "hour", "day", "key_id", "model", "provider"]),
     ("usage_records", &["lease", "n"]),

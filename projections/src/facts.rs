@@ -6,8 +6,8 @@
 use chrono::FixedOffset;
 use domain::event::UsageReported;
 use domain::{
-    AccountEvent, AccountId, Credits, Event, KeyId, Label, LeaseId, Moment, NodeEvent, Recorded, Split,
-    SuspenseEvent, UsageRecord,
+    AccountEvent, AccountId, ChannelEvent, Credits, Event, KeyId, Label, LeaseId, Moment, NodeEvent,
+    Recorded, Split, SuspenseEvent, UsageRecord,
 };
 use ledger::Logged;
 
@@ -18,7 +18,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) decisions: Vec<Decision<'a>>,
     /// Usage records, each seen for the first time.
     pub(crate) usage: Vec<CountedUsage<'a>>,
-    /// Payments that were put in suspense.
+    /// Payments that were put in suspense, and what became of them.
     pub(crate) suspended: Vec<&'a Recorded<Event>>,
     /// Usage that was counted as paid, and was not when its lease was closed.
     pub(crate) taken_back: Vec<TakenBack>,
@@ -94,7 +94,8 @@ pub(crate) enum Said<'a> {
     Decided(Decision<'a>),
     /// Usage, of many accounts.
     Reported(&'a UsageReported),
-    /// A payment in suspense: only the journal shows it. Whoever resolves it reads its own subject of the log.
+    /// A payment in suspense, its end, or a channel's fee: only the journal shows it. Whoever resolves a payment reads its own
+    /// subject of the log.
     Suspended(&'a Recorded<Event>),
     /// Nothing that these tables show: the end of a node's run.
     Nothing,
@@ -109,7 +110,10 @@ pub(crate) fn said(logged: &Logged) -> Said<'_> {
         }
         Event::Node(_, NodeEvent::UsageReported(report)) => Said::Reported(report),
         Event::Node(_, NodeEvent::NodeSealed(_)) => Said::Nothing,
-        Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => Said::Suspended(recorded),
+        Event::Suspense(_, SuspenseEvent::PaymentSuspended(_) | SuspenseEvent::SuspenseResolved(_)) => {
+            Said::Suspended(recorded)
+        }
+        Event::Channel(_, ChannelEvent::ChannelFeePosted(_)) => Said::Suspended(recorded),
     }
 }
 

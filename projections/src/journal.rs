@@ -12,7 +12,7 @@ mod query;
 pub(crate) mod tests;
 mod trial;
 
-pub(crate) use fold::JournalRows;
+pub(crate) use fold::{BILLION, JournalRows};
 pub use query::{
     BookPrefix, Entry, EntryCursor, EntryFilter, EntryPage, UnknownPrefix, entries, entries_of, total_at,
 };

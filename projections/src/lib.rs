@@ -1,7 +1,7 @@
 //! Projections: SQL tables made of events, and what is read from them.
 //!
 //! For: the database ([`Database`]), the engine that applies the log to it ([`engine`]), and a room per projection with
-//! its tables and its queries ([`balances`], [`billing`], [`top_ups`], [`usage`], [`leases`], [`journal`]).
+//! its tables and its queries ([`balances`], [`billing`], [`top_ups`], [`refunds`], [`usage`], [`leases`], [`journal`]).
 //! May not touch: deciding anything; HTTP; providers.
 //! Claims: every message of the log is applied exactly once and in order, all rooms together with the checkpoint in one
 //! transaction; the same log gives the same tables, however it is cut into batches; a log that was cut, replaced or is
@@ -17,12 +17,16 @@ mod compare;
 pub mod database;
 pub mod engine;
 mod error;
+pub mod exports;
 mod facts;
 mod follower;
 pub mod journal;
 pub mod leases;
 mod page;
+pub mod periods;
 mod rebuild;
+pub mod refunds;
+pub mod statement;
 mod status;
 pub mod top_ups;
 pub mod usage;

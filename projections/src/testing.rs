@@ -14,10 +14,11 @@ use crate::checksum::TABLES;
 use crate::{Checkpoint, Database, Dialect, Value};
 use chrono::FixedOffset;
 use domain::account::event::{
-    AdjustmentPosted, CloseReason, Closer, CreditGranted, GrantSource, LeaseAmended, LeaseClosed,
-    LeaseGranted, Scope, TopUpClosed, TopUpCompleted, TopUpInitiated,
+    AdjustmentPosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer, CreditGranted, GrantSource,
+    LeaseAmended, LeaseClosed, LeaseGranted, RefundApproved, RefundCompleted, RefundFailed, RefundRequested,
+    Scope, TopUpClosed, TopUpCompleted, TopUpInitiated,
 };
-use domain::event::{PaymentSuspended, UsageReported};
+use domain::event::{PaymentSuspended, Resolution, ReturnedBy, SuspenseResolved, UsageReported};
 use domain::price::PriceList;
 use domain::usage::{Attempt, Usage};
 use domain::*;
@@ -350,6 +351,61 @@ impl TestLog {
         self.of(of, AccountEvent::TopUpClosed(TopUpClosed { order: order(number), reason }))
     }
 
+    /// A paid order of which a part went back, a part did not, a part is on its way, and the rest was disputed and won.
+    pub(crate) fn given_back(&mut self, of: AccountId, number: u64) -> &mut Self {
+        let channel: ChannelName = "sandbox".parse().unwrap();
+        self.initiated(of, number, "50.00", "6.944444444").completed(of, number, "50.00", "6.944444444");
+        for (part, (pay, takes)) in [("7.20", "1"), ("14.40", "2"), ("3.60", "0.5")].into_iter().enumerate() {
+            let refund = RefundId::from_uuid(id(12, number * 10 + u64::try_from(part).unwrap()));
+            let (order, pay, credits) = (order(number), money(pay), credits(takes));
+            self.of(
+                of,
+                AccountEvent::RefundRequested(RefundRequested {
+                    refund,
+                    order,
+                    channel: channel.clone(),
+                    pay,
+                    credits,
+                    reason: "not wanted".parse().unwrap(),
+                }),
+            );
+            self.of(of, AccountEvent::RefundApproved(RefundApproved { refund, order }));
+            let channel = channel.clone();
+            match part {
+                0 => self.of(
+                    of,
+                    AccountEvent::RefundCompleted(RefundCompleted {
+                        refund,
+                        order,
+                        channel,
+                        pay,
+                        credits,
+                        provider_refund: Some(label(&format!("re-{number}"))),
+                    }),
+                ),
+                1 => {
+                    let reason = "closed by the channel".parse().unwrap();
+                    let failed = RefundFailed { refund, order, channel, credits, reason };
+                    self.of(of, AccountEvent::RefundFailed(failed))
+                }
+                _ => &mut *self,
+            };
+        }
+        let (order, chargeback) = (order(number), ChargebackId::from_uuid(id(13, number)));
+        let (pay, credits) = (money("14.40"), credits("2"));
+        let posted = ChargebackPosted {
+            chargeback,
+            order,
+            channel: channel.clone(),
+            pay,
+            credits,
+            reference: label(&format!("dp-{number}")),
+        };
+        self.of(of, AccountEvent::ChargebackPosted(posted));
+        let reversed = ChargebackReversed { chargeback, order, channel, pay, credits };
+        self.of(of, AccountEvent::ChargebackReversed(reversed))
+    }
+
     pub(crate) fn granted(&mut self, of: AccountId, number: u64, gift: &str) -> &mut Self {
         let it = CreditGranted {
             grant: GrantId::from_uuid(id(8, number)),
@@ -411,6 +467,18 @@ impl TestLog {
         self.append(Event::Suspense("sandbox".parse().unwrap(), SuspenseEvent::PaymentSuspended(it)))
     }
 
+    /// The end of what [`Self::suspended`] put there.
+    pub(crate) fn resolved(&mut self, payment: u64) -> &mut Self {
+        let it = SuspenseResolved {
+            payment,
+            provider_txn: label("t"),
+            paid: money("1"),
+            resolution: Resolution::Returned { by: ReturnedBy::Hand, reference: None },
+            reason: "they asked".parse().unwrap(),
+        };
+        self.append(Event::Suspense("sandbox".parse().unwrap(), SuspenseEvent::SuspenseResolved(it)))
+    }
+
     /// Names that a careless database would alter, take for one another or put in another order, and numbers of every
     /// length, on an account of their own.
     pub(crate) fn oddities(&mut self) -> &mut Self {
@@ -460,6 +528,7 @@ impl TestLog {
         let mut reported: Vec<UsageRecord> = Vec::new();
         for owner in 0..3 {
             log.granted(account(owner), owner, "500.000000007");
+            log.given_back(account(owner), 900_000 + owner);
         }
         for _ in 0..400 {
             number += 1;
@@ -519,6 +588,10 @@ impl TestLog {
                 }
                 _ => {
                     log.suspended();
+                    let payment = u64::try_from(log.messages.len()).unwrap();
+                    if random.below(2) == 0 {
+                        log.resolved(payment);
+                    }
                 }
             }
         }

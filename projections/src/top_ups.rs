@@ -7,4 +7,6 @@ mod fold;
 mod query;
 
 pub(crate) use fold::TopUpRows;
-pub use query::{OrderStatus, TopUpOrder, find, first_completed, get, list, pending};
+pub use query::{
+    OrderStatus, TopUpOrder, completed_between, find, first_completed, get, list, of_orders, paid_by, pending,
+};

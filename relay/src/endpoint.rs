@@ -55,6 +55,17 @@ pub enum Protocol {
     Gemini,
 }
 
+impl Protocol {
+    /// Its name, for figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Claude => "claude",
+            Self::Gemini => "gemini",
+        }
+    }
+}
+
 impl Endpoint {
     /// The path, as usage records name it.
     pub fn path(self) -> &'static str {

@@ -21,6 +21,7 @@ pub mod dialogue;
 pub mod endpoint;
 pub mod error;
 pub mod estimate;
+pub mod figures;
 pub mod gemini;
 pub mod health;
 mod http;

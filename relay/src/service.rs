@@ -11,6 +11,7 @@ use crate::catalogue::{Catalogue, KeyGrant};
 use crate::clock::now;
 use crate::endpoint::{Endpoint, Protocol};
 use crate::error::CallError;
+use crate::figures::Figures;
 use crate::gemini::path::Verb;
 use crate::health::{self, Health};
 use crate::http::ProviderClient;
@@ -85,7 +86,13 @@ impl<M: Metering> Relay<M> {
         limits: Limits,
         options: RelayOptions,
     ) -> Self {
-        let tools = Tools { http, options: Arc::new(options), health: Arc::new(Health::default()), limits };
+        let tools = Tools {
+            http,
+            options: Arc::new(options),
+            health: Arc::default(),
+            limits,
+            figures: Arc::default(),
+        };
         let calls = TaskTracker::new();
         // Closed means only that `wait` returns once there are no calls; new ones can still be tracked.
         calls.close();
@@ -160,6 +167,16 @@ impl<M: Metering> Relay<M> {
         Arc::clone(&self.0.tools.health)
     }
 
+    /// What this node's calls came to since its start.
+    pub fn figures(&self) -> Arc<Figures> {
+        Arc::clone(&self.0.tools.figures)
+    }
+
+    /// Where rate limits are counted, and how that goes.
+    pub fn limits(&self) -> crate::limits::Status {
+        self.0.tools.limits.status()
+    }
+
     /// Asks providers that are left alone whether they are well again, until `stop`.
     pub async fn keep_probing(self, stop: CancellationToken) {
         let Inner { tools, catalogue, .. } = &*self.0;
@@ -188,7 +205,17 @@ impl<M: Metering> Relay<M> {
     ) -> Response {
         let carried = AssertUnwindSafe(self.carry(request_id, endpoint, path, request)).catch_unwind();
         let answered = carried.await.unwrap_or(Err(CallError::Internal));
-        answered.unwrap_or_else(|error| refused(request_id, endpoint.protocol(), &error))
+        answered.unwrap_or_else(|error| self.refused(request_id, endpoint.protocol(), &error))
+    }
+
+    /// The answer to a request for a call that became none.
+    fn refused(&self, request: RequestId, protocol: Protocol, error: &CallError) -> Response {
+        self.0.tools.figures.refused(
+            protocol.name(),
+            error.code().unwrap_or("other"),
+            error.status().as_u16(),
+        );
+        refused(request, protocol, error)
     }
 
     /// From a request to the head of its answer. The call itself outlives this if it must.
@@ -222,7 +249,8 @@ impl<M: Metering> Relay<M> {
         let hold =
             self.0.meter.hold(request).await.map_err(|error| admission::hold_error(error, self.options()))?;
         let endpoint = Label::try_new(endpoint.path()).map_err(|_| CallError::Internal)?;
-        let settlement = Settlement::new(hold, call, endpoint, places, self.0.calls.clone());
+        let figures = Arc::clone(&self.0.tools.figures);
+        let settlement = Settlement::new(hold, call, endpoint, places, self.0.calls.clone(), figures);
         let (client, response) = Client::waiting(headers);
         let call = call::run(self.0.tools.clone(), settlement, client);
         let call = Carried::new(self.0.calls.track_future(call));

@@ -82,8 +82,15 @@ impl Books {
         };
         let lease = |id: &Value| id.as_str().unwrap().to_owned();
         match kind {
-            "top_up_initiated" | "top_up_closed" => {}
-            "top_up_completed" | "credit_granted" | "adjustment_posted" => add(credits(&data["credits"])),
+            "top_up_initiated" | "top_up_closed" | "refund_approved" | "refund_completed" => {}
+            "top_up_completed"
+            | "credit_granted"
+            | "adjustment_posted"
+            | "refund_failed"
+            | "chargeback_reversed" => add(credits(&data["credits"])),
+            "refund_requested" => add(Credits::from_nano(-credits(&data["credits"]).nano())),
+            // The one thing that may take more than there is.
+            "chargeback_posted" => return add(Credits::from_nano(-credits(&data["credits"]).nano())),
             "lease_granted" => {
                 let new = Lease {
                     account: account.to_owned(),

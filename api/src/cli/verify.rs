@@ -4,6 +4,7 @@
 
 use super::print;
 use super::tables::comparison_text;
+use crate::chores::{Note, Verified};
 use crate::config::Config;
 use crate::serve;
 use anyhow::Context;
@@ -66,6 +67,9 @@ pub(super) async fn verify(config: &Config, args: &VerifyArgs) -> anyhow::Result
             let verified = of_log(config, access.log(), args).await;
             access.end().await;
             let (report, tables) = verified?;
+            let unlike = u64::from(!tables.are_clean());
+            let findings = u64::try_from(report.findings_total).unwrap_or(u64::MAX).saturating_add(unlike);
+            Verified { at: chrono::Utc::now().timestamp(), findings }.leave(&config.data_dir);
             (report, json!({ "log": "LEDGER" }), tables)
         }
     };

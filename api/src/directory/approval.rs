@@ -6,14 +6,19 @@
 //! same moment or in small pieces; a request is decided once, by somebody who neither asked for it nor owns the account; what
 //! it makes on the ledger has the request's own id, so making it again is the same act.
 
-use super::{Directory, DirectoryError, act, corrupt, digest, now, user::Role, words};
+use super::{
+    Directory, DirectoryError, act, corrupt, digest, now,
+    suspense::{End, free_payment, hold_payment},
+    user::Role,
+    words,
+};
 use crate::{
     config::AdjustmentsConfig,
     session::{Caller, actor},
 };
 use domain::{
-    AccountId, ActorKind, AdjustmentId, Command, Credits, GrantId, IdempotencyKey, Moment, Reason, Refusal,
-    account::event::GrantSource,
+    AccountId, ActorKind, AdjustmentId, ChannelName, Command, Credits, GrantId, IdempotencyKey, Moment,
+    Money, Reason, RefundId, Refusal, account::event::GrantSource,
 };
 use projections::{Row, Set, Tx, Value};
 use serde::{Deserialize, Serialize};
@@ -27,6 +32,14 @@ words! {
         Adjustment = "adjustment",
         /// A gift of credits.
         Grant = "grant",
+        /// Money that goes back to a payer.
+        Refund = "refund",
+        /// A payment in suspense is a user's.
+        Claim = "claim",
+        /// A payment in suspense goes back to its payer.
+        Return = "return",
+        /// A payment in suspense is none.
+        Dismiss = "dismiss",
     }
 
     /// How far a request got.
@@ -53,6 +66,8 @@ words! {
         Day = "day",
         /// The account is that of whoever asks.
         Own = "own",
+        /// Nobody does such a thing alone.
+        Always = "always",
     }
 
     /// Where a grant comes from.
@@ -85,8 +100,8 @@ impl From<GiftFrom> for GrantSource {
     }
 }
 
-/// What is to be done, as it is stored. Another kind of act (a refund, a claim of a payment that fits no order) is another
-/// variant: the compiler then asks everywhere what it means.
+/// What is to be done, as it is stored. Another kind of act (a claim of a payment that fits no order) is another variant: the
+/// compiler then asks everywhere what it means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Asked {
@@ -106,6 +121,28 @@ pub enum Asked {
         /// A sentence about it; the account's owner sees it.
         reason: Option<Reason>,
     },
+    /// The word that a channel may be asked for a refund, whose credits are set aside already.
+    Refund {
+        /// Which.
+        refund: RefundId,
+        /// The credits, below zero.
+        credits: Credits,
+        /// Why it was asked for.
+        reason: Reason,
+    },
+    /// The end of a payment in suspense.
+    Suspense {
+        /// The channel.
+        channel: ChannelName,
+        /// Where the payment stands on the log.
+        payment: u64,
+        /// What was paid.
+        paid: Money,
+        /// What becomes of it.
+        end: End,
+        /// Why.
+        reason: Reason,
+    },
 }
 
 impl Asked {
@@ -114,27 +151,43 @@ impl Asked {
         match self {
             Self::Adjustment { .. } => ApprovalKind::Adjustment,
             Self::Grant { .. } => ApprovalKind::Grant,
+            Self::Refund { .. } => ApprovalKind::Refund,
+            Self::Suspense { end, .. } => end.kind(),
         }
     }
 
     /// The credits that it moves; below zero: away from the account.
     pub fn credits(&self) -> Credits {
         match self {
-            Self::Adjustment { credits, .. } | Self::Grant { credits, .. } => *credits,
+            Self::Adjustment { credits, .. } | Self::Grant { credits, .. } | Self::Refund { credits, .. } => {
+                *credits
+            }
+            Self::Suspense { end, .. } => end.credits(),
         }
     }
 
     /// Why, as far as anybody said.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
-            Self::Adjustment { reason, .. } => Some(reason),
+            Self::Adjustment { reason, .. } | Self::Refund { reason, .. } | Self::Suspense { reason, .. } => {
+                Some(reason)
+            }
             Self::Grant { reason, .. } => reason.as_ref(),
         }
     }
 
-    /// What the ledger is asked, under the request's id.
-    fn command(&self, id: Uuid) -> Command {
+    /// The payment in suspense that it is about.
+    pub fn payment(&self) -> Option<u64> {
         match self {
+            Self::Suspense { payment, .. } => Some(*payment),
+            Self::Adjustment { .. } | Self::Grant { .. } | Self::Refund { .. } => None,
+        }
+    }
+
+    /// What the ledger is asked, under the request's id; a refund has its own. `None`: more than one thing (`payments::suspense`).
+    fn command(&self, id: Uuid) -> Option<Command> {
+        Some(match self {
+            Self::Suspense { .. } => return None,
             Self::Adjustment { credits, reason } => Command::PostAdjustment {
                 adjustment: AdjustmentId::from_uuid(id),
                 credits: *credits,
@@ -146,7 +199,8 @@ impl Asked {
                 credits: *credits,
                 reason: reason.clone(),
             },
-        }
+            Self::Refund { refund, .. } => Command::ApproveRefund { refund: *refund },
+        })
     }
 
     /// What the ledger would refuse whatever the account: not worth asking anybody.
@@ -156,7 +210,9 @@ impl Asked {
             Self::Grant { credits, .. } if !credits.is_positive() => {
                 Err(Refusal::NotPositive { what: "a grant" })
             }
-            Self::Adjustment { .. } | Self::Grant { .. } => Ok(()),
+            Self::Adjustment { .. } | Self::Grant { .. } | Self::Refund { .. } | Self::Suspense { .. } => {
+                Ok(())
+            }
         }
     }
 }
@@ -194,8 +250,8 @@ pub struct Approval {
 }
 
 impl Approval {
-    /// What the ledger is asked.
-    pub fn command(&self) -> Command {
+    /// What the ledger is asked; `None`: it is about a payment in suspense.
+    pub fn command(&self) -> Option<Command> {
         self.asked.command(self.id)
     }
 }
@@ -209,6 +265,9 @@ pub enum ApprovalFault {
     /// It does not wait any more.
     #[error("this request does not wait for a decision: it is {0}")]
     NotPending(ApprovalState),
+    /// Another request about the same payment may still come true.
+    #[error("another request about this payment waits or was done")]
+    PaymentHeld,
     /// One's own request, or about one's own account.
     #[error("{0}")]
     Involved(&'static str),
@@ -240,10 +299,10 @@ pub struct Allowance {
     pub moved: Credits,
 }
 
-const COLUMNS: &str = "id, kind, account, credits, act, requester, needed, counted_on, state, created_at, expires_at, \
+pub(super) const COLUMNS: &str = "id, kind, account, credits, act, requester, needed, counted_on, state, created_at, expires_at, \
                        decided_by, decided_at, note, failure, event_seq";
 
-fn approval(row: &Row, at: Moment) -> Result<Approval, DirectoryError> {
+pub(super) fn approval(row: &Row, at: Moment) -> Result<Approval, DirectoryError> {
     let (state, expires_at) = (row.parsed("state")?, row.moment("expires_at")?);
     let is_over = state == ApprovalState::Pending && expires_at <= at;
     Ok(Approval {
@@ -272,7 +331,7 @@ fn size(credits: Credits) -> Result<Credits, Refusal> {
 fn told(it: &Approval) -> serde_json::Value {
     json!({
         "kind": it.asked.kind(), "account": it.account, "credits": it.asked.credits(),
-        "reason": it.asked.reason(), "needed": it.needed, "state": it.state,
+        "reason": it.asked.reason(), "needed": it.needed, "state": it.state, "payment": it.asked.payment(),
     })
 }
 
@@ -348,7 +407,9 @@ impl Directory {
         let at = now();
         let mut change = self.change_aside().await?;
         let is_own = account == caller.user && caller.role != Role::Owner;
-        let needed = if is_own {
+        let needed = if asked.payment().is_some() {
+            Some(ApprovalNeed::Always)
+        } else if is_own {
             Some(ApprovalNeed::Own)
         } else if size > limits.approval_above.of(caller.role) {
             Some(ApprovalNeed::Amount)
@@ -395,6 +456,12 @@ impl Directory {
                       state, created_at, expires_at, decided_by, decided_at) \
                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         change.tx.execute(insert, &values).await.map_err(super::taken("that Idempotency-Key"))?;
+        if let Some(payment) = asked.payment()
+            && !hold_payment(&mut change.tx, made.id, payment, at).await?
+        {
+            change.tx.rollback().await?;
+            return Ok(Err(ApprovalFault::PaymentHeld));
+        }
         if !is_enough {
             let by = actor(ActorKind::Admin, caller.user);
             change.acts.push(act(by, "approval.ask", made.id.to_string(), None, Some(told(&made))));
@@ -521,6 +588,9 @@ impl Directory {
             note: note.map(str::to_owned),
             ..before.clone()
         };
+        if state == ApprovalState::Rejected && before.asked.payment().is_some() {
+            free_payment(&mut change.tx, before.id).await?;
+        }
         let verb = if state == ApprovalState::Approved { "approval.approve" } else { "approval.reject" };
         let actor = actor(ActorKind::Admin, by.user);
         change.acts.push(act(
@@ -544,10 +614,14 @@ impl Directory {
             let verb = match it.asked.kind() {
                 ApprovalKind::Adjustment => "adjustment.post",
                 ApprovalKind::Grant => "grant.post",
+                ApprovalKind::Refund => "refund.approve",
+                ApprovalKind::Claim => "suspense.claim",
+                ApprovalKind::Return => "suspense.return",
+                ApprovalKind::Dismiss => "suspense.dismiss",
             };
             let after = json!({
                 "id": it.id, "credits": it.asked.credits(), "reason": it.asked.reason(), "event_seq": event_seq,
-                "approved_by": it.decided_by,
+                "approved_by": it.decided_by, "payment": it.asked.payment(),
             });
             let by = actor(ActorKind::Admin, it.requester);
             change.acts.push(act(by, verb, it.account.to_string(), None, Some(after)));
@@ -567,6 +641,9 @@ impl Directory {
             let size = size(it.asked.credits()).map_err(|error| corrupt("an act", error))?;
             let lower = "UPDATE operator_days SET credits = credits - ? WHERE operator = ? AND day = ?";
             change.tx.execute(lower, &[size.into(), it.requester.into(), day.as_str().into()]).await?;
+        }
+        if it.asked.payment().is_some() {
+            free_payment(&mut change.tx, it.id).await?;
         }
         self.finish(change).await
     }

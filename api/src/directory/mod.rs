@@ -13,6 +13,7 @@ pub mod balance_alert;
 pub mod bulletin;
 pub mod catalogue;
 pub mod deletion;
+pub mod export;
 pub mod group;
 pub mod identity;
 pub mod import;
@@ -27,15 +28,19 @@ pub mod options;
 pub mod passkey;
 pub mod password;
 pub mod payment;
+pub mod period;
 pub mod price_import;
 pub mod provider;
 pub mod rate_limit;
+pub mod reconciliation;
 pub mod redemption;
 pub mod referral;
+pub mod refund;
 pub mod registration;
 pub mod second_factor;
 pub mod session;
 pub mod settings;
+pub mod suspense;
 pub mod token;
 pub mod tries;
 pub mod user;
@@ -246,7 +251,7 @@ impl Directory {
     }
 
     /// Keeps the catalogue fresh and publishes acts, until told to stop. Run it as a task of its own.
-    pub async fn keep_fresh(self, audit: Audit, stop: CancellationToken) {
+    pub async fn keep_fresh(self, audit: Option<Audit>, stop: CancellationToken) {
         let mut next_purge = tokio::time::Instant::now();
         let mut next_uses = tokio::time::Instant::now() + Self::WRITE_USES;
         loop {
@@ -258,7 +263,9 @@ impl Directory {
             if let Err(error) = self.refresh().await {
                 tracing::warn!(%error, "the catalogue could not be refreshed; calls go on with the last one");
             }
-            self.publish_acts(&audit).await;
+            if let Some(audit) = &audit {
+                self.publish_acts(audit).await;
+            }
             if tokio::time::Instant::now() >= next_uses {
                 next_uses += Self::WRITE_USES;
                 self.write_uses().await;
@@ -273,7 +280,9 @@ impl Directory {
                 }
             }
         }
-        self.publish_acts(&audit).await;
+        if let Some(audit) = &audit {
+            self.publish_acts(audit).await;
+        }
         self.write_uses().await;
     }
 

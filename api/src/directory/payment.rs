@@ -60,6 +60,56 @@ pub struct CallbackNote {
     pub at: Moment,
 }
 
+/// Verdicts of callbacks that are not believed: kept, and nothing is done about them.
+pub const QUARANTINED: [&str; 7] = [
+    "bad_signature",
+    "unknown_key",
+    "unreadable",
+    "stale",
+    "wrong_merchant",
+    "malformed",
+    "channel_has_no_secret",
+];
+
+/// Which notes of callbacks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WhichNotes<'a> {
+    /// Of this channel.
+    pub channel: Option<&'a str>,
+    /// With this verdict.
+    pub verdict: Option<&'a str>,
+    /// Of this order, as the gateway wrote its number.
+    pub order: Option<&'a str>,
+    /// Of the callback at this place of INBOX.
+    pub inbox: Option<u64>,
+    /// Only those that are not believed, or only the others.
+    pub quarantined: Option<bool>,
+    /// Older than the note with this id.
+    pub before: Option<Uuid>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// How many callbacks of one kind are not believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct QuarantineCount {
+    /// The channel whose route they came in by.
+    #[schema(value_type = String)]
+    pub channel: ChannelName,
+    /// Why they are not believed.
+    pub verdict: String,
+    /// How many judgements.
+    pub count: i64,
+    /// The first.
+    #[schema(value_type = String, format = DateTime)]
+    pub first_at: Moment,
+    /// The last.
+    #[schema(value_type = String, format = DateTime)]
+    pub last_at: Moment,
+    /// Where the last lies in INBOX.
+    pub last_inbox: u64,
+}
+
 impl Directory {
     /// Keeps what a gateway calls an order, and by which method it is paid.
     pub async fn note_order(
@@ -193,22 +243,26 @@ impl Directory {
     }
 
     /// Callbacks, newest first; `before`: older than the note with that id.
-    pub async fn callbacks(
-        &self,
-        channel: Option<&str>,
-        verdict: Option<&str>,
-        before: Option<Uuid>,
-        limit: u32,
-    ) -> Result<Vec<CallbackNote>, DirectoryError> {
+    pub async fn callbacks(&self, which: &WhichNotes<'_>) -> Result<Vec<CallbackNote>, DirectoryError> {
+        let WhichNotes { channel, verdict, order, inbox, quarantined, before, limit } = *which;
         let mut sql = String::from(
             "SELECT id, inbox, channel, verdict, order_number, detail, at FROM payment_callbacks WHERE 1 = 1",
         );
         let mut values: Vec<Value> = Vec::new();
-        for (column, value) in [("channel", channel), ("verdict", verdict)] {
+        for (column, value) in [("channel", channel), ("verdict", verdict), ("order_number", order)] {
             if let Some(value) = value {
                 sql.push_str(&format!(" AND {column} = ?"));
                 values.push(value.into());
             }
+        }
+        if let Some(inbox) = inbox {
+            sql.push_str(" AND inbox = ?");
+            values.push(Value::count(inbox));
+        }
+        if let Some(quarantined) = quarantined {
+            let not = if quarantined { "" } else { "NOT " };
+            sql.push_str(&format!(" AND verdict {not}IN ({})", vec!["?"; QUARANTINED.len()].join(", ")));
+            values.extend(QUARANTINED.map(Value::from));
         }
         // Ids are made in the order of time.
         if let Some(before) = before {
@@ -218,6 +272,29 @@ impl Directory {
         sql.push_str(" ORDER BY id DESC LIMIT ?");
         values.push(i64::from(limit).into());
         self.0.db.fetch_all(&sql, &values).await?.iter().map(note).collect()
+    }
+
+    /// How many judgements since a moment found that a callback is not to be believed, by channel and verdict.
+    pub async fn quarantine(&self, since: Moment) -> Result<Vec<QuarantineCount>, DirectoryError> {
+        let words = vec!["?"; QUARANTINED.len()].join(", ");
+        let sql = format!(
+            "SELECT channel, verdict, COUNT(*) AS number, MIN(at) AS first_at, MAX(at) AS last_at, MAX(inbox) AS last_inbox \
+             FROM payment_callbacks WHERE at >= ? AND verdict IN ({words}) GROUP BY channel, verdict ORDER BY channel, verdict"
+        );
+        let values: Vec<Value> = std::iter::once(since.into()).chain(QUARANTINED.map(Value::from)).collect();
+        let rows = self.0.db.fetch_all(&sql, &values).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(QuarantineCount {
+                    channel: row.parsed("channel")?,
+                    verdict: row.text("verdict")?,
+                    count: row.int("number")?,
+                    first_at: row.moment("first_at")?,
+                    last_at: row.moment("last_at")?,
+                    last_inbox: row.count("last_inbox")?,
+                })
+            })
+            .collect()
     }
 
     /// Forgets what became of callbacks that INBOX does not hold any more.

@@ -186,6 +186,12 @@ fn posted(receipt: &Receipt) -> Option<PostedView> {
         AccountEvent::TopUpInitiated(_)
         | AccountEvent::TopUpCompleted(_)
         | AccountEvent::TopUpClosed(_)
+        | AccountEvent::RefundRequested(_)
+        | AccountEvent::RefundApproved(_)
+        | AccountEvent::RefundCompleted(_)
+        | AccountEvent::RefundFailed(_)
+        | AccountEvent::ChargebackPosted(_)
+        | AccountEvent::ChargebackReversed(_)
         | AccountEvent::LeaseGranted(_)
         | AccountEvent::LeaseAmended(_)
         | AccountEvent::LeaseClosed(_) => return None,

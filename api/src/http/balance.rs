@@ -167,7 +167,14 @@ mod tests {
                         closed.insert(it.lease, it.count);
                         spent += it.spent.nano();
                     }
-                    AccountEvent::TopUpInitiated(_) | AccountEvent::TopUpClosed(_) => {}
+                    AccountEvent::RefundRequested(it) => came_in -= it.credits.nano(),
+                    AccountEvent::RefundFailed(it) => came_in += it.credits.nano(),
+                    AccountEvent::ChargebackPosted(it) => came_in -= it.credits.nano(),
+                    AccountEvent::ChargebackReversed(it) => came_in += it.credits.nano(),
+                    AccountEvent::TopUpInitiated(_)
+                    | AccountEvent::TopUpClosed(_)
+                    | AccountEvent::RefundApproved(_)
+                    | AccountEvent::RefundCompleted(_) => {}
                 },
                 Event::Node(_, NodeEvent::UsageReported(report)) => {
                     for it in report.records.iter().filter(|it| it.account == of) {
@@ -177,7 +184,7 @@ mod tests {
                         }
                     }
                 }
-                Event::Account(..) | Event::Node(..) | Event::Suspense(..) => {}
+                Event::Account(..) | Event::Node(..) | Event::Suspense(..) | Event::Channel(..) => {}
             }
         }
         let available = came_in - open.values().sum::<i64>() - spent;

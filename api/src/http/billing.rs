@@ -133,14 +133,14 @@ struct BillingView {
     /// What it is.
     #[serde(rename = "type")]
     kind: BillingType,
-    /// The payer's money, a decimal string; only a top-up has some.
+    /// The payer's money, a decimal string; only top-ups and refunds have some.
     #[schema(example = "50.00")]
     amount: Option<String>,
     /// Its currency.
     #[schema(example = "CNY")]
     currency: Option<String>,
-    /// The credits, a decimal string: what a top-up buys, what was used (above zero), the difference of an adjustment.
-    /// They count once the status is completed.
+    /// The credits, a decimal string: what a top-up buys, what was used or a refund takes (above zero), the difference of an
+    /// adjustment. They count once the status is completed, a refund's while it is pending too.
     #[schema(example = "6.944444444")]
     quota_amount: String,
     /// A sentence for the reader.
@@ -149,7 +149,7 @@ struct BillingView {
     transaction_id: Option<String>,
     /// How far it got.
     status: TopUpStatus,
-    /// The order's, grant's or adjustment's id; of consumption the day with its time zone.
+    /// The order's, refund's, grant's or adjustment's id; of consumption the day with its time zone.
     reference: String,
     /// The day that it counts in, in `time_zone`.
     #[schema(example = "2026-11-22")]
@@ -460,7 +460,7 @@ struct BillingStatView {
     granted: String,
     /// Corrected, up or down.
     adjusted: String,
-    /// Given back for money.
+    /// Given back for money, or set aside for that.
     refunded: String,
     /// Used.
     consumed: String,

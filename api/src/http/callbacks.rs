@@ -256,6 +256,7 @@ async fn sandbox_order(app: &App, order: Uuid) -> Result<(Arc<Sandbox>, TopUpOrd
     let order = callback::find(app, OrderId::from_uuid(order)).await.map_err(|trouble| match trouble {
         Trouble::Ledger(error) => error.into(),
         Trouble::Database(error) => error.into(),
+        Trouble::Directory(error) => error.into(),
         Trouble::Trailing | Trouble::Text(_) | Trouble::Gateway(_) | Trouble::NotConfirmed => {
             Problem::unavailable(trouble.to_string())
         }

@@ -16,6 +16,7 @@ mod dashboard;
 pub mod deletion;
 pub mod dev_mailbox;
 pub mod events;
+pub mod exports;
 pub mod keys;
 pub mod limit;
 pub mod login;
@@ -25,15 +26,19 @@ pub mod openapi;
 mod pages;
 pub mod passkeys;
 pub mod password;
+pub mod periods;
 pub mod permission;
 pub mod prices;
 pub mod reading;
+pub mod reconciliation;
 pub mod redemption;
 pub mod referral;
+pub mod refunds;
 pub mod registration;
 pub mod second_factor;
 pub mod settings;
 pub mod site;
+pub mod statements;
 pub mod topup;
 pub mod usage;
 pub mod user;
@@ -43,6 +48,7 @@ use crate::{
     app::App,
     body::BODY_LIMIT_BYTES,
     http::permission::Routes,
+    metrics::{self, Tallies},
     problem::{Problem, REQUEST_ID},
 };
 use axum::{
@@ -53,6 +59,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
+use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
@@ -78,11 +85,16 @@ fn described() -> Routes {
         .merge(balance::routes())
         .merge(events::routes())
         .merge(topup::routes())
+        .merge(refunds::routes())
         .merge(callbacks::routes())
         .merge(billing::routes())
+        .merge(statements::routes())
+        .merge(exports::routes())
+        .merge(periods::routes())
         .merge(usage::routes())
         .merge(admin::routes())
         .merge(admin_money::routes())
+        .merge(reconciliation::routes())
         .merge(redemption::routes())
         .merge(referral::routes())
         .merge(site::routes())
@@ -97,21 +109,24 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .route("/api", any(unknown_path))
         .route("/api/{*rest}", any(unknown_path))
-        .with_state(app);
-    edge(whole)
+        .with_state(app.clone());
+    edge(whole, &app.tallies)
 }
 
 /// The two paths below `/v1` that tell a key's holder what is left; the relay serves the rest.
 pub fn dashboard(app: App) -> Router {
-    edge(dashboard::router(app))
+    let tallies = app.tallies.clone();
+    edge(dashboard::router(app), &tallies)
 }
 
-/// What surrounds every route of `/api`: from the inside out, the body limit, panics as problems, the request's id.
-fn edge(router: Router) -> Router {
+/// What surrounds every route of `/api`: from the inside out, the body limit, panics as problems, the request's id,
+/// the count of what was answered.
+fn edge(router: Router, tallies: &Arc<Tallies>) -> Router {
     router
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(request_id))
+        .layer(middleware::from_fn_with_state(Arc::clone(tallies), metrics::counted))
         .layer(middleware::from_fn(security_headers))
 }
 

@@ -85,6 +85,10 @@ permissions! {
     MoneyWrite = "money:write" for [Finance Admin Owner],
     /// See the books: events, journal, trial balance, margin, the overview.
     BooksRead = "books:read" for [Finance Auditor Admin Owner],
+    /// Take the books out: exports of the journal, bills, usage.
+    BooksExport = "books:export" for [Finance Auditor Admin Owner],
+    /// Close months of the books, for good.
+    BooksClose = "books:close" for [Finance Admin Owner],
     /// See the gateway's settings and all announcements.
     SettingsRead = "settings:read" for [Support Auditor Admin Owner],
     /// Change the gateway's settings, announce.
@@ -108,6 +112,8 @@ impl Permission {
             | Self::MoneyRead
             | Self::MoneyWrite
             | Self::BooksRead
+            | Self::BooksExport
+            | Self::BooksClose
             | Self::SettingsRead
             | Self::SettingsWrite
             | Self::AuditRead => false,

@@ -6,6 +6,7 @@ use crate::{
     body::{BODY_LIMIT_BYTES, Json},
     config::Config,
     directory::{Directory, user::NewUser, user::Role},
+    exports::Clerk,
     http::limit::Limits,
     issuers::Issuers,
     live::Live,
@@ -102,6 +103,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     let post = Post::try_new(&config, directory.clone()).unwrap();
     let courier = Courier::try_new(&config, directory.clone()).unwrap();
     let issuers = Issuers::try_new(&config).unwrap();
+    let clerk = Clerk::new(directory.clone(), db.clone(), folder.path());
     let app = App::new(Parts {
         ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
         inbox: Inbox::new(log.clone()),
@@ -120,6 +122,8 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
         issuers,
         post,
         courier,
+        clerk,
+        tallies: Arc::default(),
     });
     let router = router(app.clone());
     Gateway { app, projector, router, server: Some(server), _folder: folder }
@@ -301,7 +305,7 @@ struct Wanted {
 /// A router with one route that reads JSON, under the same edge as all of `/api`.
 fn echo() -> Router {
     let handler = |Json(wanted): Json<Wanted>| async move { Json(json!({ "count": wanted.count })) };
-    edge(Router::new().route("/api/echo", post(handler)).route("/api/panic", post(panics)))
+    edge(Router::new().route("/api/echo", post(handler)).route("/api/panic", post(panics)), &Arc::default())
 }
 
 async fn panics() -> StatusCode {
@@ -1031,7 +1035,7 @@ async fn acts_reach_the_audit_stream_and_leave_the_outbox() {
     let it = gateway().await;
     let admin = it.token("root", Role::Admin).await;
     let stop = tokio_util::sync::CancellationToken::new();
-    let keeper = tokio::spawn(it.app.directory.clone().keep_fresh(it.app.audit.clone(), stop.clone()));
+    let keeper = tokio::spawn(it.app.directory.clone().keep_fresh(Some(it.app.audit.clone()), stop.clone()));
     let put = it.call("PUT", "/api/admin/groups/vip", Some(&admin), Some(json!({"multiplier": "0.9"}))).await;
     assert_eq!(put.status, 200, "{}", put.body);
     stop.cancel();

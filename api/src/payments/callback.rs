@@ -9,14 +9,15 @@
 use super::channel::{
     CallbackFault, Channel, ChannelError, NewOrder, Notice, Payer, Payment, PaymentState, Verdict,
 };
+use super::{disputes, refunds};
 use crate::app::App;
 use crate::directory::payment::CallbackNote;
 use axum::http::StatusCode;
 use domain::account::event::CloseReason;
 use domain::event::PaymentSuspended;
-use domain::{Actor, ActorKind, Command, Label, OrderId, Reason, Refusal, SuspenseEvent};
+use domain::{Actor, ActorKind, ChannelName, Command, Label, OrderId, Reason, Refusal};
 use ledger::{LedgerError, RawCallback};
-use projections::top_ups::{self, TopUpOrder};
+use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use std::time::Duration;
 
 /// How long a callback waits for the projection to reach the end of the log before it is sent away to come again.
@@ -32,6 +33,13 @@ pub enum Ending {
     Closed,
     /// There was nothing to decide.
     Noted,
+    /// It tells of money that went back, or would: booked, or shown to a person.
+    Back {
+        /// A stable word: what it was.
+        verdict: &'static str,
+        /// In a sentence.
+        detail: String,
+    },
     /// The callback is not believed.
     NotBelieved(CallbackFault),
     /// The gateway closes an order that we do not have.
@@ -51,6 +59,9 @@ pub enum Trouble {
     /// The log.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The plain tables.
+    #[error(transparent)]
+    Directory(#[from] crate::directory::DirectoryError),
     /// The tables.
     #[error(transparent)]
     Database(#[from] projections::DatabaseError),
@@ -72,7 +83,7 @@ impl Ending {
     /// What the gateway hears.
     pub fn notice(&self) -> Notice {
         let code = match self {
-            Self::Credited | Self::Closed | Self::Noted => return Notice::Done,
+            Self::Credited | Self::Closed | Self::Noted | Self::Back { .. } => return Notice::Done,
             Self::NotBelieved(CallbackFault::NoSecret) => "channel_has_no_secret",
             Self::NotBelieved(CallbackFault::BadSignature) => "bad_signature",
             Self::NotBelieved(CallbackFault::Unreadable(_)) => "unreadable",
@@ -87,12 +98,24 @@ impl Ending {
         Notice::Failed { code }
     }
 
+    /// In a word, for operators.
+    pub fn verdict(&self) -> &'static str {
+        match (self, self.notice()) {
+            (Self::Credited, _) => "credited",
+            (Self::Closed, _) => "closed",
+            (Self::Back { verdict, .. }, _) => verdict,
+            (_, Notice::Done) => "noted",
+            (_, Notice::Failed { code }) => code,
+        }
+    }
+
     /// In a sentence, for operators.
-    fn detail(&self) -> String {
+    pub fn detail(&self) -> String {
         match self {
             Self::Credited => "the payment is credited".to_owned(),
             Self::Closed => "the order is closed".to_owned(),
             Self::Noted => "there was nothing to decide".to_owned(),
+            Self::Back { detail, .. } => detail.clone(),
             Self::NotBelieved(fault) => fault.to_string(),
             Self::UnknownOrder => "the gateway closes an order that is not there".to_owned(),
             Self::Suspended { code } => format!("the payment waits in suspense: {code}"),
@@ -103,7 +126,7 @@ impl Ending {
     /// The HTTP status of the answer. Gateways take anything but 200 for a failure.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Credited | Self::Closed | Self::Noted => StatusCode::OK,
+            Self::Credited | Self::Closed | Self::Noted | Self::Back { .. } => StatusCode::OK,
             Self::NotBelieved(CallbackFault::Malformed(_) | CallbackFault::Unreadable(_)) => {
                 StatusCode::BAD_REQUEST
             }
@@ -128,6 +151,7 @@ pub async fn take(app: &App, channel: &dyn Channel, callback: &RawCallback) -> E
             judge(app, channel, callback, inbox).await
         }
         Err(error) => {
+            app.tallies.callback(channel.name(), "not_stored");
             tracing::error!(channel = %channel.name(), %error, "a payment callback could not be stored");
             Ending::Later(error.into())
         }
@@ -137,17 +161,12 @@ pub async fn take(app: &App, channel: &dyn Channel, callback: &RawCallback) -> E
 /// Judges a callback that lies in INBOX at `inbox`, and keeps the verdict beside it.
 pub async fn judge(app: &App, channel: &dyn Channel, callback: &RawCallback, inbox: u64) -> Ending {
     let (ending, order) = judged(app, channel, callback, inbox).await;
-    let verdict = match (&ending, ending.notice()) {
-        (Ending::Credited, _) => "credited",
-        (Ending::Closed, _) => "closed",
-        (_, Notice::Done) => "noted",
-        (_, Notice::Failed { code }) => code,
-    };
+    app.tallies.callback(channel.name(), ending.verdict());
     let note = CallbackNote {
         id: uuid::Uuid::now_v7(),
         inbox,
         channel: channel.name().clone(),
-        verdict: verdict.to_owned(),
+        verdict: ending.verdict().to_owned(),
         order_number: order.map(|it| it.to_string()),
         detail: ending.detail(),
         at: crate::directory::now(),
@@ -203,22 +222,8 @@ async fn judged(
             (Some(order.clone()), close(app, channel, &order, reason, inbox).await)
         }
         Verdict::Pending { order } => (Some(order), Ok(Ending::Noted)),
-        // Neither is booked by itself: a person must look, and the callback stays in INBOX.
-        Verdict::Refund(it) => {
-            tracing::warn!(
-                alert = "refund_reported", channel = %name, inbox, amount = %it.amount, state = ?it.state,
-                order = it.order.as_ref().map(Label::as_str), refund = it.refund.as_ref().map(Label::as_str),
-                "a gateway tells of a refund"
-            );
-            (it.order, Ok(Ending::Noted))
-        }
-        Verdict::Dispute { provider_txn, amount, what } => {
-            tracing::error!(
-                alert = "payment_disputed", channel = %name, inbox, %provider_txn, %amount, %what,
-                "a payer's bank disputes a payment"
-            );
-            (None, Ok(Ending::Noted))
-        }
+        Verdict::Refund(it) => (it.order.clone(), refunds::told(app, name, it, inbox).await),
+        Verdict::Dispute(it) => disputes::told(app, name, it, inbox).await,
         Verdict::Nothing => (None, Ok(Ending::Noted)),
     };
     ledger::crash::point("callback.decided");
@@ -284,6 +289,22 @@ async fn credit(
         let inbox = kept(app, channel, &payment, evidence).await?;
         return suspend(app, channel, payment, inbox, "unknown_order", "no such order".into()).await;
     };
+    // Only what would be credited: the ledger refuses the rest in its own words.
+    let fits = order.channel == *channel.name() && order.pay == payment.paid;
+    if fits && order.status != OrderStatus::Completed {
+        // The tables may have moved on since they were asked about the order: then it is this one.
+        let first = top_ups::paid_by(&app.db, channel.name(), &payment.provider_txn).await?;
+        if let Some(first) = first.filter(|first| first.order != order.order) {
+            let inbox = kept(app, channel, &payment, evidence).await?;
+            let why = format!("this transaction has paid order {} already", first.order.merchant_number());
+            return suspend(app, channel, payment, inbox, "transaction_used", why).await;
+        }
+        // A payment leaves suspense by an operator's act and by nothing else, or it could be credited twice.
+        let state = app.ledger.log().suspense(channel.name()).await?;
+        if let Some((sequence, held)) = state.find(&payment.order, &payment.provider_txn, payment.paid) {
+            return Ok(in_suspense(channel, &payment, sequence, held.resolved.is_some(), "in_suspense"));
+        }
+    }
     let command = Command::CompleteTopUp {
         order: order.order,
         channel: channel.name().clone(),
@@ -292,6 +313,9 @@ async fn credit(
     };
     match app.ledger.execute(order.account, command, actor(channel)?, None).await {
         Ok(receipt) => {
+            if !receipt.repeated {
+                app.tallies.credited(channel.name(), payment.paid);
+            }
             tracing::info!(
                 channel = %channel.name(),
                 account = %order.account,
@@ -381,15 +405,18 @@ pub async fn find(app: &App, id: OrderId) -> Result<Option<TopUpOrder>, Trouble>
     if let Some(order) = top_ups::find(&app.db, id).await? {
         return Ok(Some(order));
     }
-    let end = app.ledger.log().identity().await?.last_sequence;
-    if !app.follower.wait_for(end, PATIENCE).await {
-        return Err(Trouble::Trailing);
-    }
+    caught_up(app).await?;
     Ok(top_ups::find(&app.db, id).await?)
 }
 
+/// Waits until the tables have reached what is the log's end now.
+pub(super) async fn caught_up(app: &App) -> Result<(), Trouble> {
+    let end = app.ledger.log().identity().await?.last_sequence;
+    if app.follower.wait_for(end, PATIENCE).await { Ok(()) } else { Err(Trouble::Trailing) }
+}
+
 /// Reads the number that we gave: 32 lower-case hexadecimal digits and nothing else.
-fn order_of(number: &Label) -> Option<OrderId> {
+pub fn order_of(number: &Label) -> Option<OrderId> {
     let id: OrderId = number.as_str().parse().ok()?;
     (id.merchant_number() == number.as_str()).then_some(id)
 }
@@ -404,6 +431,7 @@ async fn suspend(
     why: String,
 ) -> Result<Ending, Trouble> {
     let (order, provider_txn, paid) = (payment.order.clone(), payment.provider_txn.clone(), payment.paid);
+    let told = payment.clone();
     let suspended = PaymentSuspended {
         order: payment.order,
         provider_txn: payment.provider_txn,
@@ -412,7 +440,10 @@ async fn suspend(
         inbox,
     };
     let booked = app.ledger.log().suspend_payment(channel.name(), suspended).await?;
-    let SuspenseEvent::PaymentSuspended(first) = booked.event;
+    if booked.held.resolved.is_some() {
+        return Ok(in_suspense(channel, &told, booked.sequence, true, code));
+    }
+    let first = booked.held.payment;
     let channel = channel.name();
     // The gateway will tell this for days; a person needs to hear it once.
     if first.inbox == inbox {
@@ -426,13 +457,33 @@ async fn suspend(
     Ok(Ending::Suspended { code })
 }
 
+/// A payment that stands in suspense is told again: once an operator has resolved it, the gateway may stop telling.
+fn in_suspense(
+    channel: &dyn Channel,
+    payment: &Payment,
+    sequence: u64,
+    resolved: bool,
+    code: &'static str,
+) -> Ending {
+    tracing::info!(
+        channel = %channel.name(), order = %payment.order, provider_txn = %payment.provider_txn, sequence, resolved,
+        "a payment in suspense is reported again"
+    );
+    if resolved { Ending::Noted } else { Ending::Suspended { code } }
+}
+
 /// The stable word of a refusal. All of them end in suspense; three come up in practice.
 fn code_of(refusal: &Refusal) -> &'static str {
     crate::problem::Problem::from(refusal.clone()).code
 }
 
 fn actor(channel: &dyn Channel) -> Result<Actor, Trouble> {
-    Ok(Actor { kind: ActorKind::Channel, id: Label::try_new(channel.name().as_str())? })
+    channel_actor(channel.name())
+}
+
+/// Whoever speaks for a gateway.
+pub(super) fn channel_actor(channel: &ChannelName) -> Result<Actor, Trouble> {
+    Ok(Actor { kind: ActorKind::Channel, id: Label::try_new(channel.as_str())? })
 }
 
 #[cfg(test)]
@@ -469,6 +520,7 @@ mod tests {
             (Ending::Credited, 200, None),
             (Ending::Closed, 200, None),
             (Ending::Noted, 200, None),
+            (Ending::Back { verdict: "refunded", detail: String::new() }, 200, None),
             (Ending::NotBelieved(CallbackFault::NoSecret), 503, Some("channel_has_no_secret")),
             (Ending::NotBelieved(CallbackFault::BadSignature), 403, Some("bad_signature")),
             (Ending::NotBelieved(CallbackFault::WrongMerchant), 403, Some("wrong_merchant")),

@@ -6,6 +6,7 @@
 
 use super::{Sandbox, SandboxError, SandboxOptions, configured};
 use crate::config::Config;
+use crate::reconciliation::{bill::Format, matching::FeeTerms};
 use chrono::NaiveDate;
 use domain::account::event::CloseReason;
 use domain::{ChannelName, Currency, Label, Moment, Money, OrderId};
@@ -64,6 +65,12 @@ pub trait Channel: Send + Sync + 'static {
         Box::pin(async { Err(ChannelError::Unsupported("refunds")) })
     }
 
+    /// May [`Channel::refund`] be asked again when nobody knows what became of it? `false`: each time is another refund, so
+    /// that a person must look first.
+    fn repeats_refunds(&self) -> bool {
+        true
+    }
+
     /// Asks the gateway what became of a refund.
     fn query_refund<'a>(&'a self, _: &'a RefundWish) -> BoxFuture<'a, Result<Refunded, ChannelError>> {
         Box::pin(async { Err(ChannelError::Unsupported("questions about refunds")) })
@@ -72,6 +79,16 @@ pub trait Channel: Send + Sync + 'static {
     /// Downloads a day's bill, as the gateway wrote it.
     fn bill<'a>(&'a self, _: &'a BillWish) -> BoxFuture<'a, Result<Option<Bill>, ChannelError>> {
         Box::pin(async { Err(ChannelError::Unsupported("bills")) })
+    }
+
+    /// How its bills are read; `None`: it writes none.
+    fn bill_format(&self) -> Option<Format> {
+        None
+    }
+
+    /// What it was agreed to keep of each payment; `None`: that was not written down.
+    fn fee_terms(&self) -> Option<FeeTerms> {
+        None
     }
 
     /// The origins (`https://pay.example`) that an [`Action::Form`] is sent to, and is redirected to from there: browsers
@@ -190,14 +207,7 @@ pub enum Verdict {
     /// Money goes back to a payer.
     Refund(RefundNotice),
     /// A payer's bank disputes a payment.
-    Dispute {
-        /// The gateway's transaction number.
-        provider_txn: Label,
-        /// What is disputed.
-        amount: Money,
-        /// The gateway's word for what happened.
-        what: Label,
-    },
+    Dispute(DisputeNotice),
     /// Nothing that concerns orders.
     Nothing,
 }
@@ -211,10 +221,42 @@ pub struct RefundNotice {
     pub refund: Option<Label>,
     /// The gateway's number of the refund.
     pub provider_refund: Option<Label>,
+    /// The transaction that had been paid, where the gateway tells it.
+    pub provider_txn: Option<Label>,
     /// What goes back.
     pub amount: Money,
+    /// Is `amount` all that went back of the payment by now, and not this refund's part?
+    pub is_total: bool,
     /// How far it is.
     pub state: RefundState,
+}
+
+/// A dispute, as the gateway states it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisputeNotice {
+    /// The gateway's name of the dispute.
+    pub reference: Label,
+    /// The gateway's transaction that is disputed.
+    pub provider_txn: Label,
+    /// What is disputed.
+    pub amount: Money,
+    /// How far it is.
+    pub stage: DisputeStage,
+    /// The gateway's word for what happened.
+    pub what: Label,
+}
+
+/// How far a dispute is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisputeStage {
+    /// Somebody asks; no money has moved.
+    Inquiry,
+    /// The money is taken back, for now.
+    Taken,
+    /// It came back, or was never taken.
+    Won,
+    /// It stays taken.
+    Lost,
 }
 
 /// How far a refund is.
@@ -222,6 +264,8 @@ pub struct RefundNotice {
 pub enum RefundState {
     /// Accepted, not done.
     Pending,
+    /// The gateway could not pass the money on, and waits for the merchant to help there.
+    Abnormal,
     /// The payer has the money.
     Done,
     /// It did not happen; the money is still ours.
@@ -439,6 +483,11 @@ impl Channels {
     /// The channel of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Channel>> {
         self.inner.by_name.get(&ChannelName::try_new(name).ok()?)
+    }
+
+    /// The channels that write bills.
+    pub fn with_bills(&self) -> Vec<Arc<dyn Channel>> {
+        self.inner.by_name.values().filter(|it| it.bill_format().is_some()).cloned().collect()
     }
 
     /// The channel whose callbacks come in under that name: also one that is off, which believes none.

@@ -69,6 +69,7 @@ fields! {
     None, "enabled" "true" "`false` takes the channel off; its callbacks are kept and not believed."
     None, "return_url" "" "Where the browser goes after a payment. Empty: `public_url`."
     None, "allow_private" "false" "The gateway is on a private address: a simulator."
+    None, "fee" "" "What the channel was agreed to keep of each payment, which reconciliation compares with its bills: `0.6%`, or `2.9% + 0.30`. Empty: it is compared with the rate that the bill itself names, if it does."
     Some(Epay), "base_url" "" "The interface's address, with its path: `https://pay.example.com`."
     Some(Epay), "pid" "" "The merchant's number."
     Some(Epay), "version" "1" "`1` (MD5) or `2` (RSA)."

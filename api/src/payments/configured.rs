@@ -12,9 +12,11 @@ use super::gateway::GatewayClient;
 use super::stripe::Stripe;
 use super::wechat::Wechat;
 use crate::config::Config;
+use crate::reconciliation::matching::FeeTerms;
 use domain::{ChannelName, Currency};
 use futures_util::future::BoxFuture;
 use ledger::RawCallback;
+use rust_decimal::{Decimal, prelude::ToPrimitive};
 use std::sync::Arc;
 
 /// What every channel is told.
@@ -27,6 +29,8 @@ pub(super) struct Common {
     pub(super) client: GatewayClient,
     /// Its address, checked.
     pub(super) base_url: String,
+    /// What it was agreed to keep.
+    pub(super) fee: Option<FeeTerms>,
 }
 
 type Both = (Vec<Arc<dyn Channel>>, Vec<Arc<dyn Channel>>);
@@ -62,6 +66,7 @@ fn built(channel: &ChannelConfig, config: &Config) -> Result<Arc<dyn Channel>, U
         },
         client: client.map_err(|error| channel.wrong("kind", &format!("cannot make HTTP calls: {error}")))?,
         base_url: base_url.map_err(|fault| channel.wrong("base_url", &fault))?,
+        fee: fee_terms(channel.text("fee")).map_err(|fault| channel.wrong("fee", fault))?,
     };
     Ok(match channel.kind {
         Kind::Epay => Arc::new(Epay::try_new(channel, common)?),
@@ -69,6 +74,23 @@ fn built(channel: &ChannelConfig, config: &Config) -> Result<Arc<dyn Channel>, U
         Kind::Alipay => Arc::new(Alipay::try_new(channel, common)?),
         Kind::Wechat => Arc::new(Wechat::try_new(channel, common)?),
     })
+}
+
+/// Reads `0.6%` or `2.9% + 0.30`; empty: nothing was written down. The fixed part is in units of a currency with two decimals.
+fn fee_terms(text: &str) -> Result<Option<FeeTerms>, &'static str> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (share, fixed) = text.split_once('+').unwrap_or((text, "0"));
+    let number = |text: &str, scale: u32| -> Option<i64> {
+        let it: Decimal = text.trim().parse().ok()?;
+        let scaled = it.checked_mul(Decimal::from(10_i64.pow(scale)))?;
+        (scaled >= Decimal::ZERO && scaled.is_integer()).then(|| scaled.to_i64())?
+    };
+    let rate_ppm = share.trim().strip_suffix('%').and_then(|it| number(it, 4)).filter(|it| *it <= 1_000_000);
+    let terms =
+        rate_ppm.zip(number(fixed, 5)).map(|(rate_ppm, fixed_milli)| FeeTerms { rate_ppm, fixed_milli });
+    terms.map(Some).ok_or("is neither a share such as 0.6% nor a share and a sum such as 2.9% + 0.30")
 }
 
 /// A channel without a secret.
@@ -123,5 +145,22 @@ pub(super) fn common_for_tests(base_url: &str) -> Common {
         return_url: "https://gw.example.com/".to_owned(),
         client: GatewayClient::try_new(true).unwrap(),
         base_url: base_url.to_owned(),
+        fee: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_channel_keeps_is_a_share_and_perhaps_a_sum() {
+        let terms = |rate_ppm, fixed_milli| Ok(Some(FeeTerms { rate_ppm, fixed_milli }));
+        assert_eq!(fee_terms(""), Ok(None));
+        assert_eq!(fee_terms("0.6%"), terms(6_000, 0));
+        assert_eq!(fee_terms("2.9% + 0.30"), terms(29_000, 30_000));
+        for text in ["0.6", "%", "-1%", "101%", "1e2%", "0.6% + x", "0.00001%"] {
+            assert!(fee_terms(text).is_err(), "{text}");
+        }
     }
 }

@@ -221,9 +221,12 @@ async fn paid(
         }
         // In suspense a person has it.
         Ending::Suspended { .. } => Ok(Next::Never),
-        Ending::Closed | Ending::Noted | Ending::NotBelieved(_) | Ending::UnknownOrder | Ending::Later(_) => {
-            Ok(Next::At(at.plus_ms(schedule.last_ms().min(60_000))))
-        }
+        Ending::Closed
+        | Ending::Noted
+        | Ending::Back { .. }
+        | Ending::NotBelieved(_)
+        | Ending::UnknownOrder
+        | Ending::Later(_) => Ok(Next::At(at.plus_ms(schedule.last_ms().min(60_000)))),
     }
 }
 

@@ -158,6 +158,12 @@ fn initiated(receipt: Receipt) -> Result<TopUpInitiated, OpenError> {
         | AccountEvent::TopUpClosed(_)
         | AccountEvent::CreditGranted(_)
         | AccountEvent::AdjustmentPosted(_)
+        | AccountEvent::RefundRequested(_)
+        | AccountEvent::RefundApproved(_)
+        | AccountEvent::RefundCompleted(_)
+        | AccountEvent::RefundFailed(_)
+        | AccountEvent::ChargebackPosted(_)
+        | AccountEvent::ChargebackReversed(_)
         | AccountEvent::LeaseGranted(_)
         | AccountEvent::LeaseAmended(_)
         | AccountEvent::LeaseClosed(_) => Err(OpenError::Foreign { sequence: receipt.recorded.sequence }),

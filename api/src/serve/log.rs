@@ -102,6 +102,11 @@ async fn own_log(config: &Config, streams: Streams) -> anyhow::Result<LogAccess>
         let options = LogOptions {
             servers: servers.clone(),
             token: config.nats_token.clone(),
+            login: config
+                .nats_login
+                .as_ref()
+                .map(|(user, password)| (user.clone(), password.expose().to_owned())),
+            ca_file: config.nats_ca_file.clone(),
             replicas: config.nats_replicas,
             sync: config.nats_sync.clone(),
             inbox_days: config.inbox_days,

@@ -8,13 +8,18 @@ use super::foundation::Foundation;
 use crate::app::{App, Parts};
 use crate::config::Config;
 use crate::directory::address::Guard;
+use crate::exports::Clerk;
 use crate::issuers::Issuers;
 use crate::live::Live;
 use crate::mail::Post;
-use crate::payments::{Channels, poller};
+use crate::metrics::{LogTally, Metrics, Tallies};
+use crate::payments::{Channels, poller, refunds::desk, suspense};
 use crate::roles::Roles;
 use crate::webhook::Courier;
-use crate::{alerts, approval, bulletin, console, deletion, health, http, redemption, referral};
+use crate::{
+    alerts, approval, bulletin, console, deletion, health, http, metrics, reconciliation, redemption,
+    referral,
+};
 use anyhow::Context;
 use ledger::outbox::Flush;
 use ledger::{Audit, Inbox, Ledger, Log, Meter, MeterOptions};
@@ -40,6 +45,9 @@ pub(super) struct Running {
     calls: Option<Calls>,
     /// With the API's role.
     app: Option<App>,
+    config: Arc<Config>,
+    tallies: Arc<Tallies>,
+    logged: LogTally,
     background: TaskTracker,
     stop: CancellationToken,
 }
@@ -59,6 +67,7 @@ impl Running {
         foundation: Option<&Foundation>,
         log: &Log,
         address: SocketAddr,
+        logged: LogTally,
     ) -> anyhow::Result<Self> {
         let projector = if config.roles.projector { Some(projector(config, db, log)?) } else { None };
         let follower = projector.clone().map_or_else(|| Follower::elsewhere(db.clone()), Follower::Here);
@@ -70,6 +79,9 @@ impl Running {
             projector,
             calls: None,
             app: None,
+            config: Arc::new(config.clone()),
+            tallies: Arc::default(),
+            logged,
             background: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -81,7 +93,9 @@ impl Running {
                 running.calls = Some(calls);
             }
             let audit = Audit::new(log.clone());
-            let fresh = foundation.directory().clone().keep_fresh(audit.clone(), running.stop.clone());
+            // A relay takes no acts, and its user at the log's servers need not be allowed to tell of any.
+            let acts = config.roles.api.then(|| audit.clone());
+            let fresh = foundation.directory().clone().keep_fresh(acts, running.stop.clone());
             running.background.spawn(fresh);
             if config.roles.api {
                 let directory = foundation.directory().clone();
@@ -99,6 +113,11 @@ impl Running {
                 running.background.spawn(referring.keep_rewarding(running.stop.clone()));
                 let app = running.app(config, foundation, ledger, audit, address)?;
                 running.background.spawn(poller::keep_polling(app.clone(), running.stop.clone()));
+                running.background.spawn(desk::keep_refunding(app.clone(), running.stop.clone()));
+                running
+                    .background
+                    .spawn(reconciliation::run::keep_reconciling(app.clone(), running.stop.clone()));
+                running.background.spawn(suspense::keep_doing(app.clone(), running.stop.clone()));
                 running.app = Some(app);
             }
         }
@@ -117,6 +136,8 @@ impl Running {
         self.background.spawn(post.clone().keep_delivering(self.stop.clone()));
         let courier = Courier::try_new(config, foundation.directory().clone()).context("no HTTP client")?;
         self.background.spawn(courier.clone().keep_delivering(self.stop.clone()));
+        let clerk = Clerk::new(foundation.directory().clone(), self.db.clone(), &config.data_dir);
+        self.background.spawn(clerk.clone().keep_making(self.stop.clone()));
         self.background.spawn(alerts::keep_watching(
             foundation.directory().clone(),
             self.db.clone(),
@@ -146,6 +167,8 @@ impl Running {
             issuers: Issuers::try_new(config).context("cannot make an HTTP client")?,
             post,
             courier,
+            clerk,
+            tallies: self.tallies.clone(),
         }))
     }
 
@@ -163,7 +186,7 @@ impl Running {
             projector: self.projector.clone(),
             meter: self.calls.as_ref().map(|calls| calls.meter.clone()),
         };
-        let mut router = health::routes(health);
+        let mut router = health::routes(health).merge(metrics::routes(self.metrics()));
         if let Some(app) = &self.app {
             router = router.merge(http::router(app.clone())).merge(http::dashboard(app.clone()));
         }
@@ -174,6 +197,19 @@ impl Running {
             router = console::behind(router, &app.channels.form_targets());
         }
         router.layer(axum::middleware::from_fn(http::security_headers))
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics::new(
+            self.config.clone(),
+            self.roles,
+            self.log.clone(),
+            self.db.clone(),
+            self.projector.clone(),
+            self.calls.as_ref().map(|calls| (calls.meter.clone(), calls.relay.clone())),
+            self.tallies.clone(),
+            self.logged.clone(),
+        )
     }
 
     /// Calls finish, usage is reported, leases are closed, projections see it all.

@@ -2,7 +2,8 @@
 
 use super::event::{CloseReason, Closer, GrantSource, Scope};
 use crate::{
-    AdjustmentId, ChannelName, Credits, EpochId, GrantId, Label, LeaseId, Moment, Money, OrderId, Reason,
+    AdjustmentId, ChannelName, ChargebackId, Credits, EpochId, GrantId, Label, LeaseId, Moment, Money,
+    OrderId, Reason, RefundId,
 };
 
 /// A wish, in the imperative. Ids are made by the caller, so that a repeated wish is recognised.
@@ -58,6 +59,59 @@ pub enum Command {
         credits: Credits,
         /// Why.
         reason: Reason,
+    },
+    /// Set the credits of an order aside, to give its money back.
+    RequestRefund {
+        /// The refund's id, new.
+        refund: RefundId,
+        /// The order that was paid.
+        order: OrderId,
+        /// What is to be given back.
+        pay: Money,
+        /// Why.
+        reason: Reason,
+    },
+    /// Let the channel be asked for a refund.
+    ApproveRefund {
+        /// The refund.
+        refund: RefundId,
+    },
+    /// Give up a refund that nobody has approved.
+    RejectRefund {
+        /// The refund.
+        refund: RefundId,
+        /// Why.
+        reason: Reason,
+    },
+    /// The channel gave the money back.
+    CompleteRefund {
+        /// The refund.
+        refund: RefundId,
+        /// The channel's number of it, where it has one.
+        provider_refund: Option<Label>,
+    },
+    /// The channel did not and will not give the money back.
+    FailRefund {
+        /// The refund.
+        refund: RefundId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Book a payment that was taken back.
+    PostChargeback {
+        /// The chargeback's id, made of what names the dispute.
+        chargeback: ChargebackId,
+        /// The order that was paid.
+        order: OrderId,
+        /// What was taken back.
+        pay: Money,
+        /// The channel's name of the dispute.
+        reference: Label,
+    },
+    /// Book that a payment which was taken back has come back.
+    ReverseChargeback {
+        /// The chargeback.
+        chargeback: ChargebackId,
     },
     /// Lend a slice to a node.
     GrantLease {

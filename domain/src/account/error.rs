@@ -1,6 +1,6 @@
 //! Why a command was refused. A refusal leaves nothing behind.
 
-use crate::{ChannelName, Credits, Label, LeaseId, Money, OrderId};
+use crate::{ChannelName, ChargebackId, Credits, Label, LeaseId, Money, OrderId, RefundId};
 
 /// What was wrong with a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,38 @@ pub enum Refusal {
     /// A paid order cannot be closed.
     #[error("order {0} is paid and cannot be closed")]
     OrderPaid(OrderId),
+    /// An order that was not paid cannot be given back.
+    #[error("order {0} is not paid")]
+    OrderNotPaid(OrderId),
+    /// More than is left of an order, or in another currency.
+    #[error("{wanted} cannot be given back: {left} is left of the order")]
+    AboveOrder {
+        /// What was paid and not given or taken back.
+        left: Money,
+        /// What was asked.
+        wanted: Money,
+    },
+    /// No such refund in this account.
+    #[error("no refund {0} in this account")]
+    UnknownRefund(RefundId),
+    /// A refund's id was used before.
+    #[error("refund {0} exists already, with other contents")]
+    RefundExists(RefundId),
+    /// Nobody has approved the refund.
+    #[error("refund {0} is not approved")]
+    RefundNotApproved(RefundId),
+    /// The channel may have been asked already.
+    #[error("refund {0} is approved and under way")]
+    RefundUnderWay(RefundId),
+    /// The refund has ended otherwise.
+    #[error("refund {0} is over")]
+    RefundOver(RefundId),
+    /// A chargeback's id was used before.
+    #[error("chargeback {0} exists already, with other contents")]
+    ChargebackExists(ChargebackId),
+    /// No such chargeback in this account.
+    #[error("no chargeback {0} in this account")]
+    UnknownChargeback(ChargebackId),
     /// An amount that must be above zero is not.
     #[error("{what} must be above zero")]
     NotPositive {
@@ -88,6 +120,18 @@ pub enum Refusal {
         spent: Credits,
         /// The lease's size.
         size: Credits,
+    },
+    /// No payment in suspense stands there.
+    #[error("no payment in suspense stands at {payment}")]
+    NotInSuspense {
+        /// The sequence that was named.
+        payment: u64,
+    },
+    /// A payment in suspense is resolved once.
+    #[error("this payment in suspense was resolved before, by event {by}")]
+    ResolvedBefore {
+        /// That event.
+        by: u64,
     },
     /// The same idempotency key with another request.
     #[error("this idempotency key was used before with another request")]

@@ -1,8 +1,8 @@
 //! What can have happened to an account.
 
 use crate::{
-    AdjustmentId, ChannelName, Credits, EpochId, GrantId, KeyId, Label, LeaseId, Moment, Money, OrderId,
-    Reason,
+    AdjustmentId, ChannelName, ChargebackId, Credits, EpochId, GrantId, KeyId, Label, LeaseId, Moment, Money,
+    OrderId, Reason, RefundId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,18 @@ pub enum AccountEvent {
     CreditGranted(CreditGranted),
     /// An operator corrected the balance by a difference.
     AdjustmentPosted(AdjustmentPosted),
+    /// Somebody asked for money back: its credits are set aside.
+    RefundRequested(RefundRequested),
+    /// An operator agreed; the channel may be asked to give the money back.
+    RefundApproved(RefundApproved),
+    /// The channel gave the money back.
+    RefundCompleted(RefundCompleted),
+    /// The money was not given back; the credits return.
+    RefundFailed(RefundFailed),
+    /// A payer's bank took a payment back. May leave less than nothing available.
+    ChargebackPosted(ChargebackPosted),
+    /// The bank gave it back after all.
+    ChargebackReversed(ChargebackReversed),
     /// A node took a slice of the credits.
     LeaseGranted(LeaseGranted),
     /// A slice became larger, smaller, or lives longer.
@@ -120,6 +132,97 @@ pub struct AdjustmentPosted {
     pub credits: Credits,
     /// Why.
     pub reason: Reason,
+}
+
+/// Data of [`AccountEvent::RefundRequested`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundRequested {
+    /// The refund.
+    pub refund: RefundId,
+    /// The order that was paid.
+    pub order: OrderId,
+    /// Where it was paid.
+    pub channel: ChannelName,
+    /// What is to be given back.
+    pub pay: Money,
+    /// The credits that this takes: the order's share.
+    pub credits: Credits,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Data of [`AccountEvent::RefundApproved`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundApproved {
+    /// The refund.
+    pub refund: RefundId,
+    /// Its order.
+    pub order: OrderId,
+}
+
+/// Data of [`AccountEvent::RefundCompleted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundCompleted {
+    /// The refund.
+    pub refund: RefundId,
+    /// Its order.
+    pub order: OrderId,
+    /// Where it was paid back.
+    pub channel: ChannelName,
+    /// What was given back.
+    pub pay: Money,
+    /// The credits that this took.
+    pub credits: Credits,
+    /// The channel's number of the refund, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_refund: Option<Label>,
+}
+
+/// Data of [`AccountEvent::RefundFailed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundFailed {
+    /// The refund.
+    pub refund: RefundId,
+    /// Its order.
+    pub order: OrderId,
+    /// The order's channel.
+    pub channel: ChannelName,
+    /// The credits that return.
+    pub credits: Credits,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Data of [`AccountEvent::ChargebackPosted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargebackPosted {
+    /// The chargeback.
+    pub chargeback: ChargebackId,
+    /// The order whose payment is disputed.
+    pub order: OrderId,
+    /// Where it was paid.
+    pub channel: ChannelName,
+    /// What was taken back.
+    pub pay: Money,
+    /// The credits that go with it: the share of what was left of the order.
+    pub credits: Credits,
+    /// The channel's name of the dispute.
+    pub reference: Label,
+}
+
+/// Data of [`AccountEvent::ChargebackReversed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargebackReversed {
+    /// The chargeback.
+    pub chargeback: ChargebackId,
+    /// The order whose payment was disputed.
+    pub order: OrderId,
+    /// Where it was paid.
+    pub channel: ChannelName,
+    /// What came back.
+    pub pay: Money,
+    /// The credits that return.
+    pub credits: Credits,
 }
 
 /// Who may spend a lease.

@@ -5,7 +5,7 @@
 //! May not touch: clocks, randomness, I/O; and no usage record: what is spent inside a lease never changes what is
 //! available, so this fold reads the account's own subject and nothing else.
 //! Claims: `available = credits in − credits out − Σ open leases − Σ spent of closed leases`, and no accepted command
-//! takes it below zero; a repeated command changes nothing.
+//! takes it below zero but a chargeback; a repeated command changes nothing.
 
 pub mod command;
 pub mod decide;

@@ -5,8 +5,8 @@
 
 use super::event::{AccountEvent, CloseReason, GrantSource, Scope};
 use crate::{
-    AdjustmentId, ChannelName, Credits, EpochId, GrantId, IdempotencyKey, KeyId, Label, LeaseId, Moment,
-    Money, OrderId, Reason, Recorded,
+    AdjustmentId, ChannelName, ChargebackId, Credits, EpochId, GrantId, IdempotencyKey, KeyId, Label,
+    LeaseId, Moment, Money, OrderId, Reason, Recorded, RefundId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +36,10 @@ pub struct Account {
     pub spent_of_closed: Credits,
     /// Top-up orders.
     pub orders: BTreeMap<OrderId, Order>,
+    /// Refunds of those orders.
+    pub refunds: BTreeMap<RefundId, Refund>,
+    /// Disputed payments that were taken back.
+    pub chargebacks: BTreeMap<ChargebackId, Chargeback>,
     /// Grants, with the sequence of their event.
     pub grants: BTreeMap<GrantId, u64>,
     /// Adjustments, with the sequence of their event.
@@ -65,6 +69,84 @@ pub struct Order {
     pub initiated: u64,
     /// How far it got.
     pub status: OrderStatus,
+    /// Minor units of what was paid that refunds (but failed ones) and chargebacks (but reversed ones) took.
+    pub taken_minor: i64,
+    /// The credits that went with them.
+    pub taken_credits: Credits,
+}
+
+impl Order {
+    /// What was paid and neither given nor taken back.
+    pub fn left(&self) -> Money {
+        Money { minor: self.pay.minor.saturating_sub(self.taken_minor).max(0), ..self.pay }
+    }
+
+    /// The credits that belong to [`Order::left`].
+    pub fn left_credits(&self) -> Credits {
+        self.credits.checked_sub(self.taken_credits).unwrap_or(Credits::ZERO).max(Credits::ZERO)
+    }
+
+    fn take(&mut self, pay: Money, credits: Credits) {
+        self.taken_minor = self.taken_minor.saturating_add(pay.minor);
+        add(&mut self.taken_credits, credits);
+    }
+
+    fn put_back(&mut self, pay: Money, credits: Credits) {
+        self.taken_minor = self.taken_minor.saturating_sub(pay.minor);
+        subtract(&mut self.taken_credits, credits);
+    }
+}
+
+/// A refund of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refund {
+    /// The order.
+    pub order: OrderId,
+    /// What is given back.
+    pub pay: Money,
+    /// The credits that this takes.
+    pub credits: Credits,
+    /// The sequence of its first event.
+    pub requested: u64,
+    /// The sequence of its approval.
+    pub approved: Option<u64>,
+    /// How far it got.
+    pub status: RefundStatus,
+}
+
+/// How far a refund got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum RefundStatus {
+    /// It waits for an operator.
+    Requested,
+    /// The channel may be asked, or was.
+    Approved,
+    /// The money was given back.
+    Completed {
+        /// The sequence of that event.
+        sequence: u64,
+    },
+    /// It was not; the credits are back.
+    Failed {
+        /// The sequence of that event.
+        sequence: u64,
+    },
+}
+
+/// A disputed payment that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chargeback {
+    /// The order.
+    pub order: OrderId,
+    /// What was taken back.
+    pub pay: Money,
+    /// The credits that went with it.
+    pub credits: Credits,
+    /// The sequence of its event.
+    pub posted: u64,
+    /// The sequence of its reversal.
+    pub reversed: Option<u64>,
 }
 
 /// How far an order got.
@@ -132,6 +214,15 @@ pub enum Request {
         /// What is said about it.
         reason: Option<Reason>,
     },
+    /// Give this much of an order back.
+    Refund {
+        /// The order.
+        order: OrderId,
+        /// How much.
+        pay: Money,
+        /// Why.
+        reason: Reason,
+    },
     /// Correct by this much.
     Adjustment {
         /// The difference.
@@ -192,6 +283,8 @@ impl Account {
                     expires_at: it.expires_at,
                     initiated: sequence,
                     status: OrderStatus::Pending,
+                    taken_minor: 0,
+                    taken_credits: Credits::ZERO,
                 };
                 self.orders.insert(it.order, order);
             }
@@ -217,6 +310,63 @@ impl Account {
                     add(&mut self.credits_in, it.credits);
                 }
                 self.adjustments.insert(it.adjustment, sequence);
+            }
+            AccountEvent::RefundRequested(it) => {
+                add(&mut self.credits_out, it.credits);
+                if let Some(order) = self.orders.get_mut(&it.order) {
+                    order.take(it.pay, it.credits);
+                }
+                let refund = Refund {
+                    order: it.order,
+                    pay: it.pay,
+                    credits: it.credits,
+                    requested: sequence,
+                    approved: None,
+                    status: RefundStatus::Requested,
+                };
+                self.refunds.insert(it.refund, refund);
+            }
+            AccountEvent::RefundApproved(it) => {
+                if let Some(refund) = self.refunds.get_mut(&it.refund) {
+                    (refund.approved, refund.status) = (Some(sequence), RefundStatus::Approved);
+                }
+            }
+            AccountEvent::RefundCompleted(it) => {
+                if let Some(refund) = self.refunds.get_mut(&it.refund) {
+                    refund.status = RefundStatus::Completed { sequence };
+                }
+            }
+            AccountEvent::RefundFailed(it) => {
+                subtract(&mut self.credits_out, it.credits);
+                if let Some(refund) = self.refunds.get_mut(&it.refund) {
+                    refund.status = RefundStatus::Failed { sequence };
+                    if let Some(order) = self.orders.get_mut(&it.order) {
+                        order.put_back(refund.pay, it.credits);
+                    }
+                }
+            }
+            AccountEvent::ChargebackPosted(it) => {
+                add(&mut self.credits_out, it.credits);
+                if let Some(order) = self.orders.get_mut(&it.order) {
+                    order.take(it.pay, it.credits);
+                }
+                let chargeback = Chargeback {
+                    order: it.order,
+                    pay: it.pay,
+                    credits: it.credits,
+                    posted: sequence,
+                    reversed: None,
+                };
+                self.chargebacks.insert(it.chargeback, chargeback);
+            }
+            AccountEvent::ChargebackReversed(it) => {
+                subtract(&mut self.credits_out, it.credits);
+                if let Some(chargeback) = self.chargebacks.get_mut(&it.chargeback) {
+                    chargeback.reversed = Some(sequence);
+                    if let Some(order) = self.orders.get_mut(&it.order) {
+                        order.put_back(it.pay, it.credits);
+                    }
+                }
             }
             AccountEvent::LeaseGranted(it) => {
                 let lease = OpenLease {
@@ -291,8 +441,16 @@ impl Request {
             AccountEvent::AdjustmentPosted(it) => {
                 Some(Self::Adjustment { credits: it.credits, reason: it.reason.clone() })
             }
+            AccountEvent::RefundRequested(it) => {
+                Some(Self::Refund { order: it.order, pay: it.pay, reason: it.reason.clone() })
+            }
             AccountEvent::TopUpCompleted(_)
             | AccountEvent::TopUpClosed(_)
+            | AccountEvent::RefundApproved(_)
+            | AccountEvent::RefundCompleted(_)
+            | AccountEvent::RefundFailed(_)
+            | AccountEvent::ChargebackPosted(_)
+            | AccountEvent::ChargebackReversed(_)
             | AccountEvent::LeaseGranted(_)
             | AccountEvent::LeaseAmended(_)
             | AccountEvent::LeaseClosed(_) => None,

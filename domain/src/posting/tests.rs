@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::event::{
-    AdjustmentPosted, CloseReason, Closer, CreditGranted, LeaseAmended, LeaseClosed, LeaseGranted,
-    PaymentSuspended, Scope, TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+    AdjustmentPosted, ChannelFeePosted, ChargebackPosted, ChargebackReversed, CloseReason, Closer,
+    CreditGranted, LeaseAmended, LeaseClosed, LeaseGranted, PaymentSuspended, RefundCompleted, RefundFailed,
+    RefundRequested, Resolution, ReturnedBy, Scope, SuspenseResolved, TopUpClosed, TopUpCompleted,
+    TopUpInitiated, UsageReported,
 };
 use crate::samples::{channel, credits, label, lease_id, money, reason, usage_record, uuid};
-use crate::{AdjustmentId, BatchId, EpochId, GrantId, Moment, OrderId};
+use crate::{AdjustmentId, BatchId, ChargebackId, EpochId, GrantId, Moment, OrderId, RefundId};
 
 const ANN: &str = "liability:credits:616e6e00-0000-0000-0000-000000000000";
 
@@ -81,6 +83,57 @@ fn a_correction_is_booked_in_its_direction() {
             [format!("expense:goodwill credits {goodwill}"), format!("{ANN} credits {owed}"),]
         );
     }
+}
+
+#[test]
+fn a_refund_sets_credits_aside_and_then_meets_the_money_that_goes() {
+    let (refund, order) = (RefundId::from_uuid(uuid("refund")), OrderId::from_uuid(uuid("order")));
+    let (pay, amount, at) = (money("20.00 CNY"), credits("2"), channel("epay"));
+    let requested =
+        RefundRequested { refund, order, channel: at.clone(), pay, credits: amount, reason: reason("r") };
+    assert_eq!(
+        of_ann(AccountEvent::RefundRequested(requested)),
+        [format!("{ANN} credits 2000000000"), "liability:refunds:epay credits -2000000000".to_owned()]
+    );
+    let failed = RefundFailed { refund, order, channel: at.clone(), credits: amount, reason: reason("no") };
+    assert_eq!(
+        of_ann(AccountEvent::RefundFailed(failed)),
+        ["liability:refunds:epay credits 2000000000".to_owned(), format!("{ANN} credits -2000000000")]
+    );
+    let completed =
+        RefundCompleted { refund, order, channel: at.clone(), pay, credits: amount, provider_refund: None };
+    assert_eq!(
+        of_ann(AccountEvent::RefundCompleted(completed)),
+        [
+            "fx:CNY CNY 2000",
+            "asset:clearing:epay CNY -2000",
+            "liability:refunds:epay credits 2000000000",
+            "fx:CNY credits -2000000000",
+        ]
+    );
+    let chargeback = ChargebackId::from_uuid(uuid("dispute"));
+    let posted = ChargebackPosted {
+        chargeback,
+        order,
+        channel: at.clone(),
+        pay,
+        credits: amount,
+        reference: label("dp"),
+    };
+    let taken = [
+        "fx:CNY CNY 2000".to_owned(),
+        "asset:clearing:epay CNY -2000".to_owned(),
+        format!("{ANN} credits 2000000000"),
+        "fx:CNY credits -2000000000".to_owned(),
+    ];
+    assert_eq!(of_ann(AccountEvent::ChargebackPosted(posted)), taken);
+    let reversed = ChargebackReversed { chargeback, order, channel: at, pay, credits: amount };
+    let back = of_ann(AccountEvent::ChargebackReversed(reversed));
+    assert_eq!((back[0].as_str(), back[1].as_str()), ("asset:clearing:epay CNY 2000", "fx:CNY CNY -2000"));
+    assert_eq!(
+        (back[2].as_str(), &back[3]),
+        ("fx:CNY credits 2000000000", &format!("{ANN} credits -2000000000"))
+    );
 }
 
 #[test]
@@ -160,11 +213,26 @@ fn a_late_record_is_wholly_the_operators_loss_whatever_it_says() {
 }
 
 #[test]
+fn a_channels_fee_leaves_what_it_owes_and_comes_back_where_it_was_too_much() {
+    for (minor, sign) in [(90, ""), (-7, "-")] {
+        let fee = Money { currency: "CNY".to_owned().try_into().unwrap(), minor };
+        let posted = ChannelFeePosted { day: label("2026-11-21"), fee, bill: label("a hash") };
+        let event = Event::Channel(channel("epay"), ChannelEvent::ChannelFeePosted(posted));
+        let back = if sign.is_empty() { "-" } else { "" };
+        let size = minor.abs();
+        let expected =
+            [format!("expense:fees:epay CNY {sign}{size}"), format!("asset:clearing:epay CNY {back}{size}")];
+        assert_eq!(as_lines(&postings(&event)), expected);
+    }
+}
+
+#[test]
 fn a_book_is_read_back_from_its_name_and_stands_in_its_chapter() {
     for (name, chapter) in [
         ("asset:clearing:epay", "asset:clearing"),
         ("fx:CNY", "fx"),
         (ANN, "liability:credits"),
+        ("liability:refunds:epay", "liability:refunds"),
         ("revenue:usage:anthropic/claude:thinking", "revenue:usage"),
         ("expense:provider:antinomy: the second", "expense:provider"),
         ("payable:provider:a", "payable:provider"),
@@ -173,6 +241,7 @@ fn a_book_is_read_back_from_its_name_and_stands_in_its_chapter() {
         ("expense:metering_loss", "expense:metering_loss"),
         ("equity:opening", "equity:opening"),
         ("suspense:epay", "suspense"),
+        ("expense:fees:epay", "expense:fees"),
     ] {
         let book: Book = name.parse().unwrap();
         assert_eq!((book.to_string().as_str(), book.chapter()), (name, chapter));
@@ -225,4 +294,24 @@ fn a_payment_that_matches_nothing_waits_in_suspense() {
     };
     let event = Event::Suspense(channel("stripe"), SuspenseEvent::PaymentSuspended(suspended));
     assert_eq!(lines(&event), ["asset:clearing:stripe USD 5", "suspense:stripe USD -5"]);
+}
+
+#[test]
+fn what_is_resolved_leaves_suspense_and_a_claim_is_then_credited_like_any_payment() {
+    let (account, order) = (AccountId::from_uuid(uuid("ann")), OrderId::from_uuid(uuid("claimed")));
+    for resolution in [
+        Resolution::Claimed { account, order },
+        Resolution::Returned { by: ReturnedBy::Hand, reference: Some(label("transfer 7")) },
+        Resolution::Dismissed,
+    ] {
+        let resolved = SuspenseResolved {
+            payment: 1,
+            provider_txn: label("tx"),
+            paid: money("0.05 USD"),
+            resolution,
+            reason: reason("they sent a receipt"),
+        };
+        let event = Event::Suspense(channel("stripe"), SuspenseEvent::SuspenseResolved(resolved));
+        assert_eq!(lines(&event), ["suspense:stripe USD 5", "asset:clearing:stripe USD -5"]);
+    }
 }

@@ -7,8 +7,8 @@ use crate::account::{Amend, Budget};
 use crate::posting::Book;
 use crate::samples::{channel, key, label, nano, reason};
 use crate::{
-    Account, AccountId, AdjustmentId, Command, Credits, Decision, EpochId, Event, GrantId, IdempotencyKey,
-    KeyId, LeaseId, Moment, Money, OrderId, Recorded, decide, postings,
+    Account, AccountId, AdjustmentId, ChargebackId, Command, Credits, Decision, EpochId, Event, GrantId,
+    IdempotencyKey, KeyId, LeaseId, Moment, Money, OrderId, Recorded, RefundId, decide, postings,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -26,8 +26,21 @@ enum Step {
     Amend { lease: LeaseId, amend: Amend },
     /// The lease comes back with this many thousandths of it spent.
     Close { lease: LeaseId, thousandths: u16, by: Closer },
+    /// A part of an order goes back, in minor units: asked for, and then one of these.
+    GiveBack { refund: RefundId, order: OrderId, minor: i64, way: Way },
     /// One of the commands accepted before, once more.
     Again(Index),
+}
+
+/// How a refund goes on.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Waits,
+    Rejected,
+    UnderWay,
+    Done,
+    Failed,
+    Disputed,
 }
 
 fn pooled<T>(wrap: fn(Uuid) -> T, size: u128) -> impl Strategy<Value = T>
@@ -115,7 +128,39 @@ fn command() -> impl Strategy<Value = Command> {
             let budget = budget_of(&scope);
             Command::GrantLease { lease, epoch, scope, at_least, wanted, ttl_ms: 60_000, budget }
         });
-    prop_oneof![2 => initiate, 2 => complete, 1 => close, 2 => give, 1 => adjust, 8 => lease]
+    prop_oneof![2 => initiate, 2 => complete, 2 => close, 2 => give, 1 => adjust, 8 => lease, 2 => money_back()]
+}
+
+/// Refunds and disputes of those orders, in any order.
+fn money_back() -> impl Strategy<Value = Command> {
+    let refund = || pooled(RefundId::from_uuid, 5);
+    let order = || pooled(OrderId::from_uuid, 4);
+    let part = || {
+        (select(vec!["CNY", "CNY", "USD"]), select(vec![1_i64, 900, 2_500, 5_000, 0, 5_001]))
+            .prop_map(|(code, minor)| Money { currency: code.parse().unwrap(), minor })
+    };
+    let request = (refund(), order(), part()).prop_map(|(refund, order, pay)| Command::RequestRefund {
+        refund,
+        order,
+        pay,
+        reason: reason("not wanted"),
+    });
+    let end = (refund(), 0..4).prop_map(|(refund, how)| match how {
+        0 => Command::RejectRefund { refund, reason: reason("no") },
+        1 => Command::FailRefund { refund, reason: reason("closed") },
+        _ => Command::CompleteRefund { refund, provider_refund: Some(label("re_1")) },
+    });
+    let chargeback = || pooled(ChargebackId::from_uuid, 2);
+    let taken = (chargeback(), order(), part()).prop_map(|(chargeback, order, pay)| {
+        Command::PostChargeback { chargeback, order, pay, reference: label("dp_1") }
+    });
+    prop_oneof![
+        6 => request,
+        6 => refund().prop_map(|refund| Command::ApproveRefund { refund }),
+        6 => end,
+        1 => taken,
+        1 => chargeback().prop_map(|chargeback| Command::ReverseChargeback { chargeback }),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -128,8 +173,15 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (lease(), 0_u16..=1_050, select(vec![Closer::Holder, Closer::Sweeper]))
             .prop_map(|(lease, thousandths, by)| Step::Close { lease, thousandths, by }),
         1 => pooled(OrderId::from_uuid, 4).prop_map(Step::Pay),
+        6 => (pooled(RefundId::from_uuid, 60), pooled(OrderId::from_uuid, 4), select(vec![1, 7, 900, 2_500, 5_000]), ways())
+            .prop_map(|(refund, order, minor, way)| Step::GiveBack { refund, order, minor, way }),
         2 => any::<Index>().prop_map(Step::Again),
     ]
+}
+
+fn ways() -> impl Strategy<Value = Way> {
+    let usual = vec![Way::Waits, Way::Rejected, Way::UnderWay, Way::Done, Way::Done, Way::Failed];
+    prop_oneof![8 => select(usual), 3 => Just(Way::Disputed)]
 }
 
 /// The books kept beside the account, from its events alone and in wide integers: what the fold is compared with.
@@ -140,6 +192,8 @@ struct Tally {
     spent: i128,
     open: BTreeMap<LeaseId, (Scope, i128)>,
     spent_by_period: BTreeMap<Scope, i128>,
+    /// Somebody's bank has taken something back: only then may there be less than nothing.
+    in_dispute: bool,
 }
 
 impl Tally {
@@ -153,6 +207,14 @@ impl Tally {
                 self.went_out -= wide(it.credits)
             }
             AccountEvent::AdjustmentPosted(it) => self.came_in += wide(it.credits),
+            AccountEvent::RefundRequested(it) => self.went_out += wide(it.credits),
+            AccountEvent::RefundFailed(it) => self.went_out -= wide(it.credits),
+            AccountEvent::RefundApproved(_) | AccountEvent::RefundCompleted(_) => {}
+            AccountEvent::ChargebackPosted(it) => {
+                self.went_out += wide(it.credits);
+                self.in_dispute = true;
+            }
+            AccountEvent::ChargebackReversed(it) => self.went_out -= wide(it.credits),
             AccountEvent::LeaseGranted(it) => {
                 let twice = self.open.insert(it.lease, (it.scope.clone(), wide(it.credits)));
                 assert_eq!(twice, None, "a lease was granted twice");
@@ -205,6 +267,10 @@ impl Story {
                     let Some(known) = story.account.orders.get(order) else { continue };
                     let (channel, provider_txn, paid) = (known.channel.clone(), label("tx-1"), known.pay);
                     story.ask(Command::CompleteTopUp { order: *order, channel, provider_txn, paid }, None)?;
+                }
+                Step::GiveBack { refund, order, minor, way } => {
+                    let Some(known) = story.account.orders.get(order) else { continue };
+                    story.give_back(*refund, *order, Money { minor: *minor, ..known.pay }, *way)?;
                 }
                 Step::Amend { lease, amend } => {
                     let budget = story.account.leases.get(lease).and_then(|open| budget_of(&open.scope));
@@ -265,10 +331,50 @@ impl Story {
         Ok(())
     }
 
+    fn give_back(
+        &mut self,
+        refund: RefundId,
+        order: OrderId,
+        pay: Money,
+        way: Way,
+    ) -> Result<(), TestCaseError> {
+        let why = || reason("not wanted");
+        let approve = Command::ApproveRefund { refund };
+        let then = match way {
+            Way::Waits => vec![],
+            Way::Rejected => vec![Command::RejectRefund { refund, reason: why() }],
+            Way::UnderWay => vec![approve],
+            Way::Done => vec![approve, Command::CompleteRefund { refund, provider_refund: None }],
+            Way::Failed => vec![approve, Command::FailRefund { refund, reason: why() }],
+            Way::Disputed => {
+                let chargeback = ChargebackId::from_uuid(refund.uuid());
+                let post = Command::PostChargeback { chargeback, order, pay, reference: label("dp") };
+                vec![post, Command::ReverseChargeback { chargeback }]
+            }
+        };
+        self.ask(Command::RequestRefund { refund, order, pay, reason: why() }, None)?;
+        then.into_iter().try_for_each(|command| self.ask(command, None))
+    }
+
     fn check(&self) -> Result<(), TestCaseError> {
         let tally = &self.tally;
         let available = i128::from(self.account.available().nano());
-        prop_assert!(available >= 0, "available is {}", available);
+        prop_assert!(available >= 0 || tally.in_dispute, "available is {}", available);
+        for order in self.account.orders.values() {
+            prop_assert!(
+                order.taken_credits <= order.credits,
+                "more credits went back than came: {:?}",
+                order
+            );
+            prop_assert!(!order.taken_credits.is_negative() && order.taken_minor >= 0, "{:?}", order);
+            if !tally.in_dispute {
+                prop_assert!(
+                    order.taken_minor <= order.pay.minor.max(0),
+                    "more money went back: {:?}",
+                    order
+                );
+            }
+        }
         prop_assert_eq!(available + tally.leased(), tally.came_in - tally.went_out - tally.spent);
         for (scope, used) in tally.used() {
             if let Scope::Key { key, period } = &scope {
@@ -310,8 +416,14 @@ impl Story {
             | Command::GrantCredit { .. }
             | Command::PostAdjustment { .. }
             | Command::CloseLease { .. } => prop_assert_eq!(again, applied),
-            // Paid after the close, or open no more: a refusal, and still no event.
-            Command::CloseTopUp { .. } | Command::GrantLease { .. } => {
+            Command::RequestRefund { .. }
+            | Command::CompleteRefund { .. }
+            | Command::FailRefund { .. }
+            | Command::RejectRefund { .. }
+            | Command::PostChargeback { .. }
+            | Command::ReverseChargeback { .. } => prop_assert_eq!(again, applied),
+            // Paid after the close, failed since, or open no more: a refusal, and still no event.
+            Command::CloseTopUp { .. } | Command::ApproveRefund { .. } | Command::GrantLease { .. } => {
                 prop_assert!(again == applied || again.is_err())
             }
             // An amendment is not remembered. To shrink again leaves the size; to extend again is another extension, within
@@ -332,7 +444,10 @@ impl Story {
 fn takes_key(command: &Command) -> bool {
     matches!(
         command,
-        Command::InitiateTopUp { .. } | Command::GrantCredit { .. } | Command::PostAdjustment { .. }
+        Command::InitiateTopUp { .. }
+            | Command::GrantCredit { .. }
+            | Command::PostAdjustment { .. }
+            | Command::RequestRefund { .. }
     )
 }
 
@@ -382,6 +497,11 @@ fn the_random_stories_are_eventful() {
         "closed",
         "granted",
         "adjusted",
+        "refund requested",
+        "refund approved",
+        "refund completed",
+        "refund failed",
+        "charged back",
         "leased",
         "amended",
         "lease closed",
@@ -397,6 +517,12 @@ fn kind(event: &AccountEvent) -> &'static str {
         AccountEvent::TopUpClosed(_) => "closed",
         AccountEvent::CreditGranted(_) => "granted",
         AccountEvent::AdjustmentPosted(_) => "adjusted",
+        AccountEvent::RefundRequested(_) => "refund requested",
+        AccountEvent::RefundApproved(_) => "refund approved",
+        AccountEvent::RefundCompleted(_) => "refund completed",
+        AccountEvent::RefundFailed(_) => "refund failed",
+        AccountEvent::ChargebackPosted(_) => "charged back",
+        AccountEvent::ChargebackReversed(_) => "charge returned",
         AccountEvent::LeaseGranted(_) => "leased",
         AccountEvent::LeaseAmended(_) => "amended",
         AccountEvent::LeaseClosed(_) => "lease closed",

@@ -2,15 +2,18 @@
 
 use super::fixed;
 use crate::event::{
-    AccountEvent, AdjustmentPosted, CloseReason, Closer, CreditGranted, Event, GrantSource, LeaseAmended,
-    LeaseClosed, LeaseGranted, NodeEvent, NodeSealed, PaymentSuspended, Scope, SealCause, SuspenseEvent,
-    TopUpClosed, TopUpCompleted, TopUpInitiated, UsageReported,
+    AccountEvent, AdjustmentPosted, ChannelEvent, ChannelFeePosted, ChargebackPosted, ChargebackReversed,
+    CloseReason, Closer, CreditGranted, Event, GrantSource, LeaseAmended, LeaseClosed, LeaseGranted,
+    NodeEvent, NodeSealed, PaymentSuspended, RefundApproved, RefundCompleted, RefundFailed, RefundRequested,
+    Resolution, ReturnedBy, Scope, SealCause, SuspenseEvent, SuspenseResolved, TopUpClosed, TopUpCompleted,
+    TopUpInitiated, UsageReported,
 };
 use crate::posting::of_usage;
 use crate::samples::{channel, label, reason, usage_record, uuid};
 use crate::{
-    Account, AccountId, Actor, ActorKind, AdjustmentId, BatchId, Book, Credits, EpochId, EventId, GrantId,
-    KeyId, LeaseId, Moment, Money, OrderId, Posting, Recorded, Split, UsageRecord, postings,
+    Account, AccountId, Actor, ActorKind, AdjustmentId, BatchId, Book, ChargebackId, Credits, EpochId,
+    EventId, GrantId, KeyId, LeaseId, Moment, Money, OrderId, Posting, Recorded, RefundId, Split,
+    UsageRecord, postings,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -100,7 +103,47 @@ fn account_event() -> impl Strategy<Value = AccountEvent> {
     let closed = (lease(), amount(), any::<u64>(), select(vec![Closer::Holder, Closer::Sweeper])).prop_map(
         |(lease, spent, count, by)| AccountEvent::LeaseClosed(LeaseClosed { lease, spent, count, by }),
     );
-    prop_oneof![initiated, completed, closed_order, granted, adjusted, leased, amended, closed]
+    let back =
+        (id(RefundId::from_uuid), id(ChargebackId::from_uuid), order(), channels(), money(), amount(), 0..6)
+            .prop_map(|(refund, chargeback, order, channel, pay, credits, which)| match which {
+                0 => AccountEvent::RefundRequested(RefundRequested {
+                    refund,
+                    order,
+                    channel,
+                    pay,
+                    credits,
+                    reason: reason("not wanted"),
+                }),
+                1 => AccountEvent::RefundApproved(RefundApproved { refund, order }),
+                2 => AccountEvent::RefundCompleted(RefundCompleted {
+                    refund,
+                    order,
+                    channel,
+                    pay,
+                    credits,
+                    provider_refund: None,
+                }),
+                3 => {
+                    let reason = reason("closed");
+                    AccountEvent::RefundFailed(RefundFailed { refund, order, channel, credits, reason })
+                }
+                4 => AccountEvent::ChargebackPosted(ChargebackPosted {
+                    chargeback,
+                    order,
+                    channel,
+                    pay,
+                    credits,
+                    reference: label("dp"),
+                }),
+                _ => AccountEvent::ChargebackReversed(ChargebackReversed {
+                    chargeback,
+                    order,
+                    channel,
+                    pay,
+                    credits,
+                }),
+            });
+    prop_oneof![initiated, completed, closed_order, granted, adjusted, leased, amended, closed, back]
 }
 
 fn record() -> impl Strategy<Value = UsageRecord> {
@@ -133,7 +176,30 @@ fn event() -> impl Strategy<Value = Event> {
             };
             Event::Suspense(channel("epay"), SuspenseEvent::PaymentSuspended(suspended))
         }),
+        1 => (money(), resolution()).prop_map(|(paid, resolution)| {
+            let resolved = SuspenseResolved {
+                payment: 1,
+                provider_txn: label("tx"),
+                paid,
+                resolution,
+                reason: reason("they asked"),
+            };
+            Event::Suspense(channel("epay"), SuspenseEvent::SuspenseResolved(resolved))
+        }),
+        1 => money().prop_map(|fee| {
+            let posted = ChannelFeePosted { day: label("2026-11-21"), fee, bill: label("a hash") };
+            Event::Channel(channel("epay"), ChannelEvent::ChannelFeePosted(posted))
+        }),
     ]
+}
+
+fn resolution() -> impl Strategy<Value = Resolution> {
+    let claimed = Resolution::Claimed {
+        account: AccountId::from_uuid(uuid("claimant")),
+        order: OrderId::from_uuid(uuid("claimed")),
+    };
+    let returned = Resolution::Returned { by: ReturnedBy::Channel, reference: None };
+    select(vec![claimed, returned, Resolution::Dismissed])
 }
 
 pub(super) fn recorded(version: u64, event: AccountEvent) -> Recorded<AccountEvent> {

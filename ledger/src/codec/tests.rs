@@ -5,11 +5,14 @@
 use super::*;
 use crate::testing::{credits, label, usage};
 use domain::account::event::*;
-use domain::event::{NodeSealed, PaymentSuspended, SealCause, UsageReported};
+use domain::event::{
+    ChannelEvent, ChannelFeePosted, NodeSealed, PaymentSuspended, Resolution, SealCause, SuspenseResolved,
+    UsageReported,
+};
 use domain::usage::{Attempt, Usage};
 use domain::{
-    ActorKind, AdjustmentId, BatchId, Credits, GrantId, KeyId, LeaseId, Money, OrderId, Outcome,
-    PriceVersionId, RequestId, Tokens, UnitPrices, UsageRecord, UsageSource,
+    ActorKind, AdjustmentId, BatchId, ChargebackId, Credits, GrantId, KeyId, LeaseId, Money, OrderId,
+    Outcome, PriceVersionId, RefundId, RequestId, Tokens, UnitPrices, UsageRecord, UsageSource,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -79,6 +82,45 @@ fn samples() -> Vec<Event> {
             credits: credits("-0.000000001"),
             reason: "rounding".parse().unwrap(),
         }),
+        AccountEvent::RefundRequested(RefundRequested {
+            refund: RefundId::from_uuid(id(10)),
+            order,
+            channel: channel.clone(),
+            pay: yuan(2000),
+            credits: credits("2.849382716"),
+            reason: "not wanted".parse().unwrap(),
+        }),
+        AccountEvent::RefundApproved(RefundApproved { refund: RefundId::from_uuid(id(10)), order }),
+        AccountEvent::RefundCompleted(RefundCompleted {
+            refund: RefundId::from_uuid(id(10)),
+            order,
+            channel: channel.clone(),
+            pay: yuan(2000),
+            credits: credits("2.849382716"),
+            provider_refund: Some(label("50300000002026112212345678901")),
+        }),
+        AccountEvent::RefundFailed(RefundFailed {
+            refund: RefundId::from_uuid(id(10)),
+            order,
+            channel: channel.clone(),
+            credits: credits("2.849382716"),
+            reason: "the channel closed it".parse().unwrap(),
+        }),
+        AccountEvent::ChargebackPosted(ChargebackPosted {
+            chargeback: ChargebackId::from_uuid(id(11)),
+            order,
+            channel: channel.clone(),
+            pay: yuan(5000),
+            credits: credits("7.123456789"),
+            reference: label("dp_1"),
+        }),
+        AccountEvent::ChargebackReversed(ChargebackReversed {
+            chargeback: ChargebackId::from_uuid(id(11)),
+            order,
+            channel: channel.clone(),
+            pay: yuan(5000),
+            credits: credits("7.123456789"),
+        }),
         AccountEvent::LeaseGranted(LeaseGranted {
             lease,
             epoch,
@@ -114,7 +156,17 @@ fn samples() -> Vec<Event> {
         reason: "unknown order".parse().unwrap(),
         inbox: 42,
     };
-    all.push(Event::Suspense(channel, SuspenseEvent::PaymentSuspended(suspended)));
+    all.push(Event::Suspense(channel.clone(), SuspenseEvent::PaymentSuspended(suspended)));
+    let resolved = SuspenseResolved {
+        payment: 41,
+        provider_txn: label("txn-9"),
+        paid: yuan(1),
+        resolution: Resolution::Claimed { account, order },
+        reason: "they sent the bank's receipt".parse().unwrap(),
+    };
+    all.push(Event::Suspense(channel.clone(), SuspenseEvent::SuspenseResolved(resolved)));
+    let fee = ChannelFeePosted { day: label("2026-11-21"), fee: yuan(-7), bill: label(&"ab".repeat(32)) };
+    all.push(Event::Channel(channel, ChannelEvent::ChannelFeePosted(fee)));
     all
 }
 
@@ -238,6 +290,7 @@ fn golden_files_decode_and_are_written_again_to_the_byte() {
         let subject = match (envelope.account, envelope.epoch, &envelope.channel) {
             (Some(account), None, None) => Subject::Account(account),
             (None, Some(epoch), None) => Subject::Node(epoch),
+            (None, None, Some(channel)) if kind == "channel_fee_posted" => Subject::Channel(channel.clone()),
             (None, None, Some(channel)) => Subject::Suspense(channel.clone()),
             named => panic!("{kind}: {named:?}"),
         };
@@ -365,7 +418,10 @@ fn a_usage_record_of_the_first_version_means_what_it_did() {
 fn sampled(at: usize) -> UsageRecord {
     let reports = samples().into_iter().find_map(|event| match event {
         Event::Node(_, NodeEvent::UsageReported(report)) => Some(report.records),
-        Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Account(..) | Event::Suspense(..) => None,
+        Event::Node(_, NodeEvent::NodeSealed(_))
+        | Event::Account(..)
+        | Event::Suspense(..)
+        | Event::Channel(..) => None,
     });
     reports.unwrap().swap_remove(at)
 }

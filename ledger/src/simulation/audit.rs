@@ -187,7 +187,9 @@ impl Audit {
                     }
                 }
             }
-            Event::Suspense(..) => self.broken(format!("#{sequence} is no event of this simulation")),
+            Event::Suspense(..) | Event::Channel(..) => {
+                self.broken(format!("#{sequence} is no event of this simulation"))
+            }
         }
     }
 
@@ -232,6 +234,12 @@ impl Audit {
             AccountEvent::TopUpInitiated(_)
             | AccountEvent::TopUpCompleted(_)
             | AccountEvent::TopUpClosed(_)
+            | AccountEvent::RefundRequested(_)
+            | AccountEvent::RefundApproved(_)
+            | AccountEvent::RefundCompleted(_)
+            | AccountEvent::RefundFailed(_)
+            | AccountEvent::ChargebackPosted(_)
+            | AccountEvent::ChargebackReversed(_)
             | AccountEvent::AdjustmentPosted(_) => {
                 self.broken(format!("#{sequence} is no event of this simulation"));
             }

@@ -64,7 +64,7 @@ impl Tables {
                     }
                 }
             }
-            Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Suspense(..) => {}
+            Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Suspense(..) | Event::Channel(..) => {}
         }
     }
 
@@ -92,6 +92,12 @@ impl Tables {
             | AccountEvent::TopUpCompleted(_)
             | AccountEvent::TopUpClosed(_)
             | AccountEvent::CreditGranted(_)
+            | AccountEvent::RefundRequested(_)
+            | AccountEvent::RefundApproved(_)
+            | AccountEvent::RefundCompleted(_)
+            | AccountEvent::RefundFailed(_)
+            | AccountEvent::ChargebackPosted(_)
+            | AccountEvent::ChargebackReversed(_)
             | AccountEvent::AdjustmentPosted(_) => {}
         }
     }

@@ -353,6 +353,7 @@ impl fmt::Debug for Brief<'_> {
             }
             Event::Node(_, NodeEvent::NodeSealed(sealed)) => write!(f, "{sealed:?}"),
             Event::Suspense(..) => write!(f, "suspense"),
+            Event::Channel(..) => write!(f, "channel"),
         }
     }
 }

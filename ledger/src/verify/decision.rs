@@ -5,6 +5,7 @@
 
 use super::report::{Code, Findings, Place};
 use domain::account::Amend;
+use domain::account::state::RefundStatus;
 use domain::{Account, AccountEvent, Command, Credits, Decision, Recorded, Refusal, decide};
 
 /// Names what is not legal about a decision, and records it all the same: what is on the log has happened.
@@ -38,7 +39,9 @@ pub(super) fn judge(
     let before = account.available();
     account.apply(recorded);
     let after = account.available();
-    if after.is_negative() && after < before {
+    // A payment that was taken back may leave a debt; nothing else may.
+    let is_owed = matches!(recorded.event, AccountEvent::ChargebackPosted(_));
+    if after.is_negative() && after < before && !is_owed {
         let sentence = format!("it leaves the account with {after} credits available");
         findings.add(place.finding(Code::AvailableNegative, sentence));
     }
@@ -70,6 +73,26 @@ fn command_of(account: &Account, event: &AccountEvent) -> Command {
         AccountEvent::AdjustmentPosted(it) => {
             Command::PostAdjustment { adjustment: it.adjustment, credits: it.credits, reason: it.reason }
         }
+        AccountEvent::RefundRequested(it) => {
+            Command::RequestRefund { refund: it.refund, order: it.order, pay: it.pay, reason: it.reason }
+        }
+        AccountEvent::RefundApproved(it) => Command::ApproveRefund { refund: it.refund },
+        AccountEvent::RefundCompleted(it) => {
+            Command::CompleteRefund { refund: it.refund, provider_refund: it.provider_refund }
+        }
+        // A rejection and a failure are the same fact; which command led to it, the state before says.
+        AccountEvent::RefundFailed(it) => match account.refunds.get(&it.refund).map(|known| known.status) {
+            Some(RefundStatus::Requested) => Command::RejectRefund { refund: it.refund, reason: it.reason },
+            Some(RefundStatus::Approved | RefundStatus::Completed { .. } | RefundStatus::Failed { .. })
+            | None => Command::FailRefund { refund: it.refund, reason: it.reason },
+        },
+        AccountEvent::ChargebackPosted(it) => Command::PostChargeback {
+            chargeback: it.chargeback,
+            order: it.order,
+            pay: it.pay,
+            reference: it.reference,
+        },
+        AccountEvent::ChargebackReversed(it) => Command::ReverseChargeback { chargeback: it.chargeback },
         // Exactly this much, no more and no less.
         AccountEvent::LeaseGranted(it) => Command::GrantLease {
             lease: it.lease,
@@ -94,7 +117,7 @@ fn command_of(account: &Account, event: &AccountEvent) -> Command {
     }
 }
 
-fn code_of(refusal: &Refusal) -> Code {
+pub(super) fn code_of(refusal: &Refusal) -> Code {
     match refusal {
         Refusal::InsufficientCredits { .. } | Refusal::BudgetSpent { .. } => Code::AboveAvailable,
         Refusal::UnknownOrder(_) => Code::OrderUnknown,
@@ -104,11 +127,21 @@ fn code_of(refusal: &Refusal) -> Code {
         Refusal::NotPositive { .. } | Refusal::ZeroAdjustment | Refusal::BadShrink { .. } => {
             Code::AmountInvalid
         }
+        Refusal::OrderNotPaid(_) | Refusal::AboveOrder { .. } => Code::AboveOrder,
+        Refusal::UnknownRefund(_)
+        | Refusal::RefundExists(_)
+        | Refusal::RefundNotApproved(_)
+        | Refusal::RefundUnderWay(_)
+        | Refusal::RefundOver(_)
+        | Refusal::ChargebackExists(_)
+        | Refusal::UnknownChargeback(_) => Code::RefundOutOfTurn,
         Refusal::Overflow => Code::Overflow,
         Refusal::UnknownLease(_) => Code::LeaseUnknown,
         Refusal::LeaseClosed(_) => Code::LeaseClosed,
         Refusal::LeaseOpen(_) => Code::LeaseOpen,
         Refusal::SpentAboveLease { .. } => Code::SpentAboveLease,
+        Refusal::NotInSuspense { .. } => Code::SuspenseUnknown,
+        Refusal::ResolvedBefore { .. } => Code::SuspenseResolved,
         Refusal::KeyReused => Code::KeyReused,
     }
 }

@@ -12,6 +12,7 @@
 
 mod decision;
 mod report;
+mod suspense;
 #[cfg(test)]
 pub(crate) mod tests;
 mod usage;
@@ -24,9 +25,10 @@ use crate::log::{Hash, RawMessage, hash};
 use crate::{LedgerError, Subject, codec};
 use domain::event::UsageReported;
 use domain::posting::{self, Posting, Split, Unit};
-use domain::{Account, AccountEvent, AccountId, Event, EventId, Moment, NodeEvent, Recorded, SuspenseEvent};
+use domain::{Account, AccountEvent, AccountId, ChannelEvent, Event, EventId, Moment, NodeEvent, Recorded};
 use report::{Findings, Place};
 use std::collections::{BTreeMap, HashMap};
+use suspense::Payments;
 use usage::{Leases, Standing};
 
 /// Judges a log message by message.
@@ -43,7 +45,7 @@ pub struct Verifier {
     leases: Leases,
     usage_records: u64,
     repeated_records: u64,
-    suspended: u64,
+    suspense: Payments,
     totals: BTreeMap<Unit, Total>,
 }
 
@@ -141,7 +143,8 @@ impl Verifier {
             usage_records: self.usage_records,
             repeated_records: self.repeated_records,
             late_records: self.leases.late.records,
-            suspended_payments: self.suspended,
+            suspended_payments: self.suspense.suspended,
+            resolved_payments: self.suspense.resolved,
         };
         for (subject, tail) in &self.subjects {
             if matches!(subject, Subject::Node(_)) {
@@ -163,7 +166,8 @@ impl Verifier {
         let subject_of = |account| Subject::Account(account).to_string();
         let open = self.leases.finish(subject_of, &mut self.findings);
         counts.leases_open = open.count;
-        let notes = notes(&counts, &open, late, not_compared, self.last.map(|(_, at)| at));
+        let mut notes = notes(&counts, &open, late, not_compared, self.last.map(|(_, at)| at));
+        notes.extend(self.suspense.unfinished());
         Report {
             clean: self.findings.total == 0,
             first_sequence: self.first,
@@ -211,12 +215,16 @@ impl Verifier {
                 let state = self.accounts.entry(*account).or_default();
                 decision::judge(state, &recorded.with(event.clone()), place, &mut self.findings);
                 self.take_lease_event(*account, event, at, place);
+                self.suspense.credited(*account, event);
                 self.post(&posting::postings(&recorded.event), place);
             }
             Event::Node(_, NodeEvent::UsageReported(report)) => self.take_usage(report, place),
             Event::Node(_, NodeEvent::NodeSealed(_)) => {}
-            Event::Suspense(_, SuspenseEvent::PaymentSuspended(_)) => {
-                self.suspended += 1;
+            Event::Suspense(channel, event) => {
+                self.suspense.take(channel, &recorded.with(event.clone()), place, &mut self.findings);
+                self.post(&posting::postings(&recorded.event), place);
+            }
+            Event::Channel(_, ChannelEvent::ChannelFeePosted(_)) => {
                 self.post(&posting::postings(&recorded.event), place);
             }
         }
@@ -231,6 +239,12 @@ impl Verifier {
             | AccountEvent::TopUpCompleted(_)
             | AccountEvent::TopUpClosed(_)
             | AccountEvent::CreditGranted(_)
+            | AccountEvent::RefundRequested(_)
+            | AccountEvent::RefundApproved(_)
+            | AccountEvent::RefundCompleted(_)
+            | AccountEvent::RefundFailed(_)
+            | AccountEvent::ChargebackPosted(_)
+            | AccountEvent::ChargebackReversed(_)
             | AccountEvent::AdjustmentPosted(_) => {}
         }
     }
@@ -355,8 +369,9 @@ fn notes(
         );
         note(NoteCode::RepeatsNotCompared, sentence);
     }
-    if counts.suspended_payments > 0 {
-        let sentence = format!("{} payments matched no order and were set aside", counts.suspended_payments);
+    let waiting = counts.suspended_payments.saturating_sub(counts.resolved_payments);
+    if waiting > 0 {
+        let sentence = format!("{waiting} payments matched no order and wait in suspense");
         note(NoteCode::PaymentsSuspended, sentence);
     }
     notes

@@ -56,8 +56,10 @@ pub struct Counts {
     pub repeated_records: u64,
     /// Records that came too late for their lease.
     pub late_records: u64,
-    /// Payments that match no order.
+    /// Payments that matched no order.
     pub suspended_payments: u64,
+    /// Of these, resolved.
+    pub resolved_payments: u64,
 }
 
 /// All accounts in sum, in credits.
@@ -183,6 +185,10 @@ pub enum Code {
     AvailableNegative,
     /// More was leased or taken out than was available.
     AboveAvailable,
+    /// More went back than was left of an order, or of one that was not paid.
+    AboveOrder,
+    /// A refund or chargeback that was not there, not approved, or over.
+    RefundOutOfTurn,
     /// An amount that no decision may have.
     AmountInvalid,
     /// An account above what the ledger can count.
@@ -201,6 +207,10 @@ pub enum Code {
     PaymentDiffers,
     /// Other credits came in than the order said.
     CreditsDiffer,
+    /// The end of a payment that is not in suspense, or is not the one that was put there.
+    SuspenseUnknown,
+    /// A payment in suspense resolved a second time.
+    SuspenseResolved,
     /// A lease that was never granted.
     LeaseUnknown,
     /// A lease that is closed.
@@ -247,6 +257,8 @@ pub enum NoteCode {
     RepeatsNotCompared,
     /// Payments wait for a person.
     PaymentsSuspended,
+    /// Payments were claimed out of suspense and are not credited yet.
+    ClaimsUnfinished,
 }
 
 impl std::fmt::Display for Code {

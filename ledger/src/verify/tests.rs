@@ -5,7 +5,7 @@ use crate::testing::{credits, label, tester, usage};
 use bytes::Bytes;
 use domain::UsageRecord;
 use domain::account::event::*;
-use domain::event::{NodeSealed, PaymentSuspended, SealCause};
+use domain::event::{NodeSealed, PaymentSuspended, Resolution, SealCause, SuspenseEvent, SuspenseResolved};
 use domain::{
     AdjustmentId, BatchId, ChannelName, Credits, Currency, EpochId, GrantId, IdempotencyKey, LeaseId, Money,
     OrderId, Outcome,
@@ -181,6 +181,18 @@ impl Story {
         self.event(&Event::Suspense(channel(), SuspenseEvent::PaymentSuspended(payment)))
     }
 
+    /// A claim of the payment at `payment`, for ann's order of that name.
+    fn claimed(self, payment: u64, minor: i64, claim: &str) -> Self {
+        let resolved = SuspenseResolved {
+            payment,
+            provider_txn: label("txn"),
+            paid: cny(minor),
+            resolution: Resolution::Claimed { account: account("ann"), order: order(claim) },
+            reason: "theirs".parse().unwrap(),
+        };
+        self.event(&Event::Suspense(channel(), SuspenseEvent::SuspenseResolved(resolved)))
+    }
+
     fn without(mut self, sequence: u64) -> Self {
         self.messages.retain(|message| message.sequence != sequence);
         self
@@ -280,6 +292,7 @@ fn a_good_log_adds_up() {
         repeated_records: 0,
         late_records: 0,
         suspended_payments: 1,
+        resolved_payments: 0,
     };
     assert_eq!(report.counts, counts);
     let json = serde_json::to_value(&report).unwrap();
@@ -297,6 +310,24 @@ fn a_good_log_adds_up() {
     assert_eq!(notes, [NoteCode::LeasesOpen, NoteCode::PaymentsSuspended]);
     assert!(report.notes[0].sentence.contains("for 2 s by the log's clock"), "{:?}", report.notes);
     assert!(Story::default().clean().report().last_sequence.is_none());
+}
+
+#[test]
+fn a_payment_in_suspense_ends_once_and_a_claim_that_nobody_was_credited_with_is_told_of() {
+    let notes = |story: &Story| {
+        let report = story.clone().report();
+        (report.counts.resolved_payments, report.notes.iter().map(|note| note.code).collect::<Vec<_>>())
+    };
+    let claimed = Story::default().suspended().claimed(1, 700, "claim").clean();
+    assert_eq!(notes(&claimed), (1, vec![NoteCode::ClaimsUnfinished]));
+    let opened = claimed.clone().order("claim", cny(700), "1");
+    // Paid by another transaction it is not this payment that was credited.
+    assert_eq!(notes(&opened.clone().paid("claim", "other", cny(700), "1")).1, [NoteCode::ClaimsUnfinished]);
+    let credited = opened.paid("claim", "txn", cny(700), "1").clean();
+    assert_eq!(notes(&credited), (1, vec![]));
+    credited.clone().claimed(1, 700, "again").has([(Code::SuspenseResolved, 5)]);
+    credited.clone().claimed(2, 700, "again").has([(Code::SuspenseUnknown, 5)]);
+    Story::default().suspended().claimed(1, 701, "claim").has([(Code::SuspenseUnknown, 2)]);
 }
 
 #[test]
@@ -474,6 +505,69 @@ fn an_idempotency_key_that_was_used_before_is_named() {
     good.clone().keyed("twice").grant("b", "1").clean();
     good.clone().keyed("once").grant("b", "1").has([(Code::KeyReused, 2)]);
     good.keyed("once").order("o", cny(5), "1").has([(Code::KeyReused, 2)]);
+}
+
+#[test]
+fn what_goes_back_is_judged_too() {
+    let refund = domain::RefundId::from_uuid(id("r"));
+    let (o, chargeback) = (order("o"), domain::ChargebackId::from_uuid(id("d")));
+    let requested = |pay, takes: &str| {
+        AccountEvent::RefundRequested(RefundRequested {
+            refund,
+            order: o,
+            channel: channel(),
+            pay: cny(pay),
+            credits: credits(takes),
+            reason: "a reason".parse().unwrap(),
+        })
+    };
+    let approved = || AccountEvent::RefundApproved(RefundApproved { refund, order: o });
+    let completed = |takes: &str| {
+        AccountEvent::RefundCompleted(RefundCompleted {
+            refund,
+            order: o,
+            channel: channel(),
+            pay: cny(2000),
+            credits: credits(takes),
+            provider_refund: None,
+        })
+    };
+    let failed = || {
+        AccountEvent::RefundFailed(RefundFailed {
+            refund,
+            order: o,
+            channel: channel(),
+            credits: credits("2.8"),
+            reason: "a reason".parse().unwrap(),
+        })
+    };
+    let taken = |pay, takes: &str| {
+        AccountEvent::ChargebackPosted(ChargebackPosted {
+            chargeback,
+            order: o,
+            channel: channel(),
+            pay: cny(pay),
+            credits: credits(takes),
+            reference: label("dp"),
+        })
+    };
+    let paid = Story::default().order("o", cny(5000), "7").paid("o", "txn", cny(5000), "7").clean();
+    let asked = paid.clone().ann(requested(2000, "2.8")).clean();
+    asked.clone().ann(approved()).ann(completed("2.8")).clean();
+    // Rejected, and failed after it was approved.
+    asked.clone().ann(failed()).clean();
+    asked.clone().ann(approved()).ann(failed()).clean();
+    paid.clone().ann(requested(5001, "7")).has([(Code::AboveOrder, 3)]);
+    paid.clone().ann(requested(2000, "2.7")).has([(Code::CreditsDiffer, 3)]);
+    asked.clone().ann(completed("2.8")).has([(Code::RefundOutOfTurn, 4)]);
+    asked.clone().ann(approved()).ann(completed("2.9")).has([(Code::CreditsDiffer, 5)]);
+    asked.clone().ann(approved()).ann(completed("2.8")).ann(failed()).has([(Code::RefundOutOfTurn, 6)]);
+    asked.clone().ann(approved()).ann(approved()).has([(Code::DecisionRepeated, 5)]);
+    Story::default().order("o", cny(5000), "7").ann(taken(5000, "7")).has([(Code::AboveOrder, 2)]);
+    // A debt is legal where a bank has made it, and nowhere else.
+    let owing = paid.clone().lent("l", "6").closed("l", "6", 0).ann(taken(5000, "7"));
+    assert!(!owing.faults().iter().any(|(code, _)| *code == Code::AvailableNegative), "{:?}", owing.faults());
+    asked.ann(taken(5000, "4.2")).clean();
 }
 
 #[test]

@@ -36,9 +36,17 @@ impl BalanceRows {
                     add(&mut change.credits_out, it.credits.checked_neg()?)
                 }
                 AccountEvent::AdjustmentPosted(it) => add(&mut change.credits_in, it.credits),
+                AccountEvent::RefundRequested(it) => add(&mut change.credits_out, it.credits),
+                AccountEvent::ChargebackPosted(it) => add(&mut change.credits_out, it.credits),
+                AccountEvent::RefundFailed(it) => add(&mut change.credits_out, it.credits.checked_neg()?),
+                AccountEvent::ChargebackReversed(it) => {
+                    add(&mut change.credits_out, it.credits.checked_neg()?)
+                }
                 // Leases come as moves, since an amendment does not say what the lease was before.
                 AccountEvent::TopUpInitiated(_)
                 | AccountEvent::TopUpClosed(_)
+                | AccountEvent::RefundApproved(_)
+                | AccountEvent::RefundCompleted(_)
                 | AccountEvent::LeaseGranted(_)
                 | AccountEvent::LeaseAmended(_)
                 | AccountEvent::LeaseClosed(_) => Some(()),

@@ -10,7 +10,7 @@ const COLUMNS: [&str; 5] = ["account", "version", "sequence", "shape", "snapshot
 
 /// The shape of [`Account`] as this binary folds and writes it. Count it up whenever a field of `Account` is added or
 /// means something else: rows of another shape then read as none, and such accounts are folded from their first event.
-const SHAPE: i64 = 1;
+const SHAPE: i64 = 2;
 /// The shape of a row whose snapshot is left out: this binary could not read what an older one had written.
 const NO_SHAPE: i64 = 0;
 

@@ -5,13 +5,14 @@ use crate::top_ups::OrderStatus;
 use crate::{Halt, ProjectionError, Set, Tx, Value};
 use chrono::FixedOffset;
 use domain::account::event::GrantSource;
-use domain::{AccountEvent, AccountId, Credits, Moment, Money, OrderId};
+use domain::{AccountEvent, AccountId, Credits, Moment, Money};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use uuid::Uuid;
 
 /// The columns of `billing_records`.
-pub(super) const COLUMNS: [&str; 18] = [
+pub(crate) const COLUMNS: [&str; 18] = [
     "id",
     "user_id",
     "type",
@@ -37,10 +38,10 @@ pub(super) const COLUMNS: [&str; 18] = [
 pub(crate) struct BillingRows {
     /// Rows that begin in this batch, in the log's order.
     new: Vec<NewRow>,
-    /// Where an order's row lies in `new`.
-    orders: BTreeMap<(AccountId, OrderId), usize>,
-    /// Ends of orders that began in an earlier batch.
-    ends: BTreeMap<(AccountId, OrderId), End>,
+    /// Where the row of an order or a refund lies in `new`.
+    begun: BTreeMap<(AccountId, BillingKind, Uuid), usize>,
+    /// Ends of orders and refunds that began in an earlier batch.
+    ends: BTreeMap<(AccountId, BillingKind, Uuid), End>,
     /// Consumption, by account and the beginning of the day.
     days: BTreeMap<(AccountId, Moment), Day>,
 }
@@ -50,7 +51,7 @@ struct NewRow {
     id: String,
     account: AccountId,
     kind: BillingKind,
-    /// The order, grant or adjustment; with the kind it names the row within the account.
+    /// The order, refund, grant or adjustment; with the kind it names the row within the account.
     reference: String,
     money: Option<Money>,
     credits: Credits,
@@ -107,7 +108,7 @@ impl BillingRows {
         let account = decision.account;
         match decision.event {
             AccountEvent::TopUpInitiated(it) => {
-                self.orders.insert((account, it.order), self.new.len());
+                self.begun.insert((account, BillingKind::TopUp, it.order.uuid()), self.new.len());
                 self.new.push(NewRow {
                     money: Some(it.pay),
                     ..NewRow::new(
@@ -123,11 +124,62 @@ impl BillingRows {
             AccountEvent::TopUpCompleted(it) => {
                 let transaction = Some(it.provider_txn.as_str().to_owned());
                 let end = End { transaction, ..End::new(OrderStatus::Completed, decision, zone) };
-                self.end(account, it.order, end);
+                self.end((account, BillingKind::TopUp, it.order.uuid()), end);
             }
             AccountEvent::TopUpClosed(it) => {
-                self.end(account, it.order, End::new(OrderStatus::of_close(it.reason), decision, zone));
+                let end = End::new(OrderStatus::of_close(it.reason), decision, zone);
+                self.end((account, BillingKind::TopUp, it.order.uuid()), end);
             }
+            AccountEvent::RefundRequested(it) => {
+                self.begun.insert((account, BillingKind::Refund, it.refund.uuid()), self.new.len());
+                self.new.push(NewRow {
+                    money: Some(it.pay),
+                    ..NewRow::new(
+                        BillingKind::Refund,
+                        it.refund.to_string(),
+                        it.credits,
+                        format!("Refund through {}: {}", it.channel, it.reason),
+                        End::new(OrderStatus::Pending, decision, zone),
+                        decision,
+                    )
+                });
+            }
+            AccountEvent::RefundApproved(_) => {}
+            AccountEvent::RefundCompleted(it) => {
+                let transaction = it.provider_refund.as_ref().map(|it| it.as_str().to_owned());
+                let end = End { transaction, ..End::new(OrderStatus::Completed, decision, zone) };
+                self.end((account, BillingKind::Refund, it.refund.uuid()), end);
+            }
+            AccountEvent::RefundFailed(it) => {
+                let end = End::new(OrderStatus::Failed, decision, zone);
+                self.end((account, BillingKind::Refund, it.refund.uuid()), end);
+            }
+            AccountEvent::ChargebackPosted(it) => {
+                let transaction = Some(it.reference.as_str().to_owned());
+                self.new.push(NewRow {
+                    money: Some(it.pay),
+                    ..NewRow::new(
+                        BillingKind::Refund,
+                        it.chargeback.to_string(),
+                        it.credits,
+                        format!("Disputed payment through {}", it.channel),
+                        End { transaction, ..End::new(OrderStatus::Completed, decision, zone) },
+                        decision,
+                    )
+                });
+            }
+            // Below zero, so that the two lines of a dispute that was won are nothing together.
+            AccountEvent::ChargebackReversed(it) => self.new.push(NewRow {
+                money: Some(Money { minor: it.pay.minor.saturating_neg(), ..it.pay }),
+                ..NewRow::new(
+                    BillingKind::Refund,
+                    format!("{} reversed", it.chargeback.uuid().simple()),
+                    Credits::from_nano(it.credits.nano().saturating_neg()),
+                    format!("Disputed payment through {} came back", it.channel),
+                    End::new(OrderStatus::Completed, decision, zone),
+                    decision,
+                )
+            }),
             AccountEvent::CreditGranted(it) => {
                 let source = match it.source {
                     GrantSource::Signup => "Welcome gift",
@@ -162,12 +214,12 @@ impl BillingRows {
         }
     }
 
-    fn end(&mut self, account: AccountId, order: OrderId, end: End) {
-        let here = self.orders.get(&(account, order)).and_then(|index| self.new.get_mut(*index));
+    fn end(&mut self, what: (AccountId, BillingKind, Uuid), end: End) {
+        let here = self.begun.get(&what).and_then(|index| self.new.get_mut(*index));
         match here {
             Some(row) => row.end = end,
             None => {
-                self.ends.insert((account, order), end);
+                self.ends.insert(what, end);
             }
         }
     }
@@ -253,7 +305,7 @@ impl BillingRows {
         let tail = tx.dialect().upsert("billing_records", &["user_id", "type", "reference"], &sets);
         tx.insert("billing_records", &COLUMNS, &days, &tail).await?;
 
-        for ((account, order), end) in &self.ends {
+        for ((account, kind, id), end) in &self.ends {
             let sql = "UPDATE billing_records SET transaction_id = ?, status = ?, updated_at = ?, event_seq = ?, \
                        day = ?, day_start = ?, time_zone = ? WHERE user_id = ? AND type = ? AND reference = ?";
             let values: [Value; 10] = [
@@ -265,11 +317,11 @@ impl BillingRows {
                 end.day_start.into(),
                 end.zone.as_str().into(),
                 (*account).into(),
-                BillingKind::TopUp.as_str().into(),
-                (*order).into(),
+                kind.as_str().into(),
+                id.to_string().into(),
             ];
             if tx.execute(sql, &values).await? != 1 {
-                return Err(Halt::UnknownOrder { account: *account, order: order.to_string() }.into());
+                return Err(Halt::UnknownOrder { account: *account, order: id.to_string() }.into());
             }
         }
         Ok(())

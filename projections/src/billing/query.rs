@@ -17,10 +17,11 @@ pub struct BillingRecord {
     pub kind: BillingKind,
     /// The order's, grant's or adjustment's id; for consumption the day and its zone.
     pub reference: String,
-    /// The payer's money; only a top-up has some.
+    /// The payer's money; only top-ups and refunds have some.
     pub money: Option<Money>,
-    /// The credits: of a top-up what it buys, of consumption what was used (above zero), of an adjustment the
-    /// difference. They count if the status is completed.
+    /// The credits: of a top-up what it buys, of consumption what was used (above zero), of a refund what
+    /// it takes (above zero), of an adjustment the difference. They count if the status is completed, a refund's also while it is
+    /// pending.
     pub quota_amount: Credits,
     /// A sentence for the reader.
     pub description: String,
@@ -47,13 +48,13 @@ pub struct BillingRecord {
 }
 
 /// What a line of a statement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BillingKind {
     /// A payment, or the wish to pay.
     TopUp,
     /// A day's usage.
     Consumption,
-    /// Money given back.
+    /// Money given back, or taken back by a payer's bank.
     Refund,
     /// A gift of credits.
     Grant,
@@ -148,7 +149,7 @@ pub async fn get(
     row.as_ref().map(read).transpose()
 }
 
-fn read(row: &Row) -> Result<BillingRecord, DatabaseError> {
+pub(crate) fn read(row: &Row) -> Result<BillingRecord, DatabaseError> {
     let money = match row.opt_int("amount")? {
         None => None,
         Some(minor) => Some(Money { currency: row.parsed("currency")?, minor }),

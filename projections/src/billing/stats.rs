@@ -3,7 +3,7 @@ use crate::calendar::DAY;
 use crate::usage::{self, StatsFilter, UsageBy, only_touching};
 use crate::{Database, DatabaseError};
 use domain::{AccountId, Credits, Moment};
-use sea_query::{Expr, ExprTrait, Query};
+use sea_query::{Cond, Expr, ExprTrait, Query};
 use std::collections::BTreeMap;
 
 /// What statistics are grouped by.
@@ -19,7 +19,7 @@ pub enum BillingBy {
     Key,
 }
 
-/// Credits that moved in one bucket. Only what is completed counts.
+/// Credits that moved in one bucket. Only what is completed counts, and refunds from when they are asked for until they fail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BillingStat {
     /// The day, month, model or key: see [`BillingBy`].
@@ -30,7 +30,7 @@ pub struct BillingStat {
     pub granted: Credits,
     /// Corrected, up or down.
     pub adjusted: Credits,
-    /// Given back for money.
+    /// Given back for money, or set aside for that.
     pub refunded: Credits,
     /// Used.
     pub consumed: Credits,
@@ -70,7 +70,10 @@ async fn by_days(
         .expr_as(Expr::cust(db.dialect().sum("requests")), "requests_sum")
         .from("billing_records")
         .and_where(Expr::col("user_id").eq(account.to_string()))
-        .and_where(Expr::col("status").eq("completed"))
+        .cond_where(Cond::any().add(Expr::col("status").eq("completed")).add(
+            // Its credits are set aside already.
+            Cond::all().add(Expr::col("type").eq("refund")).add(Expr::col("status").eq("pending")),
+        ))
         .group_by_columns(["day", "type"]);
     only_touching(&mut query, "day_start", DAY, from, to);
     // A month is put together here: one row per day and kind is little, and cutting texts differs between databases.

@@ -1,8 +1,8 @@
 //! What goes into a statement: integers and texts, nothing else, so that all three databases store the same.
 
 use domain::{
-    AccountId, AdjustmentId, BatchId, Credits, EpochId, EventId, GrantId, KeyId, LeaseId, Moment, OrderId,
-    PriceVersionId, RequestId,
+    AccountId, AdjustmentId, BatchId, ChargebackId, Credits, EpochId, EventId, GrantId, KeyId, LeaseId,
+    Moment, OrderId, PriceVersionId, RefundId, RequestId,
 };
 
 /// A value bound to a `?` of a statement.
@@ -136,6 +136,7 @@ ids!(
     AccountId,
     AdjustmentId,
     BatchId,
+    ChargebackId,
     EpochId,
     EventId,
     GrantId,
@@ -143,5 +144,6 @@ ids!(
     LeaseId,
     OrderId,
     PriceVersionId,
+    RefundId,
     RequestId
 );

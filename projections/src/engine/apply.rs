@@ -3,6 +3,7 @@ use crate::billing::BillingRows;
 use crate::facts::Facts;
 use crate::journal::JournalRows;
 use crate::leases::LeaseRows;
+use crate::refunds::RefundRows;
 use crate::top_ups::TopUpRows;
 use crate::usage::UsageRows;
 use crate::{Checkpoint, Database, Dialect, Halt, ProjectionError, Tx};
@@ -133,6 +134,7 @@ async fn fold_and_write(
 pub(crate) struct Rows {
     balances: BalanceRows,
     top_ups: TopUpRows,
+    refunds: RefundRows,
     usage: UsageRows,
     billing: BillingRows,
     journal: JournalRows,
@@ -144,6 +146,7 @@ impl Rows {
         Ok(Self {
             balances: BalanceRows::fold(facts)?,
             top_ups: TopUpRows::fold(facts),
+            refunds: RefundRows::fold(facts),
             usage: UsageRows::fold(facts)?,
             billing: BillingRows::fold(facts)?,
             journal: JournalRows::fold(facts)?,
@@ -168,6 +171,7 @@ impl Rows {
     pub(crate) async fn write(&self, tx: &mut Tx, zone: FixedOffset) -> Result<(), ProjectionError> {
         self.balances.write(tx).await?;
         self.top_ups.write(tx).await?;
+        self.refunds.write(tx).await?;
         self.usage.write(tx).await?;
         self.billing.write(tx, zone).await?;
         self.journal.write(tx).await

@@ -43,7 +43,13 @@ pub(crate) fn check_hash(checkpoint: &Checkpoint, at_checkpoint: Option<Hash>) -
 pub(crate) fn proves(checkpoint: &Checkpoint, behind: &[Logged]) -> bool {
     behind.iter().any(|logged| match (&logged.recorded.event, logged.prev) {
         (Event::Node(_, NodeEvent::UsageReported(_)), Some(prev)) => hex::encode(prev) == checkpoint.hash,
-        (Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Account(..) | Event::Suspense(..), _)
+        (
+            Event::Node(_, NodeEvent::NodeSealed(_))
+            | Event::Account(..)
+            | Event::Suspense(..)
+            | Event::Channel(..),
+            _,
+        )
         | (Event::Node(_, NodeEvent::UsageReported(_)), None) => false,
     })
 }

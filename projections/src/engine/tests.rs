@@ -312,7 +312,8 @@ async fn every_table_tells_the_same_to_the_nano(on: On) {
             assert_eq!(stats.iter().map(|stat| stat.requests).sum::<u64>(), records, "{by:?}");
             if matches!(by, BillingBy::Day | BillingBy::Month) {
                 let net = stats.iter().flat_map(|stat| {
-                    [stat.topped_up, stat.granted, stat.adjusted, stat.consumed.checked_neg().unwrap()]
+                    let back = stat.refunded.checked_neg().unwrap();
+                    [stat.topped_up, stat.granted, stat.adjusted, back, stat.consumed.checked_neg().unwrap()]
                 });
                 assert_eq!(Credits::checked_sum(net).unwrap(), balance.total, "{by:?}");
             }

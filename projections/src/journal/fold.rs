@@ -14,7 +14,7 @@ const DAILY_KEYS: [&str; 3] = ["day", "unit", "book"];
 const DAILY_SUMS: [&str; 5] = ["entries", "debit_billions", "debit_units", "credit_billions", "credit_units"];
 
 /// What one of a sum's two columns counts in units of the other.
-pub(super) const BILLION: i64 = 1_000_000_000;
+pub(crate) const BILLION: i64 = 1_000_000_000;
 
 /// What a batch adds to the journal.
 #[derive(Debug, Default)]

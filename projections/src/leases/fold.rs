@@ -179,6 +179,12 @@ impl LeaseRows {
             | AccountEvent::TopUpCompleted(_)
             | AccountEvent::TopUpClosed(_)
             | AccountEvent::CreditGranted(_)
+            | AccountEvent::RefundRequested(_)
+            | AccountEvent::RefundApproved(_)
+            | AccountEvent::RefundCompleted(_)
+            | AccountEvent::RefundFailed(_)
+            | AccountEvent::ChargebackPosted(_)
+            | AccountEvent::ChargebackReversed(_)
             | AccountEvent::AdjustmentPosted(_) => None,
         })
     }
@@ -214,7 +220,7 @@ impl LeaseRows {
         let Split { paid, uncovered } = if late { Split::late(record) } else { Split::reported(record) };
         let reporter = match &logged.recorded.event {
             Event::Node(epoch, _) => Some(*epoch),
-            Event::Account(..) | Event::Suspense(..) => None,
+            Event::Account(..) | Event::Suspense(..) | Event::Channel(..) => None,
         };
         let is_own = row.granted.as_ref().map(|granted| granted.epoch) == reporter;
         if row.closed.is_none() && !late && (!is_own || record.n > row.watermark) {
@@ -366,6 +372,12 @@ fn lease_of(event: &AccountEvent) -> Option<LeaseId> {
         | AccountEvent::TopUpCompleted(_)
         | AccountEvent::TopUpClosed(_)
         | AccountEvent::CreditGranted(_)
+        | AccountEvent::RefundRequested(_)
+        | AccountEvent::RefundApproved(_)
+        | AccountEvent::RefundCompleted(_)
+        | AccountEvent::RefundFailed(_)
+        | AccountEvent::ChargebackPosted(_)
+        | AccountEvent::ChargebackReversed(_)
         | AccountEvent::AdjustmentPosted(_) => None,
     }
 }

@@ -281,6 +281,9 @@ pub(crate) async fn identity(log: &Log) -> Result<StreamIdentity, LedgerError> {
 fn records_of(logged: &Logged) -> usize {
     match &logged.recorded.event {
         Event::Node(_, NodeEvent::UsageReported(report)) => report.records.len(),
-        Event::Node(_, NodeEvent::NodeSealed(_)) | Event::Account(..) | Event::Suspense(..) => 0,
+        Event::Node(_, NodeEvent::NodeSealed(_))
+        | Event::Account(..)
+        | Event::Suspense(..)
+        | Event::Channel(..) => 0,
     }
 }

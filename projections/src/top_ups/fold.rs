@@ -76,6 +76,12 @@ impl TopUpRows {
                 }
                 AccountEvent::CreditGranted(_)
                 | AccountEvent::AdjustmentPosted(_)
+                | AccountEvent::RefundRequested(_)
+                | AccountEvent::RefundApproved(_)
+                | AccountEvent::RefundCompleted(_)
+                | AccountEvent::RefundFailed(_)
+                | AccountEvent::ChargebackPosted(_)
+                | AccountEvent::ChargebackReversed(_)
                 | AccountEvent::LeaseGranted(_)
                 | AccountEvent::LeaseAmended(_)
                 | AccountEvent::LeaseClosed(_) => {}

@@ -101,6 +101,20 @@ pub async fn find(db: &Database, order: OrderId) -> Result<Option<TopUpOrder>, D
     db.fetch_optional(&sql, &[order.into()]).await?.as_ref().map(read).transpose()
 }
 
+/// The first order that a channel's transaction has paid, of any account.
+pub async fn paid_by(
+    db: &Database,
+    channel: &ChannelName,
+    provider_txn: &Label,
+) -> Result<Option<TopUpOrder>, DatabaseError> {
+    let sql = format!(
+        "SELECT {} FROM top_up_orders WHERE channel = ? AND provider_txn = ? ORDER BY event_seq LIMIT 1",
+        COLUMNS.join(", ")
+    );
+    let values = [channel.as_str().into(), provider_txn.as_str().into()];
+    db.fetch_optional(&sql, &values).await?.as_ref().map(read).transpose()
+}
+
 /// Orders, newest first; of one account or of all.
 pub async fn list(
     db: &Database,
@@ -149,6 +163,38 @@ pub async fn first_completed(
         }
     }
     Ok(orders)
+}
+
+/// These orders of whichever accounts, as far as they are there.
+pub async fn of_orders(db: &Database, orders: &[OrderId]) -> Result<Vec<TopUpOrder>, DatabaseError> {
+    let mut found = Vec::new();
+    for some in orders.chunks(500) {
+        let places = vec!["?"; some.len()].join(", ");
+        let sql = format!(
+            "SELECT {} FROM top_up_orders WHERE order_id IN ({places}) ORDER BY first_seq",
+            COLUMNS.join(", ")
+        );
+        let values: Vec<Value> = some.iter().map(|order| (*order).into()).collect();
+        for row in db.fetch_all(&sql, &values).await? {
+            found.push(read(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The orders whose payment at a channel was credited from one moment to before another.
+pub async fn completed_between(
+    db: &Database,
+    channel: &ChannelName,
+    from: Moment,
+    to: Moment,
+) -> Result<Vec<TopUpOrder>, DatabaseError> {
+    let sql = format!(
+        "SELECT {} FROM top_up_orders WHERE channel = ? AND completed_at >= ? AND completed_at < ? ORDER BY completed_at, order_id",
+        COLUMNS.join(", ")
+    );
+    let values = [channel.as_str().into(), from.into(), to.into()];
+    db.fetch_all(&sql, &values).await?.iter().map(read).collect()
 }
 
 fn read(row: &Row) -> Result<TopUpOrder, DatabaseError> {

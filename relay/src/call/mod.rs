@@ -25,6 +25,7 @@ use crate::call::routing::{Candidate, Place};
 use crate::call::settlement::{End, Settlement};
 use crate::catalogue::{ProviderKey, Route};
 use crate::error::CallError;
+use crate::figures::Figures;
 use crate::health::{Fitness, Health, Verdict};
 use crate::http::ProviderClient;
 use crate::limits::{Admitted, Limits, Turn};
@@ -50,6 +51,7 @@ pub(crate) struct Tools {
     pub(crate) options: Arc<RelayOptions>,
     pub(crate) health: Arc<Health>,
     pub(crate) limits: Limits,
+    pub(crate) figures: Arc<Figures>,
 }
 
 /// An answer that one provider gave.
@@ -63,6 +65,9 @@ enum Answer {
 }
 
 /// Carries an admitted call through. It always settles or releases the hold, and always answers a client that waits.
+///
+/// What is awaited only before and after a stream is boxed: this future is as large as the largest of what it awaits, and there
+/// is one for every stream that is open.
 pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>, mut client: Client) {
     let call = settlement.call();
     let protocol = call.asked.endpoint.protocol();
@@ -92,15 +97,16 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
         };
         let turn = match &route.limit {
             None => Admitted::unlimited(),
-            Some(limit) => match tools.limits.try_provider(limit, call.likely_tokens(), Instant::now()).await
-            {
-                Turn::Take(turn) => turn,
-                Turn::PassOver { retry_after } => {
-                    soonest = Some(soonest.map_or(retry_after, |other| other.min(retry_after)));
-                    settlement.passed_over(route, key, "rate_limited");
-                    continue;
+            Some(limit) => {
+                match Box::pin(tools.limits.try_provider(limit, call.likely_tokens(), Instant::now())).await {
+                    Turn::Take(turn) => turn,
+                    Turn::PassOver { retry_after } => {
+                        soonest = Some(soonest.map_or(retry_after, |other| other.min(retry_after)));
+                        settlement.passed_over(route, key, "rate_limited");
+                        continue;
+                    }
                 }
-            },
+            }
         };
         let why = match tools.health.ask(route, key, Instant::now()) {
             Fitness::Unfit { remaining, is_busy } => {
@@ -118,7 +124,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
             },
         };
         let mut trial = Trial { health: &tools.health, route, key, verdict: Verdict::Abandoned };
-        if let Err(error) = settlement.begin(route, key, why, turn, &outgoing.dropped).await {
+        if let Err(error) = Box::pin(settlement.begin(route, key, why, turn, &outgoing.dropped)).await {
             if failures.is_empty() {
                 settlement.release();
                 return client.answer(protocol.refused(&admission::hold_error(error, &tools.options)));
@@ -133,7 +139,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
                 let status = error.status();
                 settlement.end_attempt(Some(status), Some("refused"));
                 let end = End { outcome: Outcome::Refused, status: status.as_u16(), is_complete: false };
-                settlement.settle(end).await;
+                Box::pin(settlement.settle(end)).await;
                 return client.answer(protocol.refused(&error));
             }
             Ok(Answer::Whole(mut answer)) => {
@@ -144,7 +150,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
                     End { outcome: Outcome::Completed, status: answer.status.as_u16(), is_complete: true }
                 };
                 let dropped = settlement.dropped();
-                let charge = settlement.settle(end).await;
+                let charge = Box::pin(settlement.settle(end)).await;
                 if call.asked.wants_cost {
                     answer.body = match answer.is_events {
                         true => cost::in_events(answer.body, charge),
@@ -157,9 +163,8 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
             Ok(Answer::Streamed(ended)) => {
                 settlement.end_attempt(Some(StatusCode::OK), ended.failure);
                 let status = if ended.has_head { StatusCode::OK.as_u16() } else { STATUS_CLIENT_GONE };
-                let charge = settlement
-                    .settle(End { outcome: ended.outcome, status, is_complete: ended.is_complete })
-                    .await;
+                let end = End { outcome: ended.outcome, status, is_complete: ended.is_complete };
+                let charge = Box::pin(settlement.settle(end)).await;
                 if let Some(mut tail) = ended.tail {
                     if call.asked.wants_cost {
                         tail = cost::in_events(tail, charge);
@@ -203,7 +208,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
     } else {
         End { outcome: Outcome::ProviderError, status: error.status().as_u16(), is_complete: false }
     };
-    settlement.settle(end).await;
+    Box::pin(settlement.settle(end)).await;
     client.answer(protocol.refused(&error));
 }
 
@@ -245,7 +250,7 @@ async fn attempt<H: Holding>(
     client: &mut Client,
     deadline: Instant,
 ) -> Result<Answer, Failure> {
-    let reached = match attempt::open(tools, outgoing, deadline).await? {
+    let reached = match Box::pin(attempt::open(tools, outgoing, deadline)).await? {
         Opened::Refused(error) => return Ok(Answer::Refused(error)),
         Opened::Answer(reached) => reached,
     };
@@ -255,7 +260,7 @@ async fn attempt<H: Holding>(
             .map(Answer::Streamed);
     }
     settlement.first_byte();
-    whole::read(&tools.options, reached, settlement, deadline).await.map(Answer::Whole)
+    Box::pin(whole::read(&tools.options, reached, settlement, deadline)).await.map(Answer::Whole)
 }
 
 /// What a caller is told when every try failed.

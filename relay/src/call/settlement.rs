@@ -6,6 +6,7 @@
 use super::admission::Call;
 use crate::catalogue::{ProviderKey, Route};
 use crate::estimate::Estimate;
+use crate::figures::Figures;
 use crate::limits::Admitted;
 use crate::metering::Holding;
 use crate::pricing::{Bill, Consumption};
@@ -47,6 +48,7 @@ pub(crate) struct Settlement<H: Holding> {
     turn: Admitted,
     /// Watches over the settlement of a call whose task died.
     tracker: TaskTracker,
+    figures: Arc<Figures>,
     attempts: Vec<Attempt>,
     served_by: Option<Served>,
     /// The generated text of the present try.
@@ -75,7 +77,14 @@ struct Served {
 }
 
 impl<H: Holding> Settlement<H> {
-    pub(crate) fn new(hold: H, call: Call, endpoint: Label, places: Admitted, tracker: TaskTracker) -> Self {
+    pub(crate) fn new(
+        hold: H,
+        call: Call,
+        endpoint: Label,
+        places: Admitted,
+        tracker: TaskTracker,
+        figures: Arc<Figures>,
+    ) -> Self {
         Self {
             marked: call.started,
             hold: Some(hold),
@@ -84,6 +93,7 @@ impl<H: Holding> Settlement<H> {
             places,
             turn: Admitted::unlimited(),
             tracker,
+            figures,
             attempts: Vec::new(),
             served_by: None,
             delivered: Estimate::default(),
@@ -199,7 +209,10 @@ impl<H: Holding> Settlement<H> {
             return Credits::ZERO;
         };
         self.log(&usage);
+        self.figures.ended(&usage);
+        let (model, provider) = (usage.model.clone(), usage.provider.clone());
         let settled = hold.settle(usage).await;
+        self.figures.paid(&model, &provider, settled.paid, settled.uncovered);
         if settled.uncovered.is_positive() {
             let (request, account) = (self.call.request, self.call.grant.account);
             tracing::warn!(%request, %account, uncovered = %settled.uncovered, "a call cost more than its account had");
@@ -307,6 +320,7 @@ impl<H: Holding> Drop for Settlement<H> {
     fn drop(&mut self) {
         let Some(hold) = self.hold.take() else { return };
         let Some(usage) = self.usage(INTERRUPTED) else { return hold.release() };
+        self.figures.ended(&usage);
         let request = usage.request;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {

@@ -905,6 +905,7 @@ async fn a_call_whose_task_dies_is_settled_for_what_was_delivered() {
             label(Endpoint::Chat.path()),
             Admitted::unlimited(),
             gateway.relay.0.calls.clone(),
+            Arc::default(),
         )
     };
     // Before any provider was called there is nothing to record.
@@ -949,6 +950,7 @@ async fn a_crash_would_find_the_call_before_its_provider_and_then_how_far_it_cam
         label(Endpoint::Chat.path()),
         Admitted::unlimited(),
         gateway.relay.0.calls.clone(),
+        Arc::default(),
     );
     let route = route("http://127.0.0.1:1");
     settlement.begin(&route, &route.keys[0], "priority", Admitted::unlimited(), &[]).await.unwrap();

@@ -1,16 +1,23 @@
 //! Alipay's gateway: one address for every method, signed answers, signed notifications.
 
-use super::{Form, Heard, decode, encode, keys::KeyPair, sorted, tell};
+use super::{
+    Form, Heard,
+    bills::Line,
+    decode, encode,
+    keys::KeyPair,
+    refunds::{Refunds, says},
+    sorted, tell,
+};
 use crate::{GatewayOptions, http};
 use axum::{
     Router,
     body::Bytes,
-    extract::{RawQuery, State},
-    http::StatusCode,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::any,
+    routing::{any, get},
 };
-use chrono::{TimeDelta, Utc};
+use chrono::{NaiveDateTime, TimeDelta, Utc};
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use std::{
@@ -27,10 +34,13 @@ pub const SELLER_ID: &str = "2088531891668739";
 pub struct AlipayGateway {
     url: String,
     shared: Arc<Shared>,
+    /// What it gave back.
+    pub refunds: Arc<Refunds>,
     server: tokio::task::JoinHandle<()>,
 }
 
 struct Shared {
+    refunds: Arc<Refunds>,
     app: KeyPair,
     alipay: KeyPair,
     has_certificates: bool,
@@ -42,6 +52,8 @@ struct Trades {
     trades: BTreeMap<String, Trade>,
     /// Codes that nobody has scanned yet: the trade begins with the scan.
     codes: BTreeMap<String, Trade>,
+    /// Bills to be downloaded, by their kind and day.
+    bills: BTreeMap<(String, String), Vec<u8>>,
     asked: usize,
     is_down: bool,
 }
@@ -51,18 +63,29 @@ struct Trade {
     amount: String,
     trade_no: String,
     status: &'static str,
+    paid_at: Option<NaiveDateTime>,
 }
 
 impl AlipayGateway {
     /// Starts one, in public-key mode or in certificate mode.
     pub async fn start(has_certificates: bool) -> Self {
         let (app, alipay) = tokio::join!(KeyPair::new(), KeyPair::new());
-        let shared = Arc::new(Shared { app, alipay, has_certificates, state: Mutex::default() });
-        let router = Router::new().route("/gateway.do", any(gateway)).with_state(shared.clone());
+        let refunds = Arc::<Refunds>::default();
+        let shared = Arc::new(Shared {
+            refunds: refunds.clone(),
+            app,
+            alipay,
+            has_certificates,
+            state: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/gateway.do", any(gateway))
+            .route("/bill/{kind}/{day}", get(bill))
+            .with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/gateway.do", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, shared, server }
+        Self { url, shared, refunds, server }
     }
 
     /// Lets a gateway take payments here.
@@ -117,8 +140,21 @@ impl AlipayGateway {
 
     /// The payer pays; nobody is told.
     pub fn is_paid(&self, number: &str) {
-        self.shared.state.lock().unwrap().trades.get_mut(number).expect("the trade began").status =
-            "TRADE_SUCCESS";
+        let mut state = self.shared.state.lock().unwrap();
+        let trade = state.trades.get_mut(number).expect("the trade began");
+        (trade.status, trade.paid_at) = ("TRADE_SUCCESS", Some(beijing_time()));
+    }
+
+    /// What its bill says of the payments so far.
+    pub fn lines(&self) -> Vec<Line> {
+        let state = self.shared.state.lock().unwrap();
+        let paid = state.trades.iter().filter_map(|(number, trade)| Some((number, trade, trade.paid_at?)));
+        paid.map(|(number, trade, at)| Line::payment(number, &trade.trade_no, &trade.amount, at)).collect()
+    }
+
+    /// From now on a bill (`trade`, `signcustomer`) of a day can be downloaded.
+    pub fn offers_bill(&self, kind: &str, day: &str, bytes: Vec<u8>) {
+        self.shared.state.lock().unwrap().bills.insert((kind.to_owned(), day.to_owned()), bytes);
     }
 
     /// How far a trade is.
@@ -167,6 +203,17 @@ impl AlipayGateway {
         .collect()
     }
 
+    /// What it tells of a refund: which one it was, and how much went back of the payment so far.
+    pub fn refund_notice(&self, number: &str, refund: &str, so_far: &str) -> Form {
+        let mut form = self.notice(number);
+        form.extend([
+            ("out_biz_no".to_owned(), refund.to_owned()),
+            ("refund_fee".to_owned(), so_far.to_owned()),
+            ("gmt_refund".to_owned(), format!("{}.123", beijing())),
+        ]);
+        form
+    }
+
     /// The same, signed.
     pub fn signed(&self, mut form: Form) -> Form {
         let sign = self.shared.alipay.sign(&sorted(&form, &["sign", "sign_type"]));
@@ -195,8 +242,12 @@ impl Drop for AlipayGateway {
     }
 }
 
+fn beijing_time() -> NaiveDateTime {
+    (Utc::now() + TimeDelta::hours(8)).naive_utc()
+}
+
 fn beijing() -> String {
-    (Utc::now() + TimeDelta::hours(8)).format("%Y-%m-%d %H:%M:%S").to_string()
+    beijing_time().format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// The SN of a certificate that `keys` made.
@@ -232,9 +283,21 @@ impl Shared {
     }
 }
 
-async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, body: Bytes) -> Response {
+async fn bill(State(shared): State<Arc<Shared>>, Path((kind, day)): Path<(String, String)>) -> Vec<u8> {
+    shared.state.lock().unwrap().bills[&(kind, day)].clone()
+}
+
+async fn gateway(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let mut form = decode(&query.unwrap_or_default());
     form.extend(decode(&String::from_utf8_lossy(&body)));
+    if form.get("method").is_some_and(|it| it == "alipay.trade.refund") && shared.knows(&form) {
+        return give_back(&shared, &serde_json::from_str(&form["biz_content"]).unwrap()).await;
+    }
     let mut state = shared.state.lock().unwrap();
     state.asked += 1;
     if state.is_down {
@@ -251,6 +314,7 @@ async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, b
         amount: content["total_amount"].as_str().unwrap().to_owned(),
         trade_no: format!("20261122220014{:014}", count + 1),
         status: "WAIT_BUYER_PAY",
+        paid_at: None,
     };
     let method = form["method"].clone();
     let node = match method.as_str() {
@@ -280,7 +344,47 @@ async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, b
                 json!({"code": "10000", "msg": "Success", "out_trade_no": number, "trade_no": trade.trade_no})
             }
         },
+        "alipay.trade.fastpay.refund.query" => {
+            match shared
+                .refunds
+                .get(content["out_request_no"].as_str().unwrap())
+                .filter(|it| it.state == "done")
+            {
+                Some(given) => {
+                    json!({"code": "10000", "msg": "Success", "refund_status": "REFUND_SUCCESS", "refund_amount": given.amount})
+                }
+                // It says so of refunds that it does not have.
+                None => json!({"code": "10000", "msg": "Success"}),
+            }
+        }
+        "alipay.data.dataservice.bill.downloadurl.query" => {
+            let text = |name: &str| content[name].as_str().unwrap().to_owned();
+            let (kind, day) = (text("bill_type"), text("bill_date"));
+            match state.bills.contains_key(&(kind.clone(), day.clone())) {
+                true => {
+                    let host = headers["host"].to_str().unwrap();
+                    json!({"code": "10000", "msg": "Success", "bill_download_url": format!("http://{host}/bill/{kind}/{day}")})
+                }
+                false => refused("isp.BILL_NOT_EXIST"),
+            }
+        }
         other => panic!("{other} is not asked in these tests"),
     };
     shared.answer(&method, &node)
+}
+
+async fn give_back(shared: &Shared, content: &Value) -> Response {
+    let text = |name: &str| content[name].as_str().unwrap().to_owned();
+    let (number, txn, amount) = (text("out_request_no"), text("trade_no"), text("refund_amount"));
+    let before = shared.refunds.get(&number).is_some();
+    let method = "alipay.trade.refund";
+    let Some((_, manner)) = shared.refunds.asked(&number, &txn, &amount) else {
+        let refused = json!({"code": "40004", "msg": "Business Failed", "sub_code": "ACQ.SELLER_BALANCE_NOT_ENOUGH", "sub_msg": "余额不足"});
+        return shared.answer(method, &refused);
+    };
+    if !says(manner).await {
+        return (StatusCode::SERVICE_UNAVAILABLE, "<html>busy, and the money is gone</html>").into_response();
+    }
+    let moved = if before { "N" } else { "Y" };
+    shared.answer(method, &json!({"code": "10000", "msg": "Success", "trade_no": txn, "fund_change": moved}))
 }

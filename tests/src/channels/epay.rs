@@ -1,6 +1,13 @@
 //! An Epay site, in both versions of the protocol.
 
-use super::{Form, Heard, decode, encode, keys::KeyPair, sorted, tell};
+use super::{
+    Form, Heard,
+    bills::{self, Line},
+    decode, encode,
+    keys::KeyPair,
+    refunds::{Refunds, says},
+    sorted, tell,
+};
 use crate::{GatewayOptions, http};
 use axum::{
     Router,
@@ -10,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, post},
 };
-use chrono::Utc;
+use chrono::{NaiveDateTime, Utc};
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use std::{
@@ -27,10 +34,13 @@ pub const KEY: &str = "89unJUB8HZ54Hj7x4nUj56HN4nUzUJ8i";
 pub struct EpaySite {
     url: String,
     shared: Arc<Shared>,
+    /// What it gave back.
+    pub refunds: Arc<Refunds>,
     server: tokio::task::JoinHandle<()>,
 }
 
 struct Shared {
+    refunds: Arc<Refunds>,
     /// Version 2: the merchant's key and the platform's.
     rsa: Option<(KeyPair, KeyPair)>,
     state: Mutex<Site>,
@@ -41,6 +51,8 @@ struct Site {
     orders: BTreeMap<String, Order>,
     /// Every path that was asked, with what it was asked for.
     asked: Vec<String>,
+    /// What its list of orders says instead of the truth.
+    listed: Option<Vec<Value>>,
     /// Answers an error page to everything.
     is_down: bool,
 }
@@ -53,14 +65,14 @@ struct Order {
     paid_at: Option<String>,
     opened_at: String,
     is_closed: bool,
-    refunds: BTreeMap<String, String>,
 }
 
 impl EpaySite {
     /// Starts a site of version 1 or 2.
     pub async fn start(version: u8) -> Self {
         let rsa = if version == 2 { Some((KeyPair::new().await, KeyPair::new().await)) } else { None };
-        let shared = Arc::new(Shared { rsa, state: Mutex::default() });
+        let refunds = Arc::<Refunds>::default();
+        let shared = Arc::new(Shared { refunds: refunds.clone(), rsa, state: Mutex::default() });
         let router = Router::new()
             .route("/shop/submit.php", any(submit))
             .route("/shop/mapi.php", any(create))
@@ -70,7 +82,7 @@ impl EpaySite {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/shop", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, shared, server }
+        Self { url, shared, refunds, server }
     }
 
     /// Lets a gateway take payments here, as the channel of that name.
@@ -140,6 +152,23 @@ impl EpaySite {
         let mut state = self.shared.state.lock().unwrap();
         let order = state.orders.get_mut(number).unwrap_or_else(|| panic!("the site has no order {number}"));
         order.paid_at = Some(stamp());
+    }
+
+    /// What its list says of the payments so far.
+    pub fn lines(&self) -> Vec<Line> {
+        let state = self.shared.state.lock().unwrap();
+        let paid =
+            state.orders.iter().filter_map(|(number, order)| Some((number, order, order.paid_at.as_ref()?)));
+        paid.map(|(number, order, at)| {
+            let at = NaiveDateTime::parse_from_str(at, "%Y-%m-%d %H:%M:%S").unwrap();
+            Line { fee: 0, ..Line::payment(number, &order.trade_no, &order.asked["money"], at) }
+        })
+        .collect()
+    }
+
+    /// From now on its list of orders says this.
+    pub fn lists(&self, lines: &[Line]) {
+        self.shared.state.lock().unwrap().listed = Some(bills::epay(PID, lines));
     }
 
     /// From now on it answers nothing but errors, or works again.
@@ -240,14 +269,7 @@ impl Shared {
         let mut state = self.state.lock().unwrap();
         let number = form["out_trade_no"].clone();
         let trade_no = format!("2026112200000{:06}", state.orders.len() + 1);
-        let order = Order {
-            asked: form,
-            trade_no,
-            paid_at: None,
-            opened_at: stamp(),
-            is_closed: false,
-            refunds: BTreeMap::new(),
-        };
+        let order = Order { asked: form, trade_no, paid_at: None, opened_at: stamp(), is_closed: false };
         state.orders.entry(number).or_insert(order).clone()
     }
 
@@ -334,7 +356,12 @@ async fn old_api(State(shared): Asked, RawQuery(query): RawQuery, body: Bytes) -
     if shared.rsa.is_some() || !is_merchant {
         return axum::Json(json!({"code": -1, "msg": "商户密钥错误"})).into_response();
     }
-    let mut state = shared.state.lock().unwrap();
+    if act == "refund" {
+        // It knows no numbers of refunds: each request is another one.
+        let number = format!("{}-{}", form["trade_no"], shared.refunds.calls() + 1);
+        return give_back(&shared, &number, &form, json!({"code": 1, "msg": "ok"})).await;
+    }
+    let state = shared.state.lock().unwrap();
     axum::Json(match act.as_str() {
         "order" => match state.orders.get(&form["out_trade_no"]) {
             None => json!({"code": -1, "msg": "订单号不存在"}),
@@ -345,18 +372,11 @@ async fn old_api(State(shared): Asked, RawQuery(query): RawQuery, body: Bytes) -
             }
         },
         "orders" => {
-            let rows: Vec<Value> =
-                state.orders.iter().map(|(number, order)| shared.row(number, order)).collect();
+            let truth = || state.orders.iter().map(|(number, order)| shared.row(number, order)).collect();
+            let rows: Vec<Value> = state.listed.clone().unwrap_or_else(truth);
             let page: usize = form["page"].parse().unwrap();
             json!({"code": 1, "data": rows.into_iter().skip((page - 1) * 50).take(50).collect::<Vec<_>>()})
         }
-        "refund" => match state.orders.values_mut().find(|it| it.trade_no == form["trade_no"]) {
-            Some(order) if order.paid_at.is_some() => {
-                order.refunds.insert(String::new(), form["money"].clone());
-                json!({"code": 1, "msg": "ok"})
-            }
-            Some(_) | None => json!({"code": -1, "msg": "订单未支付"}),
-        },
         _ => json!({"code": -5, "msg": "no such act"}),
     })
     .into_response()
@@ -380,6 +400,11 @@ async fn new_api(State(shared): Asked, Path((room, act)): Path<(String, String)>
         let answer = json!({"code": 0, "trade_no": order.trade_no, "pay_type": "qrcode", "pay_info": "https://qr.example/1"});
         return shared.answer(answer);
     }
+    if act == "refund" {
+        let number = form["out_refund_no"].clone();
+        let answer = json!({"code": 0, "refund_no": format!("R{number}")});
+        return give_back(&shared, &number, &form, answer).await;
+    }
     let answer = {
         let mut state = shared.state.lock().unwrap();
         match (room.as_str(), act.as_str()) {
@@ -399,22 +424,12 @@ async fn new_api(State(shared): Asked, Path((room, act)): Path<(String, String)>
                 Some(_) => json!({"code": -1, "msg": "订单已支付"}),
                 None => json!({"code": -1, "msg": "订单不存在"}),
             },
-            ("pay", "refund") => match state.orders.values_mut().find(|it| it.trade_no == form["trade_no"]) {
-                Some(order) => {
-                    order.refunds.insert(form["out_refund_no"].clone(), form["money"].clone());
-                    json!({"code": 0, "refund_no": format!("R{}", form["out_refund_no"])})
+            ("pay", "refundquery") => match shared.refunds.get(&form["out_refund_no"]).is_some() {
+                true => {
+                    json!({"code": 0, "status": 1, "refund_no": format!("R{}", form["out_refund_no"])})
                 }
-                None => json!({"code": -1, "msg": "订单不存在"}),
+                false => json!({"code": -1, "msg": "退款不存在"}),
             },
-            ("pay", "refundquery") => {
-                let known = state.orders.values().any(|it| it.refunds.contains_key(&form["out_refund_no"]));
-                match known {
-                    true => {
-                        json!({"code": 0, "status": 1, "refund_no": format!("R{}", form["out_refund_no"])})
-                    }
-                    false => json!({"code": -1, "msg": "退款不存在"}),
-                }
-            }
             ("merchant", "orders") => {
                 let rows: Vec<Value> =
                     state.orders.iter().map(|(number, order)| shared.row(number, order)).collect();
@@ -425,4 +440,22 @@ async fn new_api(State(shared): Asked, Path((room, act)): Path<(String, String)>
         }
     };
     shared.answer(answer)
+}
+
+async fn give_back(shared: &Shared, number: &str, form: &Form, answer: Value) -> Response {
+    let is_paid = {
+        let state = shared.state.lock().unwrap();
+        state.orders.values().any(|it| it.trade_no == form["trade_no"] && it.paid_at.is_some())
+    };
+    let asked = match is_paid {
+        true => shared.refunds.asked(number, &form["trade_no"], &form["money"]),
+        false => None,
+    };
+    match asked {
+        None => shared.answer(json!({"code": -1, "msg": "商户余额不足"})),
+        Some((_, manner)) if says(manner).await => shared.answer(answer),
+        Some(_) => {
+            (StatusCode::BAD_GATEWAY, "<html>502 Bad Gateway, and the money is gone</html>").into_response()
+        }
+    }
 }

@@ -4,8 +4,10 @@
 //! of the two shows.
 
 pub mod alipay;
+pub mod bills;
 pub mod epay;
 pub mod keys;
+pub mod refunds;
 pub mod stripe;
 pub mod wechat;
 

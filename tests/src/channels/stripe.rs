@@ -1,16 +1,22 @@
 //! Stripe: Checkout sessions, signed events.
 
-use super::{Form, Heard, decode, tell};
+use super::{
+    Form, Heard,
+    bills::Line,
+    decode,
+    refunds::{Given, Refunds, says},
+    tell,
+};
 use crate::{GatewayOptions, http};
 use axum::{
     Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use chrono::Utc;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use ring::hmac;
 use serde_json::{Value, json};
 use std::{
@@ -27,6 +33,8 @@ pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub struct StripeApi {
     url: String,
     shared: Arc<Mutex<Account>>,
+    /// What it gave back.
+    pub refunds: Arc<Refunds>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -35,8 +43,11 @@ struct Account {
     sessions: BTreeMap<String, Session>,
     /// Idempotency keys, with the request and the answer that each stands for.
     keys: BTreeMap<String, (String, Value)>,
+    /// Reports to be downloaded, by their day.
+    bills: BTreeMap<String, Vec<u8>>,
     asked: usize,
     is_down: bool,
+    refunds: Arc<Refunds>,
 }
 
 #[derive(Clone)]
@@ -44,6 +55,7 @@ struct Session {
     form: Form,
     status: &'static str,
     is_paid: bool,
+    paid_at: Option<NaiveDateTime>,
 }
 
 impl StripeApi {
@@ -54,11 +66,50 @@ impl StripeApi {
             .route("/v1/checkout/sessions", post(create))
             .route("/v1/checkout/sessions/{id}", get(show))
             .route("/v1/checkout/sessions/{id}/expire", post(expire))
+            .route("/v1/refunds", post(give_back).get(list_refunds))
+            .route("/v1/reporting/report_runs", post(report))
+            .route("/v1/files/{day}/contents", get(file))
             .with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, shared, server }
+        let refunds = shared.lock().unwrap().refunds.clone();
+        Self { url, shared, refunds, server }
+    }
+
+    /// An event about a refund that was made for a merchant's number; without one, on the dashboard.
+    pub fn refund_event(&self, kind: &str, txn: &str, number: Option<&str>, given: &Given) -> Value {
+        let object = match number {
+            Some(number) => refund(number, given),
+            None => {
+                let mut refund = refund("dashboard", given);
+                refund["metadata"] = json!({});
+                refund
+            }
+        };
+        self.about(kind, &format!("{txn}_{}", given.state), object)
+    }
+
+    /// An event about a dispute of all of a transaction.
+    pub fn dispute_event(&self, kind: &str, txn: &str, amount: i64, status: &str) -> Value {
+        let object = json!({"id": format!("dp_{txn}"), "object": "dispute", "amount": amount, "currency": "usd",
+                            "payment_intent": txn, "charge": "ch_1", "status": status, "reason": "fraudulent"});
+        self.about(kind, &format!("{txn}_{status}"), object)
+    }
+
+    fn about(&self, kind: &str, what: &str, object: Value) -> Value {
+        json!({
+            "id": format!("evt_{kind}_{what}"), "object": "event", "api_version": "2025-09-30.clover",
+            "created": Utc::now().timestamp(), "livemode": false, "pending_webhooks": 1, "type": kind,
+            "data": {"object": object},
+        })
+    }
+
+    /// The transaction that paid an order.
+    pub fn txn(&self, number: &str) -> String {
+        let account = self.shared.lock().unwrap();
+        let found = account.sessions.iter().find(|(_, it)| it.form["client_reference_id"] == number);
+        format!("pi_{}", &found.expect("it has a session").0[3..])
     }
 
     /// Lets a gateway take payments here.
@@ -66,6 +117,7 @@ impl StripeApi {
     pub fn for_gateway(&self, options: GatewayOptions) -> GatewayOptions {
         options
             .environment("NEXUSROUTE_PAYMENTS_STRIPE_BASE_URL", &self.url)
+            .environment("NEXUSROUTE_PAYMENTS_STRIPE_FILES_URL", &self.url)
             .environment("NEXUSROUTE_PAYMENTS_STRIPE_ALLOW_PRIVATE", "true")
             .environment("NEXUSROUTE_PAYMENTS_STRIPE_SECRET_KEY", SECRET_KEY)
             .environment("NEXUSROUTE_PAYMENTS_STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
@@ -87,7 +139,25 @@ impl StripeApi {
         self.with(number, |session| {
             session.is_paid = true;
             session.status = "complete";
+            session.paid_at = Some(Utc::now().naive_utc());
         });
+    }
+
+    /// What its report says of the payments so far.
+    pub fn lines(&self) -> Vec<Line> {
+        let account = self.shared.lock().unwrap();
+        let paid = account.sessions.iter().filter_map(|(id, session)| Some((id, session, session.paid_at?)));
+        paid.map(|(id, session, at)| {
+            let cents: i64 = session.form["line_items[0][price_data][unit_amount]"].parse().unwrap();
+            let (order, txn) = (&session.form["client_reference_id"], format!("pi_{}", &id[3..]));
+            Line::payment(order, &txn, &super::bills::amount(cents), at)
+        })
+        .collect()
+    }
+
+    /// From now on the report of a day can be downloaded.
+    pub fn offers_bill(&self, day: &str, bytes: Vec<u8>) {
+        self.shared.lock().unwrap().bills.insert(day.to_owned(), bytes);
     }
 
     /// How far an order's session is: open, complete, expired.
@@ -208,11 +278,33 @@ async fn create(State(shared): Shared, headers: HeaderMap, body: Bytes) -> Respo
         let form = decode(&text);
         assert_eq!(form["mode"], "payment");
         let id = format!("cs_test_{:024}", account.sessions.len() + 1);
-        let session = Session { form, status: "open", is_paid: false };
+        let session = Session { form, status: "open", is_paid: false, paid_at: None };
         let answer = shown(&id, &session);
         account.sessions.insert(id, session);
         answer
     })
+}
+
+async fn report(State(shared): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let mut account = shared.lock().unwrap();
+    if let Err(answer) = admitted(&mut account, &headers) {
+        return *answer;
+    }
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains("payment_metadata%5Border_no%5D"), "the report would not name orders: {text}");
+    let form = decode(&text);
+    let start = DateTime::from_timestamp(form["parameters[interval_start]"].parse().unwrap(), 0).unwrap();
+    let day = start.format("%Y-%m-%d").to_string();
+    assert_eq!((form["parameters[timezone]"].as_str(), start.timestamp() % 86_400), ("Etc/UTC", 0));
+    account.bills.entry(day.clone()).or_insert_with(|| super::bills::stripe(&[]));
+    let host = headers["host"].to_str().unwrap();
+    let url = format!("http://{host}/v1/files/{day}/contents");
+    axum::Json(json!({"id": "frr_1", "status": "succeeded", "result": {"url": url}})).into_response()
+}
+
+async fn file(State(shared): Shared, Path(day): Path<String>, headers: HeaderMap) -> Response {
+    assert_eq!(headers["authorization"].to_str().unwrap(), format!("Bearer {SECRET_KEY}"));
+    shared.lock().unwrap().bills[&day].clone().into_response()
 }
 
 async fn show(State(shared): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
@@ -239,4 +331,48 @@ async fn expire(State(shared): Shared, Path(id): Path<String>, headers: HeaderMa
         session.status = "expired";
         shown(&id, session)
     })
+}
+
+fn refund(number: &str, given: &Given) -> Value {
+    let status = match given.state {
+        "done" => "succeeded",
+        "failed" => "failed",
+        _ => "pending",
+    };
+    json!({
+        "id": format!("re_{number}"), "object": "refund", "amount": given.amount.parse::<i64>().unwrap(), "currency": "usd",
+        "payment_intent": given.of, "charge": "ch_1", "status": status, "metadata": {"refund_no": number},
+    })
+}
+
+async fn give_back(State(shared): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let (answer, manner) = {
+        let mut account = shared.lock().unwrap();
+        if let Err(answer) = admitted(&mut account, &headers) {
+            return *answer;
+        }
+        let form = decode(&String::from_utf8(body.to_vec()).unwrap());
+        let number = form["metadata[refund_no]"].clone();
+        assert_eq!(headers["idempotency-key"], format!("{number}-refund"));
+        match account.refunds.clone().asked(&number, &form["payment_intent"], &form["amount"]) {
+            Some((given, manner)) => (axum::Json(refund(&number, &given)).into_response(), manner),
+            None => return error(400, "balance_insufficient", "Insufficient funds in Stripe account."),
+        }
+    };
+    if says(manner).await { answer } else { error(500, "", "something broke, and the money is gone") }
+}
+
+async fn list_refunds(State(shared): Shared, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let mut account = shared.lock().unwrap();
+    if let Err(answer) = admitted(&mut account, &headers) {
+        return *answer;
+    }
+    let asked = decode(&query.unwrap_or_default());
+    let rows: Vec<Value> = account
+        .refunds
+        .of(&asked["payment_intent"])
+        .iter()
+        .map(|(number, given)| refund(number, given))
+        .collect();
+    axum::Json(json!({"object": "list", "data": rows, "has_more": false})).into_response()
 }

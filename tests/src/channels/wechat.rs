@@ -1,6 +1,12 @@
 //! WeChat Pay's API, with platform certificates or a public key.
 
-use super::{Heard, base64, keys::KeyPair, tell};
+use super::{
+    Heard, base64,
+    bills::Line,
+    keys::KeyPair,
+    refunds::{Given, Refunds, says},
+    tell,
+};
 use crate::{GatewayOptions, http};
 use axum::{
     Router,
@@ -10,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use chrono::Utc;
+use chrono::{NaiveDateTime, TimeDelta, Utc};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use serde_json::{Value, json};
 use std::{
@@ -31,10 +37,13 @@ const PUBLIC_KEY_ID: &str = "PUB_KEY_ID_0000000000000024101100397200000006";
 pub struct WechatApi {
     url: String,
     shared: Arc<Shared>,
+    /// What it gave back.
+    pub refunds: Arc<Refunds>,
     server: tokio::task::JoinHandle<()>,
 }
 
 struct Shared {
+    refunds: Arc<Refunds>,
     merchant: KeyPair,
     platform: KeyPair,
     has_certificates: bool,
@@ -45,6 +54,8 @@ struct Shared {
 struct Orders {
     orders: BTreeMap<String, Order>,
     asked: Vec<String>,
+    /// Bills to be downloaded, by their kind and day.
+    bills: BTreeMap<(String, String), Vec<u8>>,
     is_down: bool,
 }
 
@@ -53,6 +64,7 @@ struct Order {
     asked: Value,
     state: &'static str,
     transaction_id: String,
+    paid_at: Option<NaiveDateTime>,
 }
 
 /// How a callback is changed on its way.
@@ -74,17 +86,28 @@ impl WechatApi {
     /// Starts one: with platform certificates, which the gateway must fetch, or in public-key mode.
     pub async fn start(has_certificates: bool) -> Self {
         let (merchant, platform) = tokio::join!(KeyPair::new(), KeyPair::new());
-        let shared = Arc::new(Shared { merchant, platform, has_certificates, state: Mutex::default() });
+        let refunds = Arc::<Refunds>::default();
+        let shared = Arc::new(Shared {
+            refunds: refunds.clone(),
+            merchant,
+            platform,
+            has_certificates,
+            state: Mutex::default(),
+        });
         let router = Router::new()
             .route("/v3/certificates", get(certificates))
+            .route("/v3/bill/{kind}", get(bill))
+            .route("/v3/billdownload/{kind}/{day}", get(file))
             .route("/v3/pay/transactions/{method}", post(create))
             .route("/v3/pay/transactions/out-trade-no/{number}", get(query))
             .route("/v3/pay/transactions/out-trade-no/{number}/close", post(close))
+            .route("/v3/refund/domestic/refunds", post(give_back))
+            .route("/v3/refund/domestic/refunds/{number}", get(show_refund))
             .with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, shared, server }
+        Self { url, shared, refunds, server }
     }
 
     /// Lets a gateway take payments here.
@@ -121,7 +144,25 @@ impl WechatApi {
 
     /// The payer pays; nobody is told.
     pub fn is_paid(&self, number: &str) {
-        self.shared.state.lock().unwrap().orders.get_mut(number).expect("it has the order").state = "SUCCESS";
+        let mut state = self.shared.state.lock().unwrap();
+        let order = state.orders.get_mut(number).expect("it has the order");
+        (order.state, order.paid_at) = ("SUCCESS", Some((Utc::now() + TimeDelta::hours(8)).naive_utc()));
+    }
+
+    /// What its bill says of the payments so far.
+    pub fn lines(&self) -> Vec<Line> {
+        let state = self.shared.state.lock().unwrap();
+        let paid = state.orders.iter().filter_map(|(number, order)| Some((number, order, order.paid_at?)));
+        paid.map(|(number, order, at)| {
+            let total = order.asked["amount"]["total"].as_i64().unwrap();
+            Line::payment(number, &order.transaction_id, &super::bills::amount(total), at)
+        })
+        .collect()
+    }
+
+    /// From now on a bill (`tradebill`, `fundflowbill`) of a day can be downloaded.
+    pub fn offers_bill(&self, kind: &str, day: &str, bytes: Vec<u8>) {
+        self.shared.state.lock().unwrap().bills.insert((kind.to_owned(), day.to_owned()), bytes);
     }
 
     /// How far an order is.
@@ -144,12 +185,29 @@ impl WechatApi {
         self.shared.state.lock().unwrap().orders[number].shown(number)
     }
 
+    /// Tells the gateway what a refund became.
+    pub async fn tells_refund(&self, door: &str, order: &str, refund: &str) -> Heard {
+        let given = self.refunds.get(refund).expect("it was asked for");
+        let status = refund_status(given.state);
+        let amount: i64 = given.amount.parse().unwrap();
+        let plain = json!({
+            "mchid": MCHID, "out_trade_no": order, "transaction_id": given.of, "out_refund_no": refund,
+            "refund_id": format!("50{refund}"), "refund_status": status, "user_received_account": "招商银行信用卡0403",
+            "amount": {"total": amount, "refund": amount, "payer_total": 1, "payer_refund": 1},
+        });
+        self.tells_of(door, &format!("REFUND.{status}"), &plain, Tampering::default()).await
+    }
+
     /// Tells the gateway what a transaction became.
     pub async fn tells(&self, door: &str, transaction: &Value, tampering: Tampering) -> Heard {
+        self.tells_of(door, "TRANSACTION.SUCCESS", transaction, tampering).await
+    }
+
+    async fn tells_of(&self, door: &str, event: &str, transaction: &Value, tampering: Tampering) -> Heard {
         let key = if tampering.wrong_key { "0123456789abcdef0123456789abcdef" } else { API_V3_KEY };
         let body = json!({
             "id": "EV-2018022511223320873", "create_time": Utc::now().to_rfc3339(), "resource_type": "encrypt-resource",
-            "event_type": "TRANSACTION.SUCCESS", "summary": "支付成功",
+            "event_type": event, "summary": "支付成功",
             "resource": {
                 "original_type": "transaction", "algorithm": "AEAD_AES_256_GCM", "associated_data": "transaction",
                 "nonce": "fdasflkja484", "ciphertext": sealed(key, "transaction", transaction.to_string().as_bytes()),
@@ -310,6 +368,7 @@ async fn create(
         asked: asked.clone(),
         state: "NOTPAY",
         transaction_id,
+        paid_at: None,
     });
     drop(state);
     let answer = match method.as_str() {
@@ -321,6 +380,38 @@ async fn create(
         _ => return failure(400, "PARAM_ERROR"),
     };
     shared.answer(200, answer.to_string())
+}
+
+async fn bill(
+    State(shared): Asked,
+    Path(kind): Path<String>,
+    RawQuery(query): RawQuery,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(answer) = shared.admitted("GET", &uri, &headers, b"") {
+        return *answer;
+    }
+    let day = super::decode(&query.unwrap_or_default())["bill_date"].clone();
+    let found = shared.state.lock().unwrap().bills.get(&(kind.clone(), day.clone())).cloned();
+    let Some(bytes) = found else { return failure(400, "NO_STATEMENT_EXIST") };
+    let hash = hex::encode(<sha1::Sha1 as sha1::Digest>::digest(&bytes));
+    let host = headers["host"].to_str().unwrap();
+    let url = format!("http://{host}/v3/billdownload/{kind}/{day}?token=x");
+    shared.answer(200, json!({"hash_type": "SHA1", "hash_value": hash, "download_url": url}).to_string())
+}
+
+/// A file is not signed.
+async fn file(
+    State(shared): Asked,
+    Path((kind, day)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(answer) = shared.admitted("GET", &uri, &headers, b"") {
+        return *answer;
+    }
+    shared.state.lock().unwrap().bills[&(kind, day)].clone().into_response()
 }
 
 async fn query(
@@ -359,4 +450,57 @@ async fn close(
     }
     drop(state);
     shared.answer(204, String::new())
+}
+
+fn refund_status(state: &str) -> &'static str {
+    match state {
+        "done" => "SUCCESS",
+        "abnormal" => "ABNORMAL",
+        "failed" => "CLOSED",
+        _ => "PROCESSING",
+    }
+}
+
+fn refund(number: &str, given: &Given) -> Value {
+    json!({
+        "refund_id": format!("50{number}"), "out_refund_no": number, "transaction_id": given.of,
+        "status": refund_status(given.state), "amount": {"refund": given.amount.parse::<i64>().unwrap(), "currency": "CNY"},
+    })
+}
+
+async fn give_back(State(shared): Asked, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    if let Err(answer) = shared.admitted("POST", &uri, &headers, &body) {
+        return *answer;
+    }
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    let text = |name: &str| asked[name].as_str().unwrap().to_owned();
+    let (number, txn) = (text("out_refund_no"), text("transaction_id"));
+    assert!(
+        asked["notify_url"].is_string()
+            && asked["amount"]["total"].as_i64() >= asked["amount"]["refund"].as_i64()
+    );
+    let Some((given, manner)) = shared.refunds.asked(&number, &txn, &asked["amount"]["refund"].to_string())
+    else {
+        return failure(403, "NOT_ENOUGH");
+    };
+    if says(manner).await {
+        shared.answer(200, refund(&number, &given).to_string())
+    } else {
+        failure(500, "SYSTEM_ERROR")
+    }
+}
+
+async fn show_refund(
+    State(shared): Asked,
+    Path(number): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(answer) = shared.admitted("GET", &uri, &headers, b"") {
+        return *answer;
+    }
+    match shared.refunds.get(&number) {
+        Some(given) => shared.answer(200, refund(&number, &given).to_string()),
+        None => failure(404, "RESOURCE_NOT_EXISTS"),
+    }
 }

@@ -108,6 +108,13 @@ impl Judge {
             "usage_reported" => data["records"].as_array().unwrap().iter().for_each(|it| self.record(it)),
             // The subject says which run; the event does not.
             "node_sealed" | "lease_amended" | "top_up_initiated" | "top_up_closed" => {}
+            // No scenario gives anything back.
+            "refund_requested"
+            | "refund_approved"
+            | "refund_completed"
+            | "refund_failed"
+            | "chargeback_posted"
+            | "chargeback_reversed" => panic!("nobody asked for a refund: {data}"),
             other => panic!("the judge does not know {other}: teach it"),
         }
     }

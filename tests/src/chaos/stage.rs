@@ -369,6 +369,31 @@ impl Stage {
     }
 }
 
+/// A database server of one's own, to be killed.
+pub struct OwnDatabase {
+    server: servers::Server,
+    /// The address of its database.
+    pub url: String,
+}
+
+impl OwnDatabase {
+    /// Starts one with an empty database.
+    pub fn start(kind: DatabaseServer) -> Self {
+        let (server, url) = database(kind);
+        Self { server, url }
+    }
+
+    /// Kills it (SIGKILL).
+    pub fn kill(&self) {
+        tokio::task::block_in_place(|| self.server.kill());
+    }
+
+    /// Starts it again on its data.
+    pub fn revive(&self) {
+        tokio::task::block_in_place(|| self.server.start());
+    }
+}
+
 fn database(kind: DatabaseServer) -> (servers::Server, String) {
     // It waits with threads, not with tasks.
     tokio::task::block_in_place(|| match kind {

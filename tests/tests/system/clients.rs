@@ -177,10 +177,22 @@ async fn every_official_client_walks_through_every_format() {
     }
     let native = json!({"base_url": set.aimock.url("openai"), "api_format": "openai", "config": {"responses": "native"}});
     set.operator.offers_as("responses", native, INPUT, OUTPUT).await;
+    // The same server once more, by a template that says what the protocol would say, at another place and with other names.
+    let root = set.aimock.url("openai");
+    let root = root.strip_suffix("/v1").unwrap();
+    let template = json!({
+        "speaks": "openai",
+        "paths": {"chat": "/v1/chat/completions?by=template"},
+        "headers": {"Authorization": "Token {key}"},
+        "body": {"set": {"/user": "{model}"}},
+        "usage": {"input": "/usage/prompt_tokens", "output": "/usage/completion_tokens"},
+    });
+    let custom = json!({"base_url": root, "api_format": "custom", "config": {"custom": template}});
+    set.operator.offers_as("custom", custom, INPUT, OUTPUT).await;
 
     let steps = |client: Official| {
         let mut steps = Vec::new();
-        for model in FORMATS {
+        for model in FORMATS.into_iter().chain(["custom"]) {
             for stream in [false, true] {
                 let with = |what: Value| {
                     let mut step = json!({"model": model, "stream": stream, "include_usage": true});
@@ -192,7 +204,7 @@ async fn every_official_client_walks_through_every_format() {
             }
         }
         if client.speaks == Speaks::OpenAi {
-            for model in ["openai", "claude", "gemini", "responses"] {
+            for model in ["openai", "claude", "gemini", "custom", "responses"] {
                 for stream in [false, true] {
                     steps.push(json!({"do": "respond", "model": model, "prompt": WEATHER, "tools": true, "stream": stream}));
                 }

@@ -44,9 +44,11 @@ pub struct ApprovalView {
     id: Uuid,
     /// What is asked for.
     kind: ApprovalKind,
-    /// Whose account.
-    #[schema(value_type = Uuid)]
-    user_id: AccountId,
+    /// Whose account; null: nobody's, as a payment in suspense that goes back.
+    #[schema(value_type = Option<Uuid>)]
+    user_id: Option<AccountId>,
+    /// Where the payment in suspense stands on the log that it is about.
+    payment: Option<u64>,
     /// The credits, a decimal string; below zero: away from the account.
     #[schema(example = "2500")]
     credits: String,
@@ -84,7 +86,8 @@ impl From<Approval> for ApprovalView {
         Self {
             id: it.id,
             kind: it.asked.kind(),
-            user_id: it.account,
+            user_id: (!it.account.uuid().is_nil()).then_some(it.account),
+            payment: it.asked.payment(),
             credits: it.asked.credits().to_string(),
             reason: it.asked.reason().map(ToString::to_string),
             requested_by: it.requester,
@@ -157,9 +160,10 @@ pub async fn move_alone(app: &App, admin: &Admin, credits: Credits) -> Result<()
     Err(Problem::new(StatusCode::FORBIDDEN, "above_limit", detail))
 }
 
-fn fault(fault: ApprovalFault) -> Problem {
+pub(super) fn fault(fault: ApprovalFault) -> Problem {
     match fault {
         ApprovalFault::Refused(refusal) => refusal.into(),
+        ApprovalFault::PaymentHeld => Problem::conflict("request_open", fault.to_string()),
         ApprovalFault::NotPending(_) => Problem::conflict("not_pending", fault.to_string()),
         ApprovalFault::Involved(why) => Problem::new(StatusCode::FORBIDDEN, "second_person_needed", why),
     }
@@ -274,6 +278,17 @@ async fn approve(
     body: Option<Json<Verdict>>,
 ) -> Result<Json<ApprovalView>, Problem> {
     let note = body.map(|Json(body)| body).unwrap_or_default().checked()?;
+    second(&app, &admin, id, note.as_deref()).await?;
+    Ok(Json(app.directory.approval(id).await?.into()))
+}
+
+/// Approves a request as its second person, and does it; `None`: it is on its way.
+pub(super) async fn second(
+    app: &App,
+    admin: &Admin,
+    id: Uuid,
+    note: Option<&str>,
+) -> Result<Option<Box<Receipt>>, Problem> {
     let before = app.directory.approval(id).await?;
     let requester = app.directory.user(before.requester).await?;
     if !requester.is_some_and(|it| it.status == Status::Active && Permission::MoneyWrite.is_held_by(it.role))
@@ -281,12 +296,19 @@ async fn approve(
         let detail = "whoever asked for this may not move credits any more; reject it";
         return Err(Problem::conflict("requester_gone", detail));
     }
-    let request = app.directory.approve(id, &admin.0, note.as_deref()).await?.map_err(fault)?;
-    match approval::perform(&app.ledger, &app.directory, &request).await {
-        Ok(_) | Err(LedgerError::Unavailable(_) | LedgerError::Contended { .. }) => {}
-        Err(error) => return Err(error.into()),
+    let request = app.directory.approve(id, &admin.0, note).await?.map_err(fault)?;
+    if request.asked.payment().is_some() {
+        // What cannot be done yet is tried again; what cannot be done at all is noted.
+        if let Err(error) = crate::payments::suspense::perform(app, &request).await {
+            tracing::warn!(request = %request.id, "an approved end of a payment in suspense is not done yet: {error}");
+        }
+        return Ok(None);
     }
-    Ok(Json(app.directory.approval(id).await?.into()))
+    match approval::perform(&app.ledger, &app.directory, &request).await {
+        Ok(receipt) => Ok(Some(Box::new(receipt))),
+        Err(LedgerError::Unavailable(_) | LedgerError::Contended { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Rejects a request, or takes one's own back.

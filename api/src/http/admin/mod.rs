@@ -3,6 +3,7 @@
 
 pub mod approvals;
 pub mod audit;
+pub mod disputes;
 pub mod groups;
 pub mod invitations;
 pub mod ledger;
@@ -16,7 +17,9 @@ pub mod prices;
 pub mod provider_account;
 pub mod providers;
 pub mod rate_limits;
+pub mod refunds;
 pub mod settings;
+pub mod suspense;
 pub mod users;
 
 use crate::{http::permission::Routes, problem::Problem};
@@ -38,10 +41,13 @@ pub fn routes() -> Routes {
         .merge(ledger::routes())
         .merge(audit::routes())
         .merge(payments::routes())
+        .merge(suspense::routes())
         .merge(overview::routes())
         .merge(approvals::routes())
         .merge(provider_account::routes())
         .merge(settings::routes())
+        .merge(refunds::routes())
+        .merge(disputes::routes())
 }
 
 /// A name that goes on the log: 1 to 200 bytes without control characters or spaces around it.

@@ -5,7 +5,7 @@ use crate::directory::identity::IdentityName;
 use crate::directory::user::Role;
 use crate::http::passkeys::tests::Authenticator;
 use crate::http::tests::{Gateway, Node, gateway, lease, record};
-use domain::{AccountId, Command, GrantId, LeaseId};
+use domain::{AccountId, Command, GrantId, LeaseId, Money, OrderId, RefundId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -131,7 +131,9 @@ async fn things(it: &Gateway, owner: &str) -> BTreeMap<&'static str, String> {
     let webhook = json!({"url": "http://127.0.0.1:9/"});
     it.call("PUT", "/api/user/webhook", Some(owner), Some(webhook)).await;
     let delivery = it.call("POST", "/api/user/webhook/test", Some(owner), None).await.body;
+    let refund = a_refund(it, account).await;
     BTreeMap::from([
+        ("/api/user/refunds/", refund),
         ("/api/user/webhook/deliveries/", text(&delivery["id"])),
         ("/api/user/sessions/", text(&sessions["items"][0]["id"])),
         ("/api/user/keys/", text(&key["id"])),
@@ -141,6 +143,21 @@ async fn things(it: &Gateway, owner: &str) -> BTreeMap<&'static str, String> {
         ("/api/user/usage/", request),
         ("/api/user/billing/", text(&lines["items"][0]["id"])),
     ])
+}
+
+/// A refund of an account, asked for.
+async fn a_refund(it: &Gateway, account: AccountId) -> String {
+    let (order, refund) = (OrderId::from_uuid(Uuid::new_v4()), RefundId::from_uuid(Uuid::new_v4()));
+    let (channel, pay) =
+        (|| "sandbox".parse().unwrap(), Money::parse("50.00", "CNY".parse().unwrap()).unwrap());
+    let (credits, expires_at) = ("7".parse().unwrap(), crate::directory::now());
+    it.decides(account, Command::InitiateTopUp { order, channel: channel(), pay, credits, expires_at }).await;
+    let provider_txn = "txn".parse().unwrap();
+    it.decides(account, Command::CompleteTopUp { order, channel: channel(), provider_txn, paid: pay }).await;
+    let reason = "not wanted".parse().unwrap();
+    let position = it.decides(account, Command::RequestRefund { refund, order, pay, reason }).await;
+    assert!(it.projector.wait_for(position, std::time::Duration::from_secs(20)).await);
+    refund.to_string()
 }
 
 /// A paid call of an account; answers its id once the tables hold it.

@@ -21,6 +21,7 @@ use super::epay::yuan;
 use super::fields::Fields;
 use super::form::{encode, string_to_sign};
 use super::gateway::words;
+use crate::reconciliation::{bill::Format, matching::FeeTerms};
 use answer::{Said, read_answer};
 use chrono::{DateTime, FixedOffset};
 use domain::account::event::CloseReason;
@@ -298,6 +299,14 @@ impl Channel for Alipay {
 
     fn bill<'a>(&'a self, wish: &'a BillWish) -> BoxFuture<'a, Result<Option<Bill>, ChannelError>> {
         Box::pin(self.download(wish))
+    }
+
+    fn bill_format(&self) -> Option<Format> {
+        Some(Format::Alipay { seller_id: self.seller_id.clone() })
+    }
+
+    fn fee_terms(&self) -> Option<FeeTerms> {
+        self.common.fee
     }
 
     fn reply(&self, notice: &Notice) -> Reply {

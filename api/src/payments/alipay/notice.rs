@@ -37,6 +37,9 @@ pub(super) fn read(alipay: &Alipay, callback: &RawCallback) -> Result<Verdict, C
             order: Some(order),
             refund: form.get("out_biz_no").and_then(|it| Label::try_new(it).ok()),
             provider_refund: None,
+            provider_txn: label("trade_no", "it names no transaction").ok(),
+            // What went back so far; which refund made it so, `out_biz_no` says.
+            is_total: true,
             amount: amount("refund_fee")?,
             state: RefundState::Done,
         }));

@@ -19,6 +19,7 @@ use super::crypto::{PrivateKey, PublicKey};
 use super::fields::Fields;
 use super::form::{Form, encode, escaped};
 use super::gateway::{Answer, words};
+use crate::reconciliation::{bill::Format, matching::FeeTerms};
 use chrono::NaiveDate;
 use domain::{ChannelName, Currency, Label, Moment, Money};
 use futures_util::future::BoxFuture;
@@ -287,7 +288,15 @@ impl Epay {
                 ("money", &money),
             ]);
             let url = format!("{}?act=refund", self.url("api.php"));
-            self.common.client.send(self.common.client.post_form(&url, form)).await?
+            let answer = self.common.client.send(self.common.client.post_form(&url, form)).await?;
+            // A page in place of an answer says nothing of whether the money went, and asking again could send it twice.
+            if Fields::read(&answer.body).is_none() {
+                return Err(ChannelError::Unreachable(format!(
+                    "its answer is no JSON (HTTP {})",
+                    answer.status
+                )));
+            }
+            answer
         };
         let said = self.understood(&answer)?;
         let provider_refund = said.text("refund_no").and_then(|it| Label::try_new(it).ok());
@@ -300,7 +309,13 @@ impl Epay {
         }
         let fields = vec![("out_refund_no".to_owned(), wish.refund.to_string())];
         let answer = self.ask("api/pay/refundquery", fields).await?;
-        let said = self.understood(&answer)?;
+        let said = match self.understood(&answer) {
+            Ok(said) => said,
+            Err(ChannelError::Refused(_)) if self.says(&answer, UNKNOWN) => {
+                return Ok(Refunded { state: None, provider_refund: None });
+            }
+            Err(other) => return Err(other),
+        };
         let state = match said.text("status").as_deref() {
             Some("1") => Some(RefundState::Done),
             Some("0") => Some(RefundState::Failed),
@@ -450,6 +465,10 @@ impl Channel for Epay {
         Box::pin(self.give_back(wish))
     }
 
+    fn repeats_refunds(&self) -> bool {
+        self.is_two()
+    }
+
     fn query_refund<'a>(&'a self, wish: &'a RefundWish) -> BoxFuture<'a, Result<Refunded, ChannelError>> {
         Box::pin(self.refund_state(wish))
     }
@@ -461,6 +480,14 @@ impl Channel for Epay {
                 BillKind::Funds => Err(ChannelError::Unsupported("bills of the account's movements")),
             }
         })
+    }
+
+    fn bill_format(&self) -> Option<Format> {
+        Some(Format::Epay { pid: self.pid.clone(), currency: self.currency })
+    }
+
+    fn fee_terms(&self) -> Option<FeeTerms> {
+        self.common.fee
     }
 
     fn reply(&self, notice: &Notice) -> Reply {
@@ -480,7 +507,7 @@ impl std::fmt::Debug for Epay {
 }
 
 /// `1`, `1.0` or `1.00`: digits and at most one point, at most two places, no sign.
-pub(super) fn yuan(text: &str, currency: Currency) -> Option<Money> {
+pub(crate) fn yuan(text: &str, currency: Currency) -> Option<Money> {
     text.starts_with(|it: char| it.is_ascii_digit()).then(|| Money::parse(text, currency).ok()).flatten()
 }
 

@@ -10,7 +10,7 @@ pub mod page;
 
 use super::channel::{
     Action, CallbackFault, Channel, ChannelError, Closing, Created, Method, NewOrder, Notice, Payment,
-    PaymentState, Reply, Verdict,
+    PaymentState, RefundState, RefundWish, Refunded, Reply, Verdict,
 };
 use domain::account::event::CloseReason;
 use domain::{ChannelName, Currency, Label, Money, OrderId};
@@ -19,7 +19,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use ledger::RawCallback;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -55,6 +55,8 @@ pub struct Sandbox {
     http: reqwest::Client,
     /// What the pretended gateway knows. Lost at a restart, as is no loss in development.
     ends: Mutex<BTreeMap<OrderId, PaymentState>>,
+    /// The numbers of the refunds that it was asked for.
+    refunds: Mutex<BTreeSet<Label>>,
 }
 
 /// What a [`Sandbox`] is made of.
@@ -178,6 +180,7 @@ impl Sandbox {
                 .no_proxy()
                 .build()?,
             ends: Mutex::default(),
+            refunds: Mutex::default(),
         })
     }
 
@@ -328,6 +331,29 @@ impl Channel for Sandbox {
         Box::pin(async move {
             let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(ends.get(&order.order).cloned().unwrap_or(PaymentState::Unknown))
+        })
+    }
+
+    /// Whatever it is asked for is done at once: nobody has paid.
+    fn refund<'a>(&'a self, wish: &'a RefundWish) -> BoxFuture<'a, Result<Refunded, ChannelError>> {
+        Box::pin(async move {
+            {
+                let mut refunds = self.refunds.lock().unwrap_or_else(PoisonError::into_inner);
+                while refunds.len() >= REMEMBERED {
+                    refunds.pop_first();
+                }
+                refunds.insert(wish.refund.clone());
+            }
+            self.query_refund(wish).await
+        })
+    }
+
+    fn query_refund<'a>(&'a self, wish: &'a RefundWish) -> BoxFuture<'a, Result<Refunded, ChannelError>> {
+        Box::pin(async move {
+            let refunds = self.refunds.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = refunds.contains(&wish.refund).then_some(RefundState::Done);
+            let number = format!("sbx_re_{}", wish.refund);
+            Ok(Refunded { state, provider_refund: Label::try_new(number).ok().filter(|_| state.is_some()) })
         })
     }
 

@@ -1,7 +1,7 @@
 //! Stripe's events: the signature over the raw body, then what the event says.
 
 use super::{Refund, Session, Stripe, of_stripe, payment, refund_state};
-use crate::payments::channel::{CallbackFault, RefundNotice, Verdict};
+use crate::payments::channel::{CallbackFault, DisputeNotice, DisputeStage, RefundNotice, Verdict};
 use crate::payments::crypto::same;
 use domain::Label;
 use domain::account::event::CloseReason;
@@ -33,11 +33,23 @@ struct Data<'a> {
 
 #[derive(Deserialize)]
 struct Dispute {
+    id: String,
     amount: i64,
     currency: String,
     payment_intent: Option<String>,
     charge: Option<String>,
     status: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Charge {
+    refunds: Option<Refunds>,
+}
+
+#[derive(Deserialize)]
+struct Refunds {
+    /// The newest first.
+    data: Vec<Refund>,
 }
 
 /// Judges an event.
@@ -96,27 +108,59 @@ fn said(stripe: &Stripe, kind: &str, object: &RawValue) -> Result<Verdict, Callb
         }
         "refund.created" | "refund.updated" | "refund.failed" => {
             let refund: Refund = serde_json::from_str(object.get()).map_err(|_| malformed.clone())?;
-            let label = |text: Option<&String>| text.and_then(|it| Label::try_new(it.as_str()).ok());
-            let metadata = refund.metadata.as_ref();
-            Ok(Verdict::Refund(RefundNotice {
-                order: label(metadata.and_then(|it| it.order_no.as_ref())),
-                refund: label(metadata.and_then(|it| it.refund_no.as_ref())),
-                provider_refund: label(Some(&refund.id)),
-                amount: of_stripe(refund.amount, &refund.currency).ok_or(malformed)?,
-                state: refund_state(&refund),
-            }))
+            given_back(&refund).map(Verdict::Refund)
         }
-        "charge.dispute.created" | "charge.dispute.funds_withdrawn" | "charge.dispute.closed" => {
+        // Only older versions of the API put the refunds there; the events above tell the same.
+        "charge.refunded" => {
+            let charge: Charge = serde_json::from_str(object.get()).map_err(|_| malformed)?;
+            let newest = charge.refunds.and_then(|it| it.data.into_iter().next());
+            newest.map_or(Ok(Verdict::Nothing), |refund| given_back(&refund).map(Verdict::Refund))
+        }
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.funds_withdrawn"
+        | "charge.dispute.funds_reinstated"
+        | "charge.dispute.closed" => {
             let dispute: Dispute = serde_json::from_str(object.get()).map_err(|_| malformed.clone())?;
             let txn = dispute.payment_intent.or(dispute.charge).and_then(|it| Label::try_new(it).ok());
-            let what = format!("{kind} ({})", dispute.status.unwrap_or_default());
-            Ok(Verdict::Dispute {
+            let status = dispute.status.unwrap_or_default();
+            let what = format!("{kind} ({status})");
+            Ok(Verdict::Dispute(DisputeNotice {
+                reference: Label::try_new(dispute.id).map_err(|_| malformed.clone())?,
                 provider_txn: txn.ok_or_else(|| malformed.clone())?,
                 amount: of_stripe(dispute.amount, &dispute.currency).ok_or_else(|| malformed.clone())?,
+                stage: stage(kind, &status),
                 what: Label::try_new(what).map_err(|_| malformed)?,
-            })
+            }))
         }
         _ => Ok(Verdict::Nothing),
+    }
+}
+
+fn given_back(refund: &Refund) -> Result<RefundNotice, CallbackFault> {
+    let label = |text: Option<&String>| text.and_then(|it| Label::try_new(it.as_str()).ok());
+    let metadata = refund.metadata.as_ref();
+    let amount = of_stripe(refund.amount, &refund.currency);
+    Ok(RefundNotice {
+        order: label(metadata.and_then(|it| it.order_no.as_ref())),
+        refund: label(metadata.and_then(|it| it.refund_no.as_ref())),
+        provider_refund: label(Some(&refund.id)),
+        provider_txn: label(refund.payment_intent.as_ref().or(refund.charge.as_ref())),
+        amount: amount.ok_or(CallbackFault::Malformed("its object is not what the event says"))?,
+        is_total: false,
+        state: refund_state(refund),
+    })
+}
+
+/// What an event means. The money goes when a dispute is opened, unless it is only asked about; the status alone says how
+/// it ended, for `closed` is both.
+fn stage(kind: &str, status: &str) -> DisputeStage {
+    match (kind, status) {
+        (_, "won" | "warning_closed") | ("charge.dispute.funds_reinstated", _) => DisputeStage::Won,
+        (_, "lost") => DisputeStage::Lost,
+        ("charge.dispute.funds_withdrawn", _) => DisputeStage::Taken,
+        (_, status) if status.starts_with("warning_") => DisputeStage::Inquiry,
+        _ => DisputeStage::Taken,
     }
 }
 

@@ -18,6 +18,7 @@ use super::configured::Common;
 use super::fields::Fields;
 use super::form::{encode, escaped};
 use super::gateway::{Answer, GatewayClient, words};
+use crate::reconciliation::{bill::Format, matching::FeeTerms};
 use chrono::{Days, NaiveTime};
 use domain::account::event::CloseReason;
 use domain::{ChannelName, Currency, Label, Money};
@@ -30,6 +31,26 @@ use std::time::Duration;
 /// How often a report that is being written is asked for, and how many times.
 const REPORT_PAUSE: Duration = Duration::from_secs(5);
 const REPORT_TRIES: u32 = 60;
+
+/// The columns of a report that a payment or refund is known again by.
+const COLUMNS: [&str; 16] = [
+    "balance_transaction_id",
+    "created_utc",
+    "currency",
+    "gross",
+    "fee",
+    "net",
+    "reporting_category",
+    "source_id",
+    "description",
+    "customer_facing_amount",
+    "customer_facing_currency",
+    "charge_id",
+    "payment_intent_id",
+    "automatic_payout_id",
+    "payment_metadata[order_no]",
+    "refund_metadata[refund_no]",
+];
 
 /// One account at Stripe.
 pub struct Stripe {
@@ -77,6 +98,8 @@ struct Refund {
     amount: i64,
     currency: String,
     status: Option<String>,
+    payment_intent: Option<String>,
+    charge: Option<String>,
     #[serde(default)]
     metadata: Option<Metadata>,
 }
@@ -239,12 +262,16 @@ impl Stripe {
         let start = wish.day.and_time(NaiveTime::MIN).and_utc().timestamp();
         let next = wish.day.checked_add_days(Days::new(1)).unwrap_or(wish.day);
         let end = next.and_time(NaiveTime::MIN).and_utc().timestamp();
-        let fields = [
+        let mut fields = vec![
             ("report_type", kind.to_owned()),
             ("parameters[interval_start]", start.to_string()),
             ("parameters[interval_end]", end.to_string()),
             ("parameters[timezone]", "Etc/UTC".to_owned()),
         ];
+        if wish.kind == BillKind::Trades {
+            // Without a wish the report leaves out what we wrote beside payments and refunds.
+            fields.extend(COLUMNS.iter().map(|name| ("parameters[columns][]", (*name).to_owned())));
+        }
         // Asked for again later it is a new report: the day's data may have become complete.
         let purpose = format!("{}-{kind}-{}", wish.day, uuid::Uuid::new_v4());
         let mut run = Fields::read(&self.make("/v1/reporting/report_runs", &fields, &purpose).await?);
@@ -323,6 +350,14 @@ impl Channel for Stripe {
 
     fn bill<'a>(&'a self, wish: &'a BillWish) -> BoxFuture<'a, Result<Option<Bill>, ChannelError>> {
         Box::pin(self.report(wish))
+    }
+
+    fn bill_format(&self) -> Option<Format> {
+        Some(Format::Stripe)
+    }
+
+    fn fee_terms(&self) -> Option<FeeTerms> {
+        self.common.fee
     }
 
     fn reply(&self, notice: &Notice) -> Reply {

@@ -22,6 +22,7 @@ use super::crypto::PrivateKey;
 use super::fields::Fields;
 use super::form::escaped;
 use super::gateway::words;
+use crate::reconciliation::{bill::Format, matching::FeeTerms};
 use domain::account::event::CloseReason;
 use domain::{ChannelName, Currency, Label, Money};
 use futures_util::future::BoxFuture;
@@ -82,6 +83,7 @@ struct RefundTold {
     out_trade_no: String,
     out_refund_no: String,
     refund_id: String,
+    transaction_id: Option<String>,
     refund_status: String,
     amount: Amount,
 }
@@ -355,6 +357,14 @@ impl Channel for Wechat {
         Box::pin(self.download(wish))
     }
 
+    fn bill_format(&self) -> Option<Format> {
+        Some(Format::Wechat { mchid: self.mchid.clone() })
+    }
+
+    fn fee_terms(&self) -> Option<FeeTerms> {
+        self.common.fee
+    }
+
     fn reply(&self, notice: &Notice) -> Reply {
         // The status decides; a good answer has nothing to say.
         let body = match notice {
@@ -375,6 +385,8 @@ impl Wechat {
             order: Label::try_new(it.out_trade_no).ok(),
             refund: Label::try_new(it.out_refund_no).ok(),
             provider_refund: Label::try_new(it.refund_id).ok(),
+            provider_txn: it.transaction_id.and_then(|it| Label::try_new(it).ok()),
+            is_total: false,
             amount: amount.ok_or(CallbackFault::Malformed("its amount is no amount"))?,
             state: refund_state(&it.refund_status),
         }))
@@ -405,6 +417,7 @@ fn refund_state(status: &str) -> RefundState {
     match status {
         "SUCCESS" => RefundState::Done,
         "CLOSED" => RefundState::Failed,
+        "ABNORMAL" => RefundState::Abnormal,
         _ => RefundState::Pending,
     }
 }

@@ -293,7 +293,7 @@ async fn refunds_are_numbered_and_a_bill_is_the_one_that_was_announced() {
     assert_eq!(asked["amount"], json!({"refund": 1234, "total": 5000, "currency": "CNY"}));
     assert_eq!(
         wechat.query_refund(&wish).await.unwrap().state,
-        Some(RefundState::Pending),
+        Some(RefundState::Abnormal),
         "it waits for a person there"
     );
     let other = RefundWish { refund: Label::try_new("refund2").unwrap(), ..wish };

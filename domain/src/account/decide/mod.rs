@@ -5,6 +5,7 @@
 
 mod gift;
 mod lease;
+mod refund;
 mod top_up;
 
 use super::command::Command;
@@ -59,6 +60,19 @@ pub fn decide(
         Command::PostAdjustment { adjustment, credits, reason } => {
             gift::adjust(account, *adjustment, *credits, reason)
         }
+        Command::RequestRefund { refund, order, pay, reason } => {
+            refund::request(account, *refund, *order, *pay, reason)
+        }
+        Command::ApproveRefund { refund } => refund::approve(account, *refund),
+        Command::RejectRefund { refund, reason } => refund::reject(account, *refund, reason),
+        Command::CompleteRefund { refund, provider_refund } => {
+            refund::complete(account, *refund, provider_refund.as_ref())
+        }
+        Command::FailRefund { refund, reason } => refund::fail(account, *refund, reason),
+        Command::PostChargeback { chargeback, order, pay, reference } => {
+            refund::charge_back(account, *chargeback, *order, *pay, reference)
+        }
+        Command::ReverseChargeback { chargeback } => refund::reverse(account, *chargeback),
         Command::GrantLease { lease, epoch, scope, at_least, wanted, ttl_ms, budget } => {
             lease::grant(account, *lease, *epoch, scope, *at_least, *wanted, *ttl_ms, *budget)
         }
@@ -82,8 +96,17 @@ impl Command {
             Self::PostAdjustment { credits, reason, .. } => {
                 Some(Request::Adjustment { credits: *credits, reason: reason.clone() })
             }
+            Self::RequestRefund { order, pay, reason, .. } => {
+                Some(Request::Refund { order: *order, pay: *pay, reason: reason.clone() })
+            }
             Self::CompleteTopUp { .. }
             | Self::CloseTopUp { .. }
+            | Self::ApproveRefund { .. }
+            | Self::RejectRefund { .. }
+            | Self::CompleteRefund { .. }
+            | Self::FailRefund { .. }
+            | Self::PostChargeback { .. }
+            | Self::ReverseChargeback { .. }
             | Self::GrantLease { .. }
             | Self::AmendLease { .. }
             | Self::CloseLease { .. } => None,

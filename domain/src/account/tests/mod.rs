@@ -4,6 +4,7 @@
 
 mod gift;
 mod lease;
+mod refund;
 mod repeat;
 mod top_up;
 

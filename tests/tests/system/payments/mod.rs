@@ -6,7 +6,11 @@
 
 mod alipay;
 mod epay;
+mod reconciliation;
+mod refunds;
+mod storm;
 mod stripe;
+mod suspense;
 mod wechat;
 
 use domain::Credits;
@@ -68,7 +72,7 @@ async fn until_status(user: &User, order: &Value, status: &str) {
 
 /// The verdicts that were kept, newest first.
 async fn verdicts(operator: &Operator, channel: &str) -> Vec<String> {
-    let path = format!("/api/admin/payments/callbacks?channel={channel}&limit=100");
+    let path = format!("/api/admin/payments/inbox?channel={channel}&limit=100");
     let notes = operator.api.get(&path).await.ok()["items"].as_array().unwrap().clone();
     notes.iter().map(|note| text(&note["verdict"])).collect()
 }

@@ -1,0 +1,528 @@
+//! A day's reconciliation: import its bill, collect what the ledger says of it, compare, keep what was found.
+//!
+//! For: bills that people send ([`upload`]), that channels are asked for ([`download`]), and every morning by itself
+//! ([`keep_reconciling`]). May not touch: what is a difference; [`super::matching`] says.
+//! Claims: a day is worked on by one process at a time; nothing of a bill that is refused is kept; the ledger's side is read when
+//! the tables have reached the end of the log; a bill that comes in has its neighbours' days compared again; a day's fees are booked
+//! once, and corrected by their difference where a later bill says otherwise.
+
+use super::bill::{self, BillFault, BillRow, Format, RowKind};
+use super::matching::{self, Class, KnownOrder, KnownRefund, Question, Standing, Total};
+use crate::app::App;
+use crate::directory::DirectoryError;
+use crate::directory::now;
+use crate::directory::reconciliation::{BillSource, NewBill, NewRun, RunCause, StoredBill, StoredRun};
+use crate::payments::{BillKind, BillWish, Channel, ChannelError};
+use chrono::{Days, NaiveDate, NaiveTime};
+use domain::{AccountId, ChannelName, Label, Moment, Money, OrderId};
+use projections::DatabaseError;
+use projections::top_ups::{self, OrderStatus, TopUpOrder};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How long a process has a day, in milliseconds: longer than a channel takes to write a report.
+const CLAIM_MS: i64 = 20 * 60_000;
+/// How often the daily run looks for days.
+const WATCH: Duration = Duration::from_secs(60);
+/// How many days back it makes up for.
+const LOOK_BACK: u64 = 3;
+/// After so many milliseconds a bill that is not ready is asked for again: WeChat Pay's own advice.
+const AGAIN_MS: i64 = 30 * 60_000;
+/// The same for a channel that refuses: a person must see to it first.
+const REFUSED_MS: i64 = 6 * 3_600_000;
+/// How long the tables may take to reach the end of the log.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a neighbour's day may be another process's.
+const NEIGHBOUR_TRIES: u32 = 20;
+const NEIGHBOUR_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a day was not compared.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The channel writes no bills.
+    #[error("the channel {0} writes no bills")]
+    NoBills(ChannelName),
+    /// Another process works on this day.
+    #[error("this day is being reconciled at this moment; try again")]
+    Busy,
+    /// No bill of payments is in.
+    #[error("no bill of that day is in")]
+    NoBill,
+    /// The bill is refused.
+    #[error(transparent)]
+    Bill(#[from] BillFault),
+    /// The channel was asked for it in vain.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The tables trail the log.
+    #[error("the projections did not reach the end of the log in time")]
+    Trailing,
+    /// The directory's tables.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The projections' tables.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The log.
+    #[error(transparent)]
+    Ledger(#[from] ledger::LedgerError),
+}
+
+/// What came of a bill.
+#[derive(Debug)]
+pub struct Imported {
+    /// The bill.
+    pub bill: StoredBill,
+    /// Was it not there yet?
+    pub is_new: bool,
+    /// The comparison; `None`: the bill of payments is still missing.
+    pub run: Option<StoredRun>,
+}
+
+/// A file that somebody sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// Of which day.
+    pub day: NaiveDate,
+    /// Payments, or movements.
+    pub kind: BillKind,
+    /// What it is called.
+    pub name: &'a str,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Who sent it.
+    pub by: AccountId,
+}
+
+/// The format of a channel's bills.
+pub fn format_of(channel: &dyn Channel) -> Result<Format, RunError> {
+    channel.bill_format().ok_or_else(|| RunError::NoBills(channel.name().clone()))
+}
+
+/// Imports a file and compares its day.
+pub async fn upload(app: &App, channel: &dyn Channel, sent: Sent<'_>) -> Result<Imported, RunError> {
+    let format = format_of(channel)?;
+    // Before the day is taken: most of what is refused is refused here.
+    let read = bill::read(&format, sent.kind, sent.day, sent.bytes)?;
+    let claim = Claim::take(app, channel, sent.day).await?;
+    let work = async {
+        let new = NewBill {
+            channel: channel.name(),
+            merchant: format.merchant(),
+            day: sent.day,
+            kind: sent.kind,
+            name: sent.name,
+            sha256: &hex::encode(Sha256::digest(sent.bytes)),
+            source: BillSource::Upload,
+            by: Some(sent.by),
+        };
+        let (bill, is_new) = app.directory.store_bill(&new, &read.rows).await?;
+        let run = match compare(app, channel, &format, sent.day, RunCause::Upload, Some(sent.by)).await {
+            Ok(run) => Some(run),
+            Err(RunError::NoBill) => None,
+            Err(other) => return Err(other),
+        };
+        Ok(Imported { bill, is_new, run })
+    };
+    let done = work.await;
+    claim.give_back(done.is_ok()).await?;
+    let imported = done?;
+    if imported.is_new {
+        neighbours(app, channel, &format, sent.day).await;
+    }
+    Ok(imported)
+}
+
+/// Asks the channel for a day's bill, imports it and compares the day.
+pub async fn download(
+    app: &App,
+    channel: &dyn Channel,
+    day: NaiveDate,
+    cause: RunCause,
+    by: Option<AccountId>,
+) -> Result<StoredRun, RunError> {
+    let format = format_of(channel)?;
+    let claim = Claim::take(app, channel, day).await?;
+    let done = downloaded(app, channel, &format, day, cause, by).await;
+    match &done {
+        Ok(_) => claim.give_back(true).await?,
+        Err(error) => {
+            let pause_ms = match error {
+                RunError::Bill(_)
+                | RunError::Channel(ChannelError::Refused(_) | ChannelError::Unsupported(_)) => REFUSED_MS,
+                _ => AGAIN_MS,
+            };
+            claim.again(now().plus_ms(pause_ms), &error.to_string()).await?;
+        }
+    }
+    let (run, is_new) = done?;
+    if is_new {
+        neighbours(app, channel, &format, day).await;
+    }
+    Ok(run)
+}
+
+async fn downloaded(
+    app: &App,
+    channel: &dyn Channel,
+    format: &Format,
+    day: NaiveDate,
+    cause: RunCause,
+    by: Option<AccountId>,
+) -> Result<(StoredRun, bool), RunError> {
+    let mut is_new = match fetched(app, channel, format, day, BillKind::Trades, by).await {
+        // Not every product of Alipay has a bill of payments; that of movements holds them too.
+        Err(RunError::Channel(ChannelError::Refused(why))) if has_orders_in_funds(format) => {
+            tracing::warn!(channel = %channel.name(), %day, "the channel has no bill of payments, that of movements is taken: {why}");
+            false
+        }
+        other => other?,
+    };
+    if format.has_funds() {
+        match fetched(app, channel, format, day, BillKind::Funds, by).await {
+            Ok(new) => is_new |= new,
+            Err(error @ RunError::Channel(_))
+                if !app.directory.current_bills(channel.name(), day).await?.is_empty() =>
+            {
+                tracing::warn!(channel = %channel.name(), %day, %error, "the bill of movements is not to be had; the day is compared without");
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((compare(app, channel, format, day, cause, by).await?, is_new))
+}
+
+/// Asks for one bill and keeps it. A day without payments has none at some channels, which is a bill without rows.
+async fn fetched(
+    app: &App,
+    channel: &dyn Channel,
+    format: &Format,
+    day: NaiveDate,
+    kind: BillKind,
+    by: Option<AccountId>,
+) -> Result<bool, RunError> {
+    let found = channel.bill(&BillWish { day, kind }).await?;
+    let (rows, name, bytes) = match found {
+        Some(found) => (bill::read(format, kind, day, &found.bytes)?.rows, found.name, found.bytes),
+        None => (Vec::new(), "the channel says that there is none".to_owned(), Vec::new()),
+    };
+    let new = NewBill {
+        channel: channel.name(),
+        merchant: format.merchant(),
+        day,
+        kind,
+        name: &name,
+        sha256: &hex::encode(Sha256::digest(&bytes)),
+        source: BillSource::Download,
+        by,
+    };
+    Ok(app.directory.store_bill(&new, &rows).await?.1)
+}
+
+/// Compares a day again, by the bills that are in.
+pub async fn again(
+    app: &App,
+    channel: &dyn Channel,
+    day: NaiveDate,
+    by: Option<AccountId>,
+) -> Result<StoredRun, RunError> {
+    let format = format_of(channel)?;
+    let claim = Claim::take(app, channel, day).await?;
+    let done = compare(app, channel, &format, day, RunCause::Again, by).await;
+    claim.give_back(done.is_ok()).await?;
+    done
+}
+
+/// Compares the days beside one whose bill came in: what they miss may stand there.
+async fn neighbours(app: &App, channel: &dyn Channel, format: &Format, day: NaiveDate) {
+    for beside in [day.pred_opt(), day.succ_opt()].into_iter().flatten() {
+        let mut tries = 0;
+        let outcome = loop {
+            match main_bill(app, channel.name(), format, beside).await {
+                Ok(None) => break Ok(()),
+                Ok(Some(_)) => match again(app, channel, beside, None).await {
+                    Err(RunError::Busy) if tries < NEIGHBOUR_TRIES => {
+                        tries += 1;
+                        tokio::time::sleep(NEIGHBOUR_PAUSE).await;
+                    }
+                    other => break other.map(drop),
+                },
+                Err(error) => break Err(error),
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(channel = %channel.name(), day = %beside, %error, "a neighbouring day could not be compared again");
+        }
+    }
+}
+
+/// Are payments in the bill of movements told with their orders' numbers?
+fn has_orders_in_funds(format: &Format) -> bool {
+    match format {
+        Format::Alipay { .. } => true,
+        Format::Wechat { .. } | Format::Stripe | Format::Epay { .. } => false,
+    }
+}
+
+/// The bill that a day is compared by, and the one of movements beside it.
+async fn main_bill(
+    app: &App,
+    channel: &ChannelName,
+    format: &Format,
+    day: NaiveDate,
+) -> Result<Option<(StoredBill, Option<StoredBill>)>, RunError> {
+    let (mut trades, mut funds) = (None, None);
+    for bill in app.directory.current_bills(channel, day).await? {
+        match bill.kind {
+            BillKind::Trades => trades = Some(bill),
+            BillKind::Funds => funds = Some(bill),
+        }
+    }
+    Ok(match (trades, funds) {
+        (Some(trades), funds) => Some((trades, funds)),
+        (None, Some(funds)) if has_orders_in_funds(format) => Some((funds, None)),
+        (None, _) => None,
+    })
+}
+
+async fn compare(
+    app: &App,
+    channel: &dyn Channel,
+    format: &Format,
+    day: NaiveDate,
+    cause: RunCause,
+    by: Option<AccountId>,
+) -> Result<StoredRun, RunError> {
+    let name = channel.name();
+    let (main, beside) = main_bill(app, name, format, day).await?.ok_or(RunError::NoBill)?;
+    let end = app.ledger.log().identity().await?.last_sequence;
+    if !app.follower.wait_for(end, PATIENCE).await {
+        return Err(RunError::Trailing);
+    }
+    let position = app.follower.applied();
+    let (from, to) = format.day(day);
+    let rows = app.directory.bill_rows(main.id).await?;
+    let funds = match &beside {
+        Some(bill) => Some(app.directory.bill_rows(bill.id).await?),
+        None => None,
+    };
+    let orders = known_orders(app, name, from, to, &rows).await?;
+    let refunds = known_refunds(app, name, from, to, &rows).await?;
+    let here: BTreeSet<&str> = rows.iter().map(|row| row.txn.as_str()).collect();
+    let txns: Vec<String> =
+        orders.iter().filter_map(|it| it.txn.clone()).filter(|it| !here.contains(it.as_str())).collect();
+    let numbers: Vec<String> = refunds.iter().map(|it| it.number.clone()).collect();
+    let elsewhere = app.directory.rows_elsewhere(name, day, &txns, &numbers).await?;
+    let has = async |day: Option<NaiveDate>| match day {
+        Some(day) => Ok::<_, RunError>(main_bill(app, name, format, day).await?.is_some()),
+        None => Ok(false),
+    };
+    let question = Question {
+        day,
+        from,
+        to,
+        rows: &rows,
+        funds: funds.as_deref(),
+        elsewhere: &elsewhere,
+        has_before: has(day.pred_opt()).await?,
+        has_after: has(day.succ_opt()).await?,
+        orders: &orders,
+        refunds: &refunds,
+        terms: channel.fee_terms(),
+    };
+    let answer = matching::compare(&question);
+    let bills: Vec<StoredBill> = [Some(main), beside].into_iter().flatten().collect();
+    let new = NewRun {
+        channel: name,
+        day,
+        cause,
+        by,
+        position,
+        is_preliminary: now() < to,
+        bills: &bills,
+        matched: answer.matched,
+        totals: &answer.totals,
+    };
+    let run = app.directory.keep_run(&new, &answer.findings).await?;
+    if !run.is_preliminary {
+        post_fees(app, name, day, &bills, &answer.totals).await?;
+    }
+    let waiting = answer.findings.iter().filter(|it| !it.is_cleared).count();
+    let unpaid = answer.findings.iter().filter(|it| it.class == Class::LedgerOnly).count();
+    if unpaid > 0 {
+        // Credits without a payment: the first sign of a forged callback.
+        tracing::error!(channel = %name, %day, unpaid, run = %run.id, alert = "credited_and_not_paid", "somebody was credited whom no bill knows");
+    }
+    if waiting > 0 {
+        tracing::warn!(channel = %name, %day, waiting, run = %run.id, alert = "reconciliation_differences", "a day has differences");
+    } else {
+        tracing::info!(channel = %name, %day, matched = answer.matched, run = %run.id, "a day is reconciled without a difference");
+    }
+    Ok(run)
+}
+
+/// Books what the channel kept; a figure that was booked before is only corrected by its difference.
+async fn post_fees(
+    app: &App,
+    channel: &ChannelName,
+    day: NaiveDate,
+    bills: &[StoredBill],
+    totals: &[Total],
+) -> Result<(), RunError> {
+    let label =
+        |text: String| Label::try_new(text).map_err(|error| ledger::LedgerError::Unfit(error.to_string()));
+    let Some(bill) = bills.first() else { return Ok(()) };
+    let (day, bill) = (label(day.to_string())?, label(bill.sha256.clone())?);
+    for total in totals {
+        let fee = Money { currency: total.currency, minor: total.fees };
+        if let Some(posted) = app.ledger.log().post_channel_fee(channel, &day, fee, &bill).await? {
+            tracing::info!(%channel, day = day.as_str(), sequence = posted.sequence, "a channel's fee is booked");
+        }
+    }
+    Ok(())
+}
+
+/// The orders that rows name, and those that the channel's payments completed on the day.
+async fn known_orders(
+    app: &App,
+    channel: &ChannelName,
+    from: Moment,
+    to: Moment,
+    rows: &[BillRow],
+) -> Result<Vec<KnownOrder>, RunError> {
+    let named: BTreeSet<OrderId> = rows.iter().filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    let named: Vec<OrderId> = named.into_iter().collect();
+    let mut all = top_ups::of_orders(&app.db, &named).await?;
+    let of_rows: BTreeSet<OrderId> = all.iter().map(|it| it.order).collect();
+    let credited = top_ups::completed_between(&app.db, channel, from, to).await?;
+    all.extend(credited.into_iter().filter(|it| !of_rows.contains(&it.order)));
+    Ok(all.into_iter().map(|order| known(order, channel)).collect())
+}
+
+fn known(order: TopUpOrder, channel: &ChannelName) -> KnownOrder {
+    KnownOrder {
+        number: order.order.merchant_number(),
+        order: order.order,
+        account: order.account,
+        is_here: order.channel == *channel,
+        pay: order.pay,
+        standing: match order.status {
+            OrderStatus::Pending => Standing::Pending,
+            OrderStatus::Completed => Standing::Completed,
+            OrderStatus::Failed | OrderStatus::Cancelled => Standing::Closed,
+        },
+        txn: order.provider_txn.map(Into::into),
+        completed_at: order.completed_at,
+    }
+}
+
+/// The refunds that rows name or whose orders they name, and those that ended on the day.
+async fn known_refunds(
+    _: &App,
+    _: &ChannelName,
+    _: Moment,
+    _: Moment,
+    rows: &[BillRow],
+) -> Result<Vec<KnownRefund>, RunError> {
+    // The ledger has no refunds yet: whatever a channel gave back was given back there by hand.
+    let by_hand = rows.iter().filter(|row| row.kind == RowKind::Refund).count();
+    tracing::debug!(by_hand, "refunds that the ledger does not know");
+    Ok(Vec::new())
+}
+
+/// A day that this process has.
+struct Claim<'a> {
+    app: &'a App,
+    channel: &'a ChannelName,
+    day: NaiveDate,
+    id: Uuid,
+}
+
+impl<'a> Claim<'a> {
+    async fn take(app: &'a App, channel: &'a dyn Channel, day: NaiveDate) -> Result<Self, RunError> {
+        let id = Uuid::new_v4();
+        match app.directory.claim_day(channel.name(), day, id, now().plus_ms(CLAIM_MS)).await? {
+            true => Ok(Self { app, channel: channel.name(), day, id }),
+            false => Err(RunError::Busy),
+        }
+    }
+
+    /// Lets go of it. Where it was not compared the daily run may try.
+    async fn give_back(self, is_done: bool) -> Result<(), RunError> {
+        let again = (!is_done).then(|| (now(), "the last try failed"));
+        Ok(self.app.directory.release_day(self.channel, self.day, self.id, again).await?)
+    }
+
+    async fn again(self, at: Moment, error: &str) -> Result<(), RunError> {
+        Ok(self.app.directory.release_day(self.channel, self.day, self.id, Some((at, error))).await?)
+    }
+}
+
+/// Reconciles every channel's last days by itself, until told to stop. Run it as a task of its own.
+pub async fn keep_reconciling(app: App, stop: CancellationToken) {
+    let Some(daily_at) = app.config.reconciliation.daily_at else { return };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(WATCH) => {}
+        }
+        for channel in app.channels.with_bills() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = morning(&app, channel.as_ref(), daily_at) => {}
+            }
+        }
+    }
+}
+
+/// Does the days of a channel that are over and not done.
+async fn morning(app: &App, channel: &dyn Channel, daily_at: NaiveTime) {
+    let Some(format) = channel.bill_format() else { return };
+    let Some(last) = last_day(&format, now(), daily_at) else { return };
+    let first = last.checked_sub_days(Days::new(LOOK_BACK)).unwrap_or(last);
+    let due = match app.directory.due_days(channel.name(), first, last).await {
+        Ok(due) => due,
+        Err(error) => {
+            tracing::warn!(channel = %channel.name(), %error, "the days to reconcile cannot be looked up");
+            return;
+        }
+    };
+    for it in due {
+        match download(app, channel, it.day, RunCause::Daily, None).await {
+            Ok(_) | Err(RunError::Busy) => {}
+            Err(error) => {
+                tracing::warn!(channel = %channel.name(), day = %it.day, tries = it.tries, %error, "a day could not be reconciled; it is tried again");
+            }
+        }
+    }
+}
+
+/// The last day whose bill is there by now.
+fn last_day(format: &Format, at: Moment, daily_at: NaiveTime) -> Option<NaiveDate> {
+    let since_midnight = daily_at.signed_duration_since(NaiveTime::MIN).num_milliseconds();
+    format.day_of(at.plus_ms(-since_midnight)).pred_opt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_due_on_the_next_morning_by_the_channels_clock() {
+        let ten = NaiveTime::from_hms_opt(10, 0, 0).unwrap();
+        let wechat = Format::Wechat { mchid: "1".into() };
+        for (format, at, expected) in [
+            (&wechat, "2026-11-22T01:59:59.000000Z", "2026-11-20"),
+            (&wechat, "2026-11-22T02:00:00.000000Z", "2026-11-21"),
+            (&wechat, "2026-11-22T23:00:00.000000Z", "2026-11-21"),
+            (&Format::Stripe, "2026-11-22T09:59:59.000000Z", "2026-11-20"),
+            (&Format::Stripe, "2026-11-22T10:00:00.000000Z", "2026-11-21"),
+        ] {
+            let day = last_day(format, at.parse().unwrap(), ten).unwrap();
+            assert_eq!(day.to_string(), expected, "{format:?} {at}");
+        }
+    }
+}
