@@ -9,6 +9,6 @@ mod query;
 
 pub(crate) use fold::RefundRows;
 pub use query::{
-    Chargeback, Refund, RefundFilter, RefundStatus, UnknownRefundStatus, chargeback, find, get, list,
-    of_order,
+    Chargeback, Refund, RefundFilter, RefundStatus, UnknownRefundStatus, chargeback, ended_between, find,
+    get, list, of_order, of_orders,
 };

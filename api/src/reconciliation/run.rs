@@ -6,7 +6,7 @@
 //! the tables have reached the end of the log; a bill that comes in has its neighbours' days compared again; a day's fees are booked
 //! once, and corrected by their difference where a later bill says otherwise.
 
-use super::bill::{self, BillFault, BillRow, Format, RowKind};
+use super::bill::{self, BillFault, BillRow, Format, RowKind, RowStatus};
 use super::matching::{self, Class, KnownOrder, KnownRefund, Question, Standing, Total};
 use crate::app::App;
 use crate::directory::DirectoryError;
@@ -16,6 +16,7 @@ use crate::payments::{BillKind, BillWish, Channel, ChannelError};
 use chrono::{Days, NaiveDate, NaiveTime};
 use domain::{AccountId, ChannelName, Label, Moment, Money, OrderId};
 use projections::DatabaseError;
+use projections::refunds::{self, RefundStatus};
 use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -421,16 +422,35 @@ fn known(order: TopUpOrder, channel: &ChannelName) -> KnownOrder {
 
 /// The refunds that rows name or whose orders they name, and those that ended on the day.
 async fn known_refunds(
-    _: &App,
-    _: &ChannelName,
-    _: Moment,
-    _: Moment,
+    app: &App,
+    channel: &ChannelName,
+    from: Moment,
+    to: Moment,
     rows: &[BillRow],
 ) -> Result<Vec<KnownRefund>, RunError> {
-    // The ledger has no refunds yet: whatever a channel gave back was given back there by hand.
-    let by_hand = rows.iter().filter(|row| row.kind == RowKind::Refund).count();
-    tracing::debug!(by_hand, "refunds that the ledger does not know");
-    Ok(Vec::new())
+    let back = rows.iter().filter(|row| row.kind == RowKind::Refund || row.status == RowStatus::Reversed);
+    let orders: BTreeSet<OrderId> = back.filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    let orders: Vec<OrderId> = orders.into_iter().collect();
+    let mut all = refunds::of_orders(&app.db, &orders).await?;
+    let of_rows: BTreeSet<_> = all.iter().map(|it| it.refund).collect();
+    let ended = refunds::ended_between(&app.db, channel, from, to).await?;
+    all.extend(ended.into_iter().filter(|it| !of_rows.contains(&it.refund)));
+    let here = all.into_iter().filter(|it| it.channel == *channel);
+    Ok(here
+        .map(|it| KnownRefund {
+            number: it.refund.merchant_number(),
+            order: it.order,
+            order_number: it.order.merchant_number(),
+            account: it.account,
+            amount: it.pay,
+            standing: match it.status {
+                RefundStatus::Requested | RefundStatus::Approved => Standing::Pending,
+                RefundStatus::Completed => Standing::Completed,
+                RefundStatus::Failed => Standing::Closed,
+            },
+            at: it.ended_at.unwrap_or(it.updated_at),
+        })
+        .collect())
 }
 
 /// A day that this process has.

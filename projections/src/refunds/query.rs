@@ -1,6 +1,6 @@
 use super::fold::{CHARGEBACK_COLUMNS, COLUMNS};
 use crate::page::page;
-use crate::{Database, DatabaseError, Page, Paging, Row};
+use crate::{Database, DatabaseError, Page, Paging, Row, Value};
 use domain::{AccountId, ChannelName, ChargebackId, Credits, Label, Moment, Money, OrderId, RefundId};
 use sea_query::{Expr, ExprTrait, Query};
 
@@ -136,6 +136,38 @@ pub async fn list(
         query.and_where(Expr::col("status").eq(status.as_str()));
     }
     page(db, query, ("created_at", "refund_id"), paging, read).await
+}
+
+/// All refunds of these orders, of whichever accounts.
+pub async fn of_orders(db: &Database, orders: &[OrderId]) -> Result<Vec<Refund>, DatabaseError> {
+    let mut found = Vec::new();
+    for some in orders.chunks(500) {
+        let places = vec!["?"; some.len()].join(", ");
+        let sql = format!(
+            "SELECT {} FROM refunds WHERE order_id IN ({places}) ORDER BY first_seq",
+            COLUMNS.join(", ")
+        );
+        let values: Vec<Value> = some.iter().map(|order| (*order).into()).collect();
+        for row in db.fetch_all(&sql, &values).await? {
+            found.push(read(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The refunds of a channel that ended from one moment to before another.
+pub async fn ended_between(
+    db: &Database,
+    channel: &ChannelName,
+    from: Moment,
+    to: Moment,
+) -> Result<Vec<Refund>, DatabaseError> {
+    let sql = format!(
+        "SELECT {} FROM refunds WHERE channel = ? AND ended_at >= ? AND ended_at < ? ORDER BY first_seq",
+        COLUMNS.join(", ")
+    );
+    let values = [channel.as_str().into(), from.into(), to.into()];
+    db.fetch_all(&sql, &values).await?.iter().map(read).collect()
 }
 
 fn read(row: &Row) -> Result<Refund, DatabaseError> {
