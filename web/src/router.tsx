@@ -356,6 +356,102 @@ const referrals = createRoute({
   component: lazyRouteComponent(() => import('./pages/admin/Referrals'), 'ReferralsPage'),
 });
 
+const RECON_TABS = ['days', 'differences', 'bills', 'ages'] as const;
+const CLASSES = [
+  'provider_only',
+  'ledger_only',
+  'amount',
+  'status',
+  'timing',
+  'duplicate_payment',
+  'refund',
+  'fee',
+  'unknown_row',
+] as const;
+const DIFFERENCE_STATES = ['open', 'assigned', 'proposed', 'resolved', 'cleared'] as const;
+
+/** A position of a log, as the address holds it. */
+function number(raw: Raw, name: string): string | undefined {
+  const it = text(raw, name);
+  return it && /^[1-9]\d{0,14}$/.test(it) ? it : undefined;
+}
+
+const refunds = createRoute({
+  getParentRoute: () => admin,
+  path: '/refunds',
+  validateSearch: (
+    raw: Raw,
+  ): {
+    tab?: 'refunds' | 'differences' | 'disputes';
+    status?: Schemas['RefundView']['status'];
+    cursor?: string;
+  } => ({
+    tab: oneOf(raw, 'tab', ['refunds', 'differences', 'disputes'] as const),
+    status: oneOf(raw, 'status', ['requested', 'approved', 'completed', 'failed'] as const),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Refunds'), 'RefundsPage'),
+});
+const suspense = createRoute({
+  getParentRoute: () => admin,
+  path: '/suspense',
+  validateSearch: (
+    raw: Raw,
+  ): { status?: Schemas['SuspenseView']['status']; open?: string; cursor?: string } => ({
+    status: oneOf(raw, 'status', ['open', 'requested', 'claimed', 'returned', 'dismissed'] as const),
+    open: number(raw, 'open'),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Suspense'), 'SuspensePage'),
+});
+const inbox = createRoute({
+  getParentRoute: () => admin,
+  path: '/inbox',
+  validateSearch: (
+    raw: Raw,
+  ): { channel?: string; order?: string; kept?: 'yes'; open?: string; cursor?: string } => ({
+    channel: text(raw, 'channel'),
+    order: text(raw, 'order'),
+    kept: oneOf(raw, 'kept', ['yes'] as const),
+    open: number(raw, 'open'),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Inbox'), 'InboxPage'),
+});
+const reconciliation = createRoute({
+  getParentRoute: () => admin,
+  path: '/reconciliation',
+  validateSearch: (
+    raw: Raw,
+  ): {
+    tab?: (typeof RECON_TABS)[number];
+    channel?: string;
+    kind?: (typeof CLASSES)[number];
+    state?: (typeof DIFFERENCE_STATES)[number];
+    cursor?: string;
+  } => ({
+    tab: oneOf(raw, 'tab', RECON_TABS),
+    channel: text(raw, 'channel'),
+    kind: oneOf(raw, 'kind', CLASSES),
+    state: oneOf(raw, 'state', DIFFERENCE_STATES),
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Reconciliation'), 'ReconciliationPage'),
+});
+const exports = createRoute({
+  getParentRoute: () => admin,
+  path: '/exports',
+  validateSearch: (raw: Raw): { cursor?: string } => ({
+    cursor: text(raw, 'cursor'),
+  }),
+  component: lazyRouteComponent(() => import('./pages/admin/Exports'), 'ExportsPage'),
+});
+const periods = createRoute({
+  getParentRoute: () => admin,
+  path: '/periods',
+  component: lazyRouteComponent(() => import('./pages/admin/Periods'), 'PeriodsPage'),
+});
+
 /** Plain text in the address: `model=123` is a name and no number. */
 export function parseSearch(search: string): Raw {
   return Object.fromEntries(new URLSearchParams(search));
@@ -398,6 +494,12 @@ export const router = createRouter({
         ledger,
         audit,
         mails,
+        refunds,
+        suspense,
+        inbox,
+        reconciliation,
+        exports,
+        periods,
         approvals,
         settingsOfGateway,
         announcements,

@@ -18,6 +18,8 @@ export const RIGHTS = {
   'money:read': OFFICES,
   'money:write': ['finance', 'admin', 'owner'],
   'books:read': ['finance', 'auditor', 'admin', 'owner'],
+  'books:export': ['finance', 'auditor', 'admin', 'owner'],
+  'books:close': ['finance', 'admin', 'owner'],
   'settings:read': ['support', 'auditor', 'admin', 'owner'],
   'settings:write': ['admin', 'owner'],
   'audit:read': ['auditor', 'admin', 'owner'],

@@ -1,4 +1,4 @@
-import { Button, NativeSelect, Paper, Text, Title } from '@mantine/core';
+import { Box, Button, NativeSelect, Paper, Text, Title } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
 import { useTranslation } from 'react-i18next';
@@ -19,6 +19,7 @@ import { since } from '../../shared/range';
 import { Empty, Loaded } from '../../shared/States';
 import { TextLink } from '../../shared/TextLink';
 import { When } from '../../shared/When';
+import { Statement } from './Statement';
 
 const route = getRouteApi('/shell/billing');
 const TYPES = ['topup', 'consumption', 'refund', 'grant', 'adjustment'] as const;
@@ -144,6 +145,9 @@ export function BillingPage() {
           }
         </Loaded>
       </Paper>
+      <Box mb="lg">
+        <Statement />
+      </Box>
       <div className="filters">
         <NativeSelect
           label={t('usage.range')}

@@ -64,7 +64,10 @@ export function Identities() {
           <Stack>
             {!it.has_password && (
               <Text>
-                {t('identities.noPassword')} <TextLink to="/forgot">{t('identities.setOne')}</TextLink>
+                {t('identities.noPassword')}{' '}
+                <TextLink to="/forgot" underline="always">
+                  {t('identities.setOne')}
+                </TextLink>
               </Text>
             )}
             {it.items.length > 0 ? (

@@ -16,6 +16,7 @@ import { TextLink } from '../../shared/TextLink';
 import { When } from '../../shared/When';
 import { PayAction } from './PayAction';
 import { reasonOf } from './PaymentModal';
+import { Refunds } from './Refunds';
 import { type Order, remembered, useCountdown, useOrder } from './useOrder';
 
 const route = getRouteApi('/shell/topup/$order');
@@ -90,6 +91,7 @@ function Shown({ it, check, checking }: { it: Order; check: () => void; checking
           )}
         </ol>
       </Paper>
+      {it.status === 'completed' && <Refunds order={it} />}
     </Stack>
   );
 }

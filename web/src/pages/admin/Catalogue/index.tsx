@@ -198,7 +198,9 @@ function Catalogue() {
                 <Alert color="teal" variant="outline" mt="md" title={t('models.published')}>
                   <Text size="sm">
                     {take.data.items.map((it) => it.version.model).join(', ')}{' '}
-                    <TextLink to="/admin/prices">{t('models.title')}</TextLink>
+                    <TextLink to="/admin/prices" underline="always">
+                      {t('models.title')}
+                    </TextLink>
                   </Text>
                 </Alert>
               )}

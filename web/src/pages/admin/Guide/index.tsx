@@ -104,7 +104,9 @@ function Guide() {
         <Step number={1} title={t('guide.password')} done={(passwords.data?.items.length ?? 0) > 0}>
           <Text mb="md">{t('guide.passwordText')}</Text>
           {passwords.data?.items.length === 0 && <Password done={() => void passwords.refetch()} />}
-          <TextLink to="/security">{t('guide.factor')}</TextLink>
+          <TextLink to="/security" underline="always" mt="md" display="inline-block">
+            {t('guide.factor')}
+          </TextLink>
         </Step>
         <Step number={2} title={t('guide.provider')} done={(providers.data?.items.length ?? 0) > 0}>
           <Text mb="md">{t('guide.providerText')}</Text>
@@ -129,7 +131,10 @@ function Guide() {
         </Step>
         <Step number={3} title={t('guide.prices')} done={ready !== undefined}>
           <Text mb="md">
-            {t('guide.pricesText')} <TextLink to="/admin/catalogue">{t('guide.import')}</TextLink>
+            {t('guide.pricesText')}{' '}
+            <TextLink to="/admin/catalogue" underline="always">
+              {t('guide.import')}
+            </TextLink>
           </Text>
           <Loaded query={models}>{(it) => <Unpriced models={it.items} />}</Loaded>
         </Step>
@@ -152,7 +157,10 @@ function Guide() {
         </Step>
         <Step number={6} title={t('guide.call')} done={false}>
           <Text mb="md">
-            {t('guide.callText')} <TextLink to="/playground">{t('app:nav.playground')}</TextLink>
+            {t('guide.callText')}{' '}
+            <TextLink to="/playground" underline="always">
+              {t('app:nav.playground')}
+            </TextLink>
           </Text>
           {ready ? <Snippet model={ready.name} /> : <Text c="dimmed">{t('guide.callWaits')}</Text>}
         </Step>
