@@ -150,11 +150,19 @@ impl Reader {
         let (holds, mut values) = span.holds();
         let entries = format!("SELECT COUNT(*) AS n FROM journal_entries WHERE {holds}");
         let entries = self.tx.fetch_one(&entries, &values).await?.count("n")?;
-        // Each book may have a debit and a credit.
-        let days = "SELECT COUNT(*) AS n FROM journal_daily WHERE day > ? AND day <= ?";
-        values = vec![Value::display(span.after.day), Value::display(span.until.day)];
-        let days = self.tx.fetch_one(days, &values).await?.count("n")?;
-        Ok(entries.saturating_add(days.saturating_mul(2)))
+        // Each book may have a debit and a credit: by the day, or once in a month, where late days may be of any before.
+        let (sums, days) = match span.is_open() {
+            true => {
+                ("SELECT COUNT(*) AS n FROM journal_daily WHERE day > ? AND day <= ?", Some(span.after.day))
+            }
+            false => (
+                "SELECT COUNT(*) AS n FROM (SELECT DISTINCT unit, book FROM journal_daily WHERE day <= ?) AS books",
+                None,
+            ),
+        };
+        values = days.into_iter().chain([span.until.day]).map(Value::display).collect();
+        let sums = self.tx.fetch_one(sums, &values).await?.count("n")?;
+        Ok(entries.saturating_add(sums.saturating_mul(2)))
     }
 
     /// The lines of events by time, then the sums of usage by day, unit and book.
