@@ -36,6 +36,7 @@ struct StatementQuery {
     /// The month, by the account's own clock: `2026-11`. The present one where absent.
     month: Option<String>,
     /// As what; JSON where absent.
+    #[param(inline)]
     format: Option<StatementFormat>,
     /// Wait until everything up to this position is in the answer.
     after: Option<u64>,

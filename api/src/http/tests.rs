@@ -1131,3 +1131,14 @@ async fn the_committed_document_is_current() {
     let committed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(committed == text, "docs/openapi.json is not what the routes say; `make golden` writes it anew");
 }
+
+#[tokio::test]
+async fn what_the_document_refers_to_stands_in_it() {
+    let it = gateway().await;
+    let document = it.call("GET", "/api/openapi.json", None, None).await.body;
+    let text = document.to_string();
+    let referred = text.split("\"#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next());
+    let missing: std::collections::BTreeSet<&str> =
+        referred.filter(|name| document["components"]["schemas"].get(*name).is_none()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

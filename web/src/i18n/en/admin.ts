@@ -590,7 +590,6 @@ export default {
       usage: 'Usage',
       deferred_revenue: 'Deferred revenue',
       margin: 'Margin',
-      unmatched: 'Unmatched payments',
     },
     format: 'Format',
     from: 'From day',

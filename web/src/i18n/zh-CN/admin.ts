@@ -577,7 +577,6 @@ const words: Admin = {
       usage: '用量',
       deferred_revenue: '递延收入',
       margin: '毛利',
-      unmatched: '未匹配款项',
     },
     format: '格式',
     from: '起始日',

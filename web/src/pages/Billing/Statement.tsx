@@ -62,7 +62,7 @@ export function Statement() {
                   [t('statement.credits'), <Full key="c" amount={it.credits} />],
                   [t('statement.charges'), <Full key="u" amount={it.charges} />],
                   [t('statement.refunds'), <Full key="r" amount={it.refunds} />],
-                  [t('statement.other'), <Full key="x" amount={it.other} />],
+                  [t('statement.other'), <Full key="x" amount={it.adjustments} />],
                   [t('statement.closing'), <Full key="e" amount={it.closing} />],
                 ]}
               />

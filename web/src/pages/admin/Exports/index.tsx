@@ -35,7 +35,6 @@ const KINDS = [
   'usage',
   'deferred_revenue',
   'margin',
-  'unmatched',
 ] as const;
 const FORMATS = ['csv', 'xlsx', 'parquet', 'beancount'] as const;
 const LOOKS = {

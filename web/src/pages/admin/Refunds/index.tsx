@@ -236,7 +236,7 @@ function Refunds() {
   );
 }
 
-type Difference = Schemas['DifferenceView'];
+type Difference = Schemas['RefundDifferenceView'];
 
 function Differences() {
   const { t } = useTranslation(['admin', 'app']);
