@@ -37,7 +37,7 @@ enum Step {
 enum Way {
     Waits,
     Rejected,
-    UnderWay,
+    Pending,
     Done,
     Failed,
     Disputed,
@@ -180,7 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn ways() -> impl Strategy<Value = Way> {
-    let usual = vec![Way::Waits, Way::Rejected, Way::UnderWay, Way::Done, Way::Done, Way::Failed];
+    let usual = vec![Way::Waits, Way::Rejected, Way::Pending, Way::Done, Way::Done, Way::Failed];
     prop_oneof![8 => select(usual), 3 => Just(Way::Disputed)]
 }
 
@@ -343,7 +343,7 @@ impl Story {
         let then = match way {
             Way::Waits => vec![],
             Way::Rejected => vec![Command::RejectRefund { refund, reason: why() }],
-            Way::UnderWay => vec![approve],
+            Way::Pending => vec![approve],
             Way::Done => vec![approve, Command::CompleteRefund { refund, provider_refund: None }],
             Way::Failed => vec![approve, Command::FailRefund { refund, reason: why() }],
             Way::Disputed => {

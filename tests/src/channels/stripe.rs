@@ -351,7 +351,7 @@ async fn give_back(State(shared): Shared, headers: HeaderMap, body: Bytes) -> Re
         if let Err(answer) = admitted(&mut account, &headers) {
             return *answer;
         }
-        let form = decode(&String::from_utf8(body.to_vec()).unwrap());
+        let form = decode(std::str::from_utf8(&body).unwrap());
         let number = form["metadata[refund_no]"].clone();
         assert_eq!(headers["idempotency-key"], format!("{number}-refund"));
         match account.refunds.clone().asked(&number, &form["payment_intent"], &form["amount"]) {
