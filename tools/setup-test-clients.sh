@@ -55,5 +55,6 @@ npm_packages() {
 
 python_packages
 # What reads the PDF of a statement back.
-command -v pdftotext >/dev/null 2>&1 || tools/apt.sh "the tests of statements need" poppler-utils
+{ command -v pdftotext >/dev/null 2>&1 && [ -d /usr/share/poppler/cMap ]; } ||
+    tools/apt.sh "the tests of statements need" poppler-utils poppler-data
 [ "${1:-}" = python ] || npm_packages

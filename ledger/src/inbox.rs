@@ -58,6 +58,10 @@ impl Inbox {
 
     /// Reads a callback back; `None` when there is none at that sequence.
     pub async fn read(&self, sequence: u64) -> Result<Option<StoredCallback>, LedgerError> {
+        // The server counts from 1, and calls a question for 0 a bad request.
+        if sequence == 0 {
+            return Ok(None);
+        }
         let Some(message) = self.log.message(INBOX, &serde_json::json!({ "seq": sequence })).await? else {
             return Ok(None);
         };

@@ -223,7 +223,7 @@ impl Outbox {
     /// Takes microseconds, but for one short flush where a new segment begins. Errors: `Full` and `Io` with nothing written;
     /// `Broken`. [`Entry::Reported`] and [`Entry::Began`] are never refused as `Full`: beyond all bounds they are remembered
     /// and not written, since a report is what makes room, and only a run reports; a restart then reports those records
-    /// again.
+    /// again. The bound of runs is the further one: what a run reported is looked for on the log only by its name.
     pub fn append(&self, entry: &Entry) -> Result<Written, OutboxError> {
         self.handle.store.append(entry)
     }

@@ -91,8 +91,10 @@ enum Need {
     Marks,
     /// Ends something that was begun: as long as the reserve lasts.
     Ends,
-    /// Makes room, or stands before whatever does: always taken, written while the reserve lasts.
+    /// Makes room: always taken, written while the reserve lasts.
     Reports,
+    /// Stands before whatever makes room: always taken, and written beyond the reserve, as much again.
+    Runs,
 }
 
 fn need(entry: &Entry) -> Need {
@@ -100,7 +102,8 @@ fn need(entry: &Entry) -> Need {
         Entry::Leasing { .. } | Entry::Opened { .. } => Need::Begins,
         Entry::Progressed { .. } => Need::Marks,
         Entry::Ended { .. } | Entry::Released { .. } | Entry::Settled { .. } => Need::Ends,
-        Entry::Began { .. } | Entry::Reported { .. } => Need::Reports,
+        Entry::Began { .. } => Need::Runs,
+        Entry::Reported { .. } => Need::Reports,
     }
 }
 
@@ -201,11 +204,13 @@ impl Store {
             Need::Begins => bound,
             Need::Marks => bound.saturating_add(reserve / 2),
             Need::Ends | Need::Reports => bound.saturating_add(reserve),
+            // A few bytes, and without them the next start would not know of the run, nor read what it reported.
+            Need::Runs => bound.saturating_add(reserve.saturating_mul(2)),
         };
         if state.bytes.saturating_add(more) <= limit {
             return Ok(true);
         }
-        if need == Need::Reports {
+        if matches!(need, Need::Reports | Need::Runs) {
             return Ok(false);
         }
         let dir = self.folder.path().to_owned();

@@ -226,6 +226,10 @@ async fn what_is_not_believed_is_counted_and_what_is_replayed_is_judged_by_its_o
     let detail = desk.sees(&path).await;
     assert_eq!(detail["judgements"].as_array().map(Vec::len), Some(2), "{detail}");
     assert_eq!(detail["bytes"], 2);
-    let gone = desk.it.call("POST", "/api/admin/payments/inbox/999/replay", Some(&desk.finance), None).await;
-    assert_eq!(gone.status, 404);
+    for seq in [0, 999] {
+        let path = format!("/api/admin/payments/inbox/{seq}");
+        let (finance, replay) = (Some(&*desk.finance), format!("{path}/replay"));
+        assert_eq!(desk.it.call("POST", &replay, finance, None).await.status, 404);
+        assert_eq!(desk.it.call("GET", &path, finance, None).await.status, 404);
+    }
 }
