@@ -34,8 +34,9 @@ cp -r deploy "$work/deploy"
 mkdir -p "$work/deploy/tls"
 sh "$work/deploy/compose/secrets.sh" >/dev/null
 for file in compose.yaml compose.small.yaml; do
-    docker-compose --file "$work/deploy/$file" config --quiet || fails "$file"
+    docker-compose --file "$work/deploy/$file" config >"$work/$file" || fails "$file"
 done
+PYTHONPATH=.deps/deploy tools/audit.py manifests "$work"/compose*.yaml || fails "how containers run"
 
 # Their programs are not installed here: any will do for the check.
 mkdir "$work/units"
@@ -62,6 +63,7 @@ PYTHONPATH=.deps/deploy python3 -c 'import sys; from kubernetes_validate.__main_
     --strict deploy/kubernetes/*.yaml >"$work/out" 2>&1 || { cat "$work/out"; fails "the manifests of Kubernetes"; }
 ! grep -q ERROR "$work/out" || { cat "$work/out"; fails "the manifests of Kubernetes"; }
 
+bash -n tools/check-install.sh || fails tools/check-install.sh
 for script in deploy/install.sh deploy/compose/*.sh deploy/backup/*.sh; do sh -n "$script" || fails "$script"; done
-PYTHONPYCACHEPREFIX=$work/pycache python3 -m py_compile deploy/backup/nexusroute-backup tools/cluster.py || fails "a Python script"
+PYTHONPYCACHEPREFIX=$work/pycache python3 -m py_compile deploy/backup/nexusroute-backup tools/cluster.py tools/audit.py || fails "a Python script"
 echo "deploy/ is accepted by nginx, promtool, docker-compose, systemd-analyze, nats-server and the schemas of Kubernetes"

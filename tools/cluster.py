@@ -11,6 +11,8 @@ library only.
 """
 
 import collections
+import email
+import email.policy
 import glob
 import http.client
 import http.server
@@ -22,6 +24,7 @@ import re
 import shutil
 import signal
 import socket
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -123,11 +126,51 @@ class ProviderHandler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
 
+class Mailbox(socketserver.ThreadingTCPServer):
+    """A mail server that takes everything and keeps it."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), MailHandler)
+        self.port, self.mails = self.server_address[1], []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def link_to(self, address):
+        """The link in the newest mail to somebody; None: there is none yet."""
+        for to, message in reversed(self.mails):
+            if to == address:
+                text = message.get_body(("plain",)).get_content()
+                return next(line.strip() for line in text.splitlines() if line.startswith("https://"))
+        return None
+
+
+class MailHandler(socketserver.StreamRequestHandler):
+    def handle(self):
+        says = lambda text: self.wfile.write(text.encode() + b"\r\n")
+        to = None
+        says("220 cluster")
+        while line := self.rfile.readline().decode().strip():
+            verb = line.upper()
+            if verb.startswith("RCPT TO:"):
+                to = line[8:].strip().split(">")[0].lstrip("<")
+            if verb == "DATA":
+                says("354 go on")
+                body = b""
+                while (piece := self.rfile.readline()) not in (b".\r\n", b""):
+                    body += piece[1:] if piece.startswith(b"..") else piece
+                self.server.mails.append((to, email.message_from_bytes(body, policy=email.policy.default)))
+            says("221 bye" if verb == "QUIT" else "250 cluster")
+            if verb == "QUIT":
+                return
+
+
 class Cluster:
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
         self.children = []  # newest last
         self.nodes = {}
+        self.mailbox = Mailbox()
 
     # ---- processes
 
@@ -223,6 +266,9 @@ class Cluster:
             "NEXUSROUTE_NATS_REPLICAS": "3", "NEXUSROUTE_NATS_SYNC": "always", "NEXUSROUTE_ADMIN_PASSWORD": "of the cluster's admin",
             "NEXUSROUTE_TRUSTED_PROXIES": "127.0.0.1/32", "NEXUSROUTE_ALLOW_PRIVATE_PROVIDERS": "true",
             "NEXUSROUTE_LOG_FORMAT": "json",
+            # So that who registers must prove their address.
+            "NEXUSROUTE_SMTP_HOST": "127.0.0.1", "NEXUSROUTE_SMTP_PORT": str(self.mailbox.port), "NEXUSROUTE_SMTP_SECURITY": "none",
+            "NEXUSROUTE_SMTP_FROM": "Cluster <gateway@localhost>",
         }
 
     def node(self, name):
@@ -310,15 +356,45 @@ class Cluster:
             raise SystemExit(f"cluster: {method} {path}: {answer.status} {text[:500]}")
         return json.loads(text) if text else None
 
+    def page(self, path):
+        """A page as a browser gets it: status, headers, text."""
+        connection = self.connection()
+        connection.request("GET", path, headers={"accept": "text/html"})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, answer.headers, text
+
+    def headers(self):
+        """What nginx and the gateway tell browsers, on a page and on an answer of the API."""
+        for path in ("/", "/api/site"):
+            status, headers, _ = self.page(path)
+            wanted = {"strict-transport-security": "max-age=", "x-content-type-options": "nosniff",
+                      "content-security-policy": "frame-ancestors 'none'", "referrer-policy": "origin"}
+            for name, value in wanted.items():
+                if status != 200 or value not in headers.get(name, ""):
+                    raise SystemExit(f"cluster: GET {path}: {status}, {name}: {headers.get(name)}")
+
     def set_up(self, provider):
-        """The walk of the README, through nginx: a provider, a model, a price; a user, a payment, a key."""
+        """The walk of the README, through nginx and its TLS: a provider, a model, a price; a user who proves their address, pays,
+        makes a key, and calls."""
         until("the API answers through nginx", lambda: self.api("GET", "/api/site"))
+        self.headers()
         admin = self.api("POST", "/api/user/login", {"login": "admin", "password": "of the cluster's admin"})["access_token"]
         made = self.api("POST", "/api/admin/providers",
                         {"name": "pretended", "api_format": "openai", "base_url": provider.url, "api_key": "any"}, admin)
         self.api("POST", f"/api/admin/providers/{made['id']}/models", {"model_name": MODEL}, admin)
         self.api("POST", "/api/admin/prices", {"model": MODEL, "prices": {"input": "3", "output": "15"}}, admin)
         self.api("POST", "/api/user/register", {"username": "ann", "email": "ann@example.com", "password": "correct horse battery"})
+        connection = self.connection()
+        connection.request("POST", "/api/user/login", json.dumps({"login": "ann", "password": "correct horse battery"}),
+                           {"content-type": "application/json", "origin": "https://localhost"})
+        if (status := connection.getresponse().status) != 403:
+            raise SystemExit(f"cluster: a login before the address was proven: {status}")
+        link = until("the mail with the link is there", lambda: self.mailbox.link_to("ann@example.com"))
+        status = self.page(link.removeprefix("https://localhost"))[0]
+        if status >= 400:
+            raise SystemExit(f"cluster: the link in the mail answers {status}")
         user = self.api("POST", "/api/user/login", {"login": "ann", "password": "correct horse battery"})["access_token"]
         order = self.api("POST", "/api/user/topup", {"amount": "500.00", "currency": "CNY", "channel": "sandbox"}, user)["order"]
         connection = self.connection()
@@ -332,6 +408,11 @@ class Cluster:
         until("every relay knows the key and the model", lambda: all(
             call(http.client.HTTPConnection("127.0.0.1", self.nodes[name]["port"], timeout=60), key, False) is None
             for name in ("node-1", "node-2", "canary")))
+        for stream in (False, True):
+            if fault := call(self.connection(), key, stream):
+                raise SystemExit(f"cluster: a call through nginx ({'stream' if stream else 'JSON'}): {fault}")
+        until("the calls are in the user's history", lambda: {False, True} == {
+            it["stream"] for it in self.api("GET", "/api/user/usage?limit=100", token=user)["items"]})
         return key
 
 
@@ -395,7 +476,7 @@ def calls_of(cluster, name):
 def check(cluster):
     provider = Provider()
     key = cluster.set_up(provider)
-    print("the walk through nginx is done: a provider, a price, a user, a payment, a key, calls")
+    print("the walk through nginx is done: a provider, a price, a user, their mail, a payment, a key, calls, a stream")
     load = Load(cluster, key)
     time.sleep(1)
     for name in ("node-1", "node-2", "node-1", "node-2"):

@@ -8,6 +8,7 @@ packages=$(
     have nginx || echo nginx-light
     have promtool || echo prometheus
     have docker-compose || echo docker-compose
+    have rclone || echo rclone
 )
 # shellcheck disable=SC2086 # words
 [ -z "$packages" ] || tools/apt.sh "make check-deploy needs" $packages

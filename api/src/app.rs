@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     directory::{Directory, password::Passwords},
     exports::Clerk,
-    http::{events::Streams, limit::Limits},
+    http::{events::Streams, limit::Limits, status},
     issuers::Issuers,
     live::Live,
     mail::Post,
@@ -60,6 +60,8 @@ pub struct Parts {
     pub courier: Courier,
     /// Makes the exports that stand in the queue.
     pub clerk: Clerk,
+    /// What was last answered about how well the models are.
+    pub status: status::Kept,
     /// What is counted for the metrics.
     pub tallies: Arc<Tallies>,
 }

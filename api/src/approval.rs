@@ -6,11 +6,15 @@
 //! of that id. What is refused stays refused.
 
 use crate::{
-    directory::{Directory, DirectoryError, approval::Approval, now},
+    directory::{
+        Directory, DirectoryError,
+        approval::{Approval, Asked},
+        now,
+    },
     session::actor,
 };
 use chrono::{DateTime, FixedOffset};
-use domain::{ActorKind, Moment};
+use domain::{ActorKind, Moment, Refusal, account::state::RefundStatus};
 use ledger::{Ledger, LedgerError, Receipt};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +33,10 @@ pub async fn perform(
     let Some(command) = request.command() else {
         return Err(LedgerError::Unfit("a request about a payment in suspense has a road of its own".into()));
     };
+    if let Err(refusal) = prepare(ledger, directory, request).await? {
+        note(request, directory.request_failed(request, &refusal.to_string()).await);
+        return Err(refusal.into());
+    }
     let done = ledger.execute(request.account, command, by, None).await;
     let noted = match &done {
         Ok(receipt) => directory.request_done(request, receipt.recorded.sequence).await,
@@ -42,11 +50,40 @@ pub async fn perform(
             | LedgerError::UnknownEvent { .. },
         ) => Ok(()),
     };
-    // What is on the ledger has happened. A note that fails is made up for later.
+    note(request, noted);
+    if let (Ok(_), Asked::Settle { refund, .. }) = (&done, &request.asked) {
+        note(request, directory.hurry_refund(*refund).await);
+    }
+    done
+}
+
+/// What is on the ledger has happened. A note that fails is made up for later.
+fn note(request: &Approval, noted: Result<(), DirectoryError>) {
     if let Err(error) = noted {
         tracing::warn!(request = %request.id, %error, "what became of a request could not be noted; it is tried again");
     }
-    done
+}
+
+/// What comes before the ledger is asked: of a refund that a person ends, that nobody asks its gateway any more, and that they say
+/// so on AUDIT. The refusal: it does not wait for a
+/// person, but for its gateway.
+async fn prepare(
+    ledger: &Ledger,
+    directory: &Directory,
+    request: &Approval,
+) -> Result<Result<(), Refusal>, LedgerError> {
+    let Asked::Settle { refund, outcome, reference, reason, .. } = &request.asked else { return Ok(Ok(())) };
+    let noted = directory
+        .settle_refund(*refund, request.requester, outcome.as_str(), reference.as_ref(), reason.as_str())
+        .await
+        .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+    // What is over was ended by this request before, or by another word: the ledger knows.
+    let account = ledger.account(request.account).await?;
+    let is_over = account.refunds.get(refund).is_some_and(|it| match it.status {
+        RefundStatus::Completed { .. } | RefundStatus::Failed { .. } => true,
+        RefundStatus::Requested | RefundStatus::Approved => false,
+    });
+    Ok(if noted || is_over { Ok(()) } else { Err(Refusal::RefundUnderWay(*refund)) })
 }
 
 /// Does what was approved and not done because a process died or the log was away, until told to stop. Run it as a task of

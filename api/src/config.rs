@@ -104,10 +104,15 @@ options! {
     "topup.max" Text "100000" "The greatest amount of a top-up."
     "topup.currency" Text "CNY" "The currency of a top-up that names none."
     "topup.rates" Pairs "CNY=7.2,USD=1" "Currencies taken, with the units of each that buy one credit."
+    "topup.bonus" Pairs "" "What is given beside a top-up, as a percentage of the credits that it buys, by the amount of `topup.currency` from which it is given: `100=5,500=10`."
+    "topup.daily_max" Text "0" "The most that one user may top up on a day of `time_zone`, in `topup.currency`: orders that are open or paid. 0: no such limit."
+    "topup.monthly_max" Text "0" "The same in a month."
+    "topup.open_orders" Integer "50" "How many orders of one user may wait for their payment at once. 0: no such limit."
     "site.name" Text "NexusRoute" "What the gateway is called to its users."
     "adjustments.approval_above" Pairs "finance=100,admin=1000,owner=10000" "How many credits one person of a role may add to or take from an account at once. What is larger waits for another person's approval. A role that is not named may move none alone."
     "adjustments.daily" Pairs "finance=500,admin=5000,owner=50000" "How many on one day of `time_zone`, all acts together; what goes beyond waits for approval as well."
     "adjustments.approval_days" Integer "7" "How long a request waits for approval."
+    "approvals.single_operator" Bool "false" "There is one operator: they may approve, with a note, what they asked for themselves. Not in force while another active operator could."
     "referral.enabled" Bool "false" "Gives credits to users who bring others."
     "referral.reward" Text "5" "Credits for whoever brought somebody, once those have made a top-up."
     "referral.welcome" Text "0" "Credits for whoever was brought, at the same time."
@@ -119,7 +124,10 @@ options! {
     "reconciliation.daily_at" Text "10:00" "When the bills of the day before are asked for, by each channel's own clock (Beijing's; Stripe: UTC). Empty: never; then they are uploaded."
     "metrics.token" Text "" "Whoever sends it as `Authorization: Bearer` may read `/metrics`."
     "metrics.allow" List "127.0.0.0/8,::1/128" "Networks (CIDR) from which `/metrics` may be read without it, but never through a proxy: a request with `X-Forwarded-For` and its like needs the token."
+    "traces.url" Text "" "Where traces are posted by OTLP/HTTP as JSON: `http://collector:4318/v1/traces`. Empty: there are none."
+    "traces.token" Text "" "Sent along as `Authorization: Bearer`."
     "redis_url" Text "" "A Redis (`redis://host:6379`) that shares rate limits between the processes that relay calls. Empty: each counts alone."
+    "redis_ca_file" Text "" "A file of certificates (PEM) that are trusted for `redis_url` instead of the machine's own; that address must begin with `rediss://` then."
     "relay.max_body_bytes" Integer "33554432" "The largest request body of a model call."
     "relay.first_byte_seconds" Integer "300" "How long a provider may take to begin its answer; an answer that is not streamed begins when it is complete."
     "relay.idle_seconds" Integer "120" "How long a provider may pause within an answer."
@@ -152,6 +160,8 @@ pub struct Config {
     pub database_url: Option<String>,
     /// The Redis that shares rate limits; absent: each process counts alone.
     pub redis_url: Option<String>,
+    /// Certificates that are trusted for it instead of the machine's.
+    pub redis_ca_file: Option<PathBuf>,
     /// The NATS servers; absent: a supervised child.
     pub nats_url: Option<Vec<String>>,
     /// The NATS servers' token.
@@ -210,12 +220,25 @@ pub struct Config {
     pub site_name: String,
     /// How much an operator may move alone.
     pub adjustments: AdjustmentsConfig,
+    /// May whoever is the only operator approve what they asked for themselves?
+    pub single_operator: bool,
     /// What is given for bringing somebody.
     pub referral: ReferralConfig,
     /// Who may see the metrics.
     pub metrics: MetricsConfig,
+    /// Where traces go; absent: nowhere.
+    pub traces: Option<TracesConfig>,
     /// What was written, and where.
     pub(crate) written: Arc<Written>,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug)]
+pub struct TracesConfig {
+    /// The collector's address for traces.
+    pub url: reqwest::Url,
+    /// What it asks for.
+    pub token: Option<Secret>,
 }
 
 /// Who may see the metrics.
@@ -314,6 +337,14 @@ pub struct TopUpConfig {
     pub currency: String,
     /// Units of a currency per credit.
     pub rates: BTreeMap<String, Decimal>,
+    /// From which amounts of the usual currency a bonus is given, and its percentage of the credits bought; ascending.
+    pub bonus: Vec<(Decimal, Decimal)>,
+    /// The most that one user may top up on a day, in the usual currency; zero: no limit.
+    pub daily_max: String,
+    /// The same in a month.
+    pub monthly_max: String,
+    /// How many orders of one user may be open at once; zero: no limit.
+    pub open_orders: u32,
     /// How long an order can be paid, in milliseconds.
     pub order_life_ms: i64,
     /// When an unpaid order is asked about, in seconds after its opening; never empty.
@@ -411,6 +442,7 @@ struct Raw {
     database_url: Option<String>,
     nats_url: Option<Vec<String>>,
     redis_url: Option<String>,
+    redis_ca_file: String,
     nats_token: Option<String>,
     nats_user: String,
     nats_password: String,
@@ -441,8 +473,35 @@ struct Raw {
     outbox: RawOutbox,
     site: RawSite,
     adjustments: RawAdjustments,
+    approvals: RawApprovals,
     referral: RawReferral,
     metrics: RawMetrics,
+    traces: RawTraces,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTraces {
+    url: String,
+    token: String,
+}
+
+impl RawTraces {
+    fn check(self) -> Result<Option<TracesConfig>, ConfigError> {
+        if self.url.is_empty() {
+            return Ok(None);
+        }
+        let url = reqwest::Url::parse(&self.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let wrong = || ConfigError::Wrong(format!("traces.url: {:?} is no http or https address", self.url));
+        let url = url.ok_or_else(wrong)?;
+        Ok(Some(TracesConfig { url, token: (!self.token.is_empty()).then(|| Secret::new(self.token)) }))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawApprovals {
+    single_operator: bool,
 }
 
 #[derive(Deserialize)]
@@ -501,6 +560,10 @@ struct RawTopUp {
     max: Number,
     currency: String,
     rates: BTreeMap<String, Number>,
+    bonus: BTreeMap<String, Number>,
+    daily_max: Number,
+    monthly_max: Number,
+    open_orders: u32,
     order_seconds: i64,
     poll_seconds: Vec<Number>,
 }
@@ -766,6 +829,16 @@ impl Config {
                 "topup.min is {min} and topup.max is {max}; they must be above zero and in order"
             ));
         }
+        let bonus = read_bonus(&raw.topup.bonus)?;
+        let daily_max = raw.topup.daily_max.decimal("topup.daily_max")?;
+        let monthly_max = raw.topup.monthly_max.decimal("topup.monthly_max")?;
+        for (key, limit) in [("daily_max", daily_max), ("monthly_max", monthly_max)] {
+            if limit != Decimal::ZERO && limit < min {
+                return wrong(format!(
+                    "topup.{key} is {limit}; it must be 0 or at least topup.min, which is {min}"
+                ));
+            }
+        }
         let lease = LeaseConfig {
             life: Duration::from_secs(raw.lease.life_seconds),
             report: Duration::from_secs(raw.lease.report_seconds),
@@ -825,6 +898,7 @@ impl Config {
             nats_login: (!raw.nats_user.is_empty()).then(|| (raw.nats_user, Secret::new(raw.nats_password))),
             nats_ca_file: (!raw.nats_ca_file.is_empty()).then(|| PathBuf::from(raw.nats_ca_file)),
             redis_url: present(raw.redis_url),
+            redis_ca_file: (!raw.redis_ca_file.is_empty()).then(|| PathBuf::from(raw.redis_ca_file)),
             nats_replicas: raw.nats_replicas,
             nats_sync: present(raw.nats_sync),
             nats_server: raw.nats_server.filter(|path| !path.as_os_str().is_empty()),
@@ -848,6 +922,10 @@ impl Config {
                 max: max.to_string(),
                 currency: raw.topup.currency,
                 rates,
+                bonus,
+                daily_max: daily_max.to_string(),
+                monthly_max: monthly_max.to_string(),
+                open_orders: raw.topup.open_orders,
                 order_life_ms: raw.topup.order_seconds.saturating_mul(1000),
                 poll_seconds,
             },
@@ -863,13 +941,21 @@ impl Config {
             outbox: OutboxConfig { max_bytes: raw.outbox.max_bytes, sync: raw.outbox.sync },
             site_name: raw.site.check()?,
             adjustments: raw.adjustments.check()?,
+            single_operator: raw.approvals.single_operator,
             referral: raw.referral.check()?,
             metrics: MetricsConfig {
                 token: (!raw.metrics.token.is_empty()).then(|| Secret::new(raw.metrics.token)),
                 allow: raw.metrics.allow,
             },
+            traces: raw.traces.check()?,
             written: Arc::default(),
         })
+    }
+
+    /// The operator's clock, by which the books count days.
+    pub fn zone(&self) -> chrono::FixedOffset {
+        let utc = chrono::Offset::fix(&chrono::Utc);
+        chrono::FixedOffset::east_opt(self.time_zone_offset_minutes.saturating_mul(60)).unwrap_or(utc)
     }
 
     /// The table of `docs/configuration.md`.
@@ -963,12 +1049,39 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
     }
 }
 
+/// The tiers of bonuses: a greater payment never has a smaller one.
+fn read_bonus(pairs: &BTreeMap<String, Number>) -> Result<Vec<(Decimal, Decimal)>, ConfigError> {
+    let wrong = |what: String| Err(ConfigError::Wrong(format!("topup.bonus: {what}")));
+    let mut tiers = Vec::new();
+    for (from, percent) in pairs {
+        let Ok(amount) = from.parse::<Decimal>() else {
+            return wrong(format!("{from:?} is no amount from which a bonus is given"));
+        };
+        let percent = percent.decimal("topup.bonus")?;
+        if amount <= Decimal::ZERO || percent <= Decimal::ZERO || percent > Decimal::ONE_HUNDRED {
+            return wrong(format!(
+                "{from}={percent} must be an amount above zero and a percentage up to 100"
+            ));
+        }
+        tiers.push((amount, percent));
+    }
+    tiers.sort_unstable();
+    for pair in tiers.windows(2) {
+        if let [(below, less), (above, more)] = pair
+            && (below == above || less >= more)
+        {
+            return wrong(format!("from {above} on it must be more than from {below} on"));
+        }
+    }
+    Ok(tiers)
+}
+
 /// Lays the file over the defaults. A table of pairs (`topup.rates`, `oidc.secrets`) is replaced as a whole.
 fn merge(table: &mut toml::Table, file: toml::Table) {
     for (key, value) in file {
         match (table.get_mut(&key), value) {
             (Some(toml::Value::Table(inner)), toml::Value::Table(value))
-                if key != "rates" && key != "secrets" =>
+                if key != "rates" && key != "secrets" && key != "bonus" =>
             {
                 merge(inner, value)
             }
@@ -1089,6 +1202,13 @@ mod tests {
             ("[topup.rates]\nCNY = 7.2", &[], "rates"),
             ("[topup.rates]\nUSD = 1", &[], "topup.currency"),
             ("[topup]\nmin = 0", &[], "topup.min"),
+            ("[topup.bonus]\n100 = 0", &[], "topup.bonus"),
+            ("[topup.bonus]\n100 = 101", &[], "topup.bonus"),
+            ("[topup.bonus]\n100 = 10\n500 = 5", &[], "from 500 on it must be more"),
+            ("[topup.bonus]\nmuch = 5", &[], "no amount"),
+            ("", &[("NEXUSROUTE_TOPUP_BONUS", "100=5,100.0=6")], "topup.bonus"),
+            ("[topup]\ndaily_max = \"0.5\"", &[], "topup.daily_max"),
+            ("[topup]\nmonthly_max = -1", &[], "topup.monthly_max"),
             ("[topup]\norder_seconds = 0", &[], "topup.order_seconds"),
             ("[reconciliation]\ndaily_at = \"ten\"", &[], "reconciliation.daily_at"),
             ("[topup]\npoll_seconds = [60, 30]", &[], "topup.poll_seconds"),

@@ -1,10 +1,11 @@
 //! Exports: files for finance and for accounts' owners.
 //!
 //! For: statements ([`statement`]), and exports of whole tables, made one at a time by a task of each process ([`Clerk`]) into a
-//! folder of its own.
+//! folder, which processes may share.
 //! May not touch: what a table means; SQL.
 //! Claims: an export is of one position of the log, and no more than some thousand rows of it are ever in memory; it says how far
-//! it is, can be stopped, and is begun again by whoever is left where its maker dies; a file is there whole or not at all.
+//! it is, can be stopped, and is begun again by whoever is left where its maker dies; a file is there whole or not at all, and
+//! its row says in which folder: who has another one says so, and who finds it gone from its own says that, for good.
 
 pub mod beancount;
 mod making;
@@ -12,18 +13,21 @@ pub mod parquet;
 pub mod pdf;
 pub mod statement;
 pub mod table;
+pub mod unmatched;
 pub mod workbook;
 
-use crate::directory::export::{Export, ExportFormat, ExportState, Made};
+use crate::directory::export::{Export, ExportFormat, ExportState, Made, Place};
 use crate::directory::{Directory, DirectoryError};
+use chrono::FixedOffset;
 use domain::AccountId;
+use ledger::{Ledger, LedgerError};
 use projections::{Database, DatabaseError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -33,6 +37,9 @@ pub enum ExportError {
     /// The tables cannot be read.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The file cannot be written.
     #[error("the file cannot be written")]
     Io(#[from] io::Error),
@@ -76,10 +83,25 @@ pub struct Clerk(Arc<Inner>);
 
 struct Inner {
     directory: Directory,
-    db: Database,
+    books: Books,
     folder: PathBuf,
+    place: OnceCell<Place>,
     wake: Notify,
 }
+
+/// What files are made of.
+#[derive(Clone)]
+pub(crate) struct Books {
+    /// The tables.
+    pub(crate) db: Database,
+    /// What is in suspense; `None`, nothing of it is known: a measurement.
+    pub(crate) ledger: Option<Ledger>,
+    /// The clock by which days end.
+    pub(crate) zone: FixedOffset,
+}
+
+/// What a folder of exports calls itself: a name in it, that no file of an export has.
+const PLACE: &str = ".place";
 
 /// How far a file is, and whether to go on.
 #[derive(Debug, Default)]
@@ -112,9 +134,43 @@ impl Progress {
 }
 
 impl Clerk {
-    /// With files in this data folder.
-    pub fn new(directory: Directory, db: Database, data_dir: &Path) -> Self {
-        Self(Arc::new(Inner { directory, db, folder: data_dir.join("exports"), wake: Notify::new() }))
+    /// With files in this data folder, and days that end by this clock.
+    pub fn new(
+        directory: Directory,
+        db: Database,
+        ledger: Ledger,
+        zone: FixedOffset,
+        data_dir: &Path,
+    ) -> Self {
+        let folder = data_dir.join("exports");
+        let books = Books { db, ledger: Some(ledger), zone };
+        Self(Arc::new(Inner { directory, books, folder, place: OnceCell::new(), wake: Notify::new() }))
+    }
+
+    /// Which folder this is, and on which host.
+    async fn place(&self) -> io::Result<&Place> {
+        let name = async || {
+            let folder = self.0.folder.clone();
+            tokio::task::spawn_blocking(move || name_of(&folder)).await.map_err(io::Error::other)?
+        };
+        self.0.place.get_or_try_init(name).await
+    }
+
+    /// Opens the file of an export that is done. `None`: it is not here, and in its own folder it is lost.
+    pub(crate) async fn open(&self, it: &Export) -> Result<Option<tokio::fs::File>, Missing> {
+        match tokio::fs::File::open(self.file(it)).await {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let here = self.place().await.map_err(Missing::Io)?;
+                if it.place.as_ref() != Some(&here.id) {
+                    return Err(Missing::Elsewhere);
+                }
+                tracing::warn!(export = %it.id, "an export's file is gone from its folder");
+                self.0.directory.export_lost(it).await.map_err(Missing::Directory)?;
+                Ok(None)
+            }
+            Err(error) => Err(Missing::Io(error)),
+        }
     }
 
     /// Something was asked for: looks at once.
@@ -123,7 +179,7 @@ impl Clerk {
     }
 
     /// Where the file of an export lies, if it is here.
-    pub fn file(&self, it: &Export) -> PathBuf {
+    fn file(&self, it: &Export) -> PathBuf {
         self.0.folder.join(format!("{}.{}", it.id, extension(it.wanted.format)))
     }
 
@@ -158,7 +214,8 @@ impl Clerk {
         let (id, started) = (it.id, std::time::Instant::now());
         match self.make(&it, stop).await {
             Ok(made) => {
-                let is_wanted = self.0.directory.export_made(&it, &made).await?;
+                let (made, place) = made;
+                let is_wanted = self.0.directory.export_made(&it, &made, &place).await?;
                 if !is_wanted {
                     self.remove(&it).await;
                 }
@@ -174,6 +231,7 @@ impl Clerk {
                 let told = match &error {
                     ExportError::WorkbookFull | ExportError::Format(_) => error.to_string(),
                     ExportError::Io(_) => "its file could not be written".to_owned(),
+                    ExportError::Ledger(_) => "the log could not be read".to_owned(),
                     ExportError::Database(_) | ExportError::Stopped => {
                         "the tables could not be read".to_owned()
                     }
@@ -184,16 +242,18 @@ impl Clerk {
         Ok(true)
     }
 
-    async fn make(&self, it: &Export, stop: &CancellationToken) -> Result<Made, ExportError> {
-        tokio::fs::create_dir_all(&self.0.folder).await?;
-        let (path, part) = (self.file(it), self.0.folder.join(format!("{}.part", it.id)));
+    async fn make(&self, it: &Export, stop: &CancellationToken) -> Result<(Made, Place), ExportError> {
+        let place = self.place().await?.clone();
+        // Whoever took it over from a maker that is only slow, in the same folder, writes another file.
+        let part = self.0.folder.join(format!("{}.{}.part", it.id, it.attempts));
+        let path = self.file(it);
         let progress = Arc::new(Progress::default());
-        let (db, wanted) = (self.0.db.clone(), it.wanted.clone());
+        let (books, wanted) = (self.0.books.clone(), it.wanted.clone());
         let (in_thread, to) = (Arc::clone(&progress), part.clone());
         // Rows are written where they are read, on a thread that may wait for the disk.
         let runtime = tokio::runtime::Handle::current();
         let mut making = tokio::task::spawn_blocking(move || {
-            runtime.block_on(making::make(&db, &wanted, &to, &in_thread))
+            runtime.block_on(making::make(&books, &wanted, &to, &in_thread))
         });
         let made = loop {
             tokio::select! {
@@ -213,7 +273,7 @@ impl Clerk {
         match made {
             Ok(made) => {
                 tokio::fs::rename(&part, &path).await?;
-                Ok(made)
+                Ok((made, place))
             }
             Err(error) => {
                 tokio::fs::remove_file(&part).await.ok();
@@ -235,6 +295,13 @@ impl Clerk {
     /// Ends what was kept for long enough, and clears away all files here that are nobody's.
     async fn sweep(&self) -> Result<(), DirectoryError> {
         self.0.directory.expire_exports().await?;
+        let Ok(place) = self.place().await else { return Ok(()) };
+        for it in self.0.directory.exports_at(place).await? {
+            if matches!(tokio::fs::try_exists(self.file(&it)).await, Ok(false)) {
+                tracing::warn!(export = %it.id, "an export's file is gone from its folder");
+                self.0.directory.export_lost(&it).await?;
+            }
+        }
         let Ok(mut files) = tokio::fs::read_dir(&self.0.folder).await else { return Ok(()) };
         while let Ok(Some(file)) = files.next_entry().await {
             let name = file.file_name();
@@ -242,13 +309,56 @@ impl Clerk {
                 name.to_str().and_then(|name| name.split('.').next()).and_then(|id| Uuid::parse_str(id).ok());
             let Some(id) = id else { continue };
             let state = self.0.directory.export(id).await?.map(|it| it.state);
-            // Half a file of a run before this one is made anew; nothing runs here now.
-            if state != Some(ExportState::Done) || name.to_string_lossy().ends_with(".part") {
+            // Nothing is being made by this process now, but one that shares the folder may be at work.
+            let is_wanted = match state {
+                Some(ExportState::Done) => !name.to_string_lossy().ends_with(".part"),
+                Some(ExportState::Running) => true,
+                Some(
+                    ExportState::Queued | ExportState::Failed | ExportState::Cancelled | ExportState::Expired,
+                )
+                | None => false,
+            };
+            if !is_wanted {
                 tokio::fs::remove_file(file.path()).await.ok();
             }
         }
         Ok(())
     }
+}
+
+/// Why the file of an export that is done is not handed out.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    /// It lies in another folder.
+    Elsewhere,
+    /// It cannot be read.
+    Io(io::Error),
+    /// Its row cannot be written.
+    Directory(DirectoryError),
+}
+
+/// Reads what a folder calls itself, or names it; of several that name it at once all read the same.
+fn name_of(folder: &Path) -> io::Result<Place> {
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(PLACE);
+    if !path.try_exists()? {
+        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+        io::Write::write_all(&mut draft, Uuid::new_v4().to_string().as_bytes())?;
+        draft.as_file().sync_all()?;
+        match draft.persist_noclobber(&path) {
+            Ok(_) => {}
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.error),
+        }
+    }
+    let id = std::fs::read_to_string(&path)?.trim().to_owned();
+    if Uuid::parse_str(&id).is_err() {
+        return Err(io::Error::other(format!("{} does not hold a folder's id", path.display())));
+    }
+    // For people: which host to ask. A system without it has no name worth telling.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|it| !it.is_control()).take(255).collect();
+    Ok(Place { id, host: if host.is_empty() { "unknown".to_owned() } else { host } })
 }
 
 /// The end of a file's name.

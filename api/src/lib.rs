@@ -35,4 +35,5 @@ pub mod roles;
 pub mod secrets;
 pub mod serve;
 pub mod session;
+pub mod traces;
 pub mod webhook;

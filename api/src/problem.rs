@@ -248,6 +248,7 @@ impl From<ExportError> for Problem {
     fn from(error: ExportError) -> Self {
         match error {
             ExportError::Database(error) => error.into(),
+            ExportError::Ledger(error) => error.into(),
             ExportError::WorkbookFull => Self::conflict("workbook_full", error.to_string()),
             ExportError::Io(_) | ExportError::Format(_) | ExportError::Stopped => Self::internal(&error),
         }

@@ -5,6 +5,7 @@
 //! transaction, and its grants have ids of their own. Nothing is kept beside the referral's own row, so that tables that were
 //! rebuilt, or trail, change nothing but the time.
 
+use crate::session::gateway;
 use crate::{
     directory::{
         Directory, DirectoryError, now,
@@ -12,7 +13,7 @@ use crate::{
     },
     live::Live,
 };
-use domain::{Actor, ActorKind, Command, Label, Moment, Reason, account::event::GrantSource};
+use domain::{Command, Moment, Reason, account::event::GrantSource};
 use ledger::{Ledger, LedgerError};
 use projections::{Database, top_ups};
 use std::time::Duration;
@@ -146,13 +147,6 @@ impl Road {
             credits,
             reason: Reason::try_new(reason).ok(),
         };
-        Ok(self.ledger.execute(account, command, itself(), None).await?.recorded.sequence)
+        Ok(self.ledger.execute(account, command, gateway("referrals"), None).await?.recorded.sequence)
     }
-}
-
-/// The gateway itself, for what nobody asked it to do.
-fn itself() -> Actor {
-    // The constant fits a label; a wrong one would be refused by the first test.
-    let id = Label::try_new("referrals").unwrap_or_else(|_| unreachable!());
-    Actor { kind: ActorKind::System, id }
 }

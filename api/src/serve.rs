@@ -17,6 +17,7 @@ pub use running::time_zone;
 
 use crate::config::Config;
 use crate::metrics::LogTally;
+use crate::traces;
 use anyhow::{Context, bail};
 use axum::serve::ListenerExt;
 use banner::Banner;
@@ -27,10 +28,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
 
 /// Runs the gateway until it is told to stop.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    let logged = start_logging(&config)?;
+    let (logged, traces) = start_logging(&config)?;
     make_data_folder(&config)?;
     let _lock = lock(&config.data_dir)?;
     // Before anything else is started: a port in use is the most common reason to fail.
@@ -48,6 +50,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let access = log::awaited_log(&config).await?;
     let address = listener.local_addr()?;
     let running = Running::start(&config, &db, foundation.as_ref(), access.log(), address, logged).await?;
+    if let Some(sender) = traces {
+        running.sends(sender);
+    }
     let banner = Banner { config: &config, access: &access, first_admin };
     banner.print(address)?;
 
@@ -103,22 +108,37 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Starts the log; answers who counts what it says loudly.
-fn start_logging(config: &Config) -> anyhow::Result<LogTally> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log_level)
-        .with_context(|| format!("log_level: {:?} is no filter", config.log_level))?;
+/// Starts the log; answers who counts what it says loudly, and who sends traces where they are wanted.
+fn start_logging(config: &Config) -> anyhow::Result<(LogTally, Option<traces::Sender>)> {
+    let filter = || {
+        tracing_subscriber::EnvFilter::try_new(&config.log_level)
+            .with_context(|| format!("log_level: {:?} is no filter", config.log_level))
+    };
     let tally = LogTally::default();
-    let subscriber = tracing_subscriber::registry().with(filter).with(tally.clone());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let started = match config.log_json {
-        true => subscriber.with(lines.json().flatten_event(true)).try_init(),
-        false => {
-            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            subscriber.with(lines.with_ansi(is_terminal)).try_init()
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log_json {
+        true => Box::new(lines.json().flatten_event(true)),
+        false => Box::new(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))),
+    };
+    let (started, sender) = match &config.traces {
+        None => {
+            // One filter before all: what it leaves out costs nothing.
+            let subscriber = tracing_subscriber::registry().with(lines).with(filter()?).with(tally.clone());
+            (subscriber.try_init(), None)
+        }
+        Some(wanted) => {
+            let (made, sender) =
+                traces::start(wanted, &config.roles.to_string()).context("no HTTP client")?;
+            // Spans are made of lines that the log may not show.
+            let subscriber = tracing_subscriber::registry()
+                .with(lines.with_filter(filter()?))
+                .with(tally.clone().with_filter(filter()?))
+                .with(made.with_filter(traces::lines()));
+            (subscriber.try_init(), Some(sender))
         }
     };
     started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))?;
-    Ok(tally)
+    Ok((tally, sender))
 }
 
 /// Ctrl-C and a service manager's request to stop.

@@ -58,6 +58,15 @@ pub fn actor(kind: ActorKind, user: AccountId) -> Actor {
     Actor { kind, id: Label::try_new(user.to_string()).expect("a UUID is a label") }
 }
 
+/// A part of the gateway as the cause of what nobody asked for, or of what its command line was told.
+#[expect(
+    clippy::expect_used,
+    reason = "each caller names itself by a literal that a test of its road has used"
+)]
+pub fn gateway(part: &'static str) -> Actor {
+    Actor { kind: ActorKind::System, id: Label::try_new(part).expect("a literal that is a label") }
+}
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 

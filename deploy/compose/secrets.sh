@@ -17,6 +17,8 @@ for name in metrics_token postgres_password redis_password grafana_password; do 
 for role in api relay gateway reader restore sys route; do once "nats_${role}_password" word; done
 once database_url printf 'postgres://nexusroute:%s@postgres/nexusroute' "$(cat secrets/postgres_password)"
 once redis_url printf 'redis://:%s@redis:6379' "$(cat secrets/redis_password)"
+# A second place for backups: sections of rclone, `[s3]` and what it needs.
+once rclone_conf printf '# rclone config file\n'
 # The processes in the containers are other users than the one who made these.
 chmod 755 secrets
 chmod 644 secrets/*

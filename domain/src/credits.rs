@@ -82,6 +82,11 @@ impl Credits {
         i64::try_from(floor + i128::from(up)).ok().map(Self)
     }
 
+    /// Nothing at all. By reference: it says of a field whether it is written.
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// Below zero?
     pub const fn is_negative(self) -> bool {
         self.0 < 0

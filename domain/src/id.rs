@@ -82,6 +82,18 @@ impl RefundId {
     }
 }
 
+impl GrantId {
+    /// The bonus that comes beside a paid order: one of that name, so it is given once and the account knows whose it is.
+    pub const fn bonus_of(order: OrderId) -> Self {
+        Self(order.0)
+    }
+
+    /// The order whose bonus this would be; of any other grant there is no such order.
+    pub const fn order_of_bonus(self) -> OrderId {
+        OrderId(self.0)
+    }
+}
+
 impl OrderId {
     /// The merchant order number used at every channel: 32 lower-case hexadecimal digits.
     pub fn merchant_number(self) -> String {

@@ -266,19 +266,22 @@ fn of_account(account: AccountId, event: &AccountEvent) -> Vec<Posting> {
         AccountEvent::RefundCompleted(it) => {
             let due = Book::RefundsDue(it.channel.clone());
             let mut lines = money(it.pay, Book::Fx(it.pay.currency), Book::Clearing(it.channel.clone()));
-            lines.extend(credits(it.credits, due, Book::Fx(it.pay.currency)));
+            lines.extend(credits(bought(it.credits, it.bonus), due.clone(), Book::Fx(it.pay.currency)));
+            lines.extend(credits(it.bonus, due, Book::Promotions));
             lines
         }
         AccountEvent::ChargebackPosted(it) => {
             let fx = Book::Fx(it.pay.currency);
             let mut lines = money(it.pay, fx.clone(), Book::Clearing(it.channel.clone()));
-            lines.extend(credits(it.credits, owed, fx));
+            lines.extend(credits(bought(it.credits, it.bonus), owed.clone(), fx));
+            lines.extend(credits(it.bonus, owed, Book::Promotions));
             lines
         }
         AccountEvent::ChargebackReversed(it) => {
             let fx = Book::Fx(it.pay.currency);
             let mut lines = money(it.pay, Book::Clearing(it.channel.clone()), fx.clone());
-            lines.extend(credits(it.credits, fx, owed));
+            lines.extend(credits(bought(it.credits, it.bonus), fx, owed.clone()));
+            lines.extend(credits(it.bonus, Book::Promotions, owed));
             lines
         }
         AccountEvent::TopUpInitiated(_)
@@ -288,6 +291,11 @@ fn of_account(account: AccountId, event: &AccountEvent) -> Vec<Posting> {
         | AccountEvent::LeaseAmended(_)
         | AccountEvent::LeaseClosed(_) => Vec::new(),
     }
+}
+
+/// What of credits that go back was paid for. `decide` makes no bonus above the whole.
+fn bought(credits: Credits, bonus: Credits) -> Credits {
+    credits.checked_sub(bonus).unwrap_or(Credits::ZERO)
 }
 
 /// Usage, as it was counted: what the owner pays (and what the operator loses) becomes revenue; the provider's cost

@@ -13,7 +13,7 @@ use crate::log::Hash;
 use crate::{LedgerError, subject::Subject};
 use domain::event::UsageReported;
 use domain::{
-    AccountEvent, AccountId, Actor, BatchId, ChannelEvent, ChannelName, EpochId, Event, EventId,
+    AccountEvent, AccountId, Actor, BatchId, ChannelEvent, ChannelName, Credits, EpochId, Event, EventId,
     IdempotencyKey, Moment, NodeEvent, Recorded, SuspenseEvent,
 };
 use serde::de::DeserializeOwned;
@@ -80,12 +80,12 @@ fn current(event: &Event) -> (&'static str, u32) {
             AccountEvent::TopUpClosed(_) => ("top_up_closed", 1),
             AccountEvent::CreditGranted(_) => ("credit_granted", 1),
             AccountEvent::AdjustmentPosted(_) => ("adjustment_posted", 1),
-            AccountEvent::RefundRequested(_) => ("refund_requested", 1),
+            AccountEvent::RefundRequested(it) => ("refund_requested", with_bonus(it.bonus)),
             AccountEvent::RefundApproved(_) => ("refund_approved", 1),
-            AccountEvent::RefundCompleted(_) => ("refund_completed", 1),
+            AccountEvent::RefundCompleted(it) => ("refund_completed", with_bonus(it.bonus)),
             AccountEvent::RefundFailed(_) => ("refund_failed", 1),
-            AccountEvent::ChargebackPosted(_) => ("chargeback_posted", 1),
-            AccountEvent::ChargebackReversed(_) => ("chargeback_reversed", 1),
+            AccountEvent::ChargebackPosted(it) => ("chargeback_posted", with_bonus(it.bonus)),
+            AccountEvent::ChargebackReversed(it) => ("chargeback_reversed", with_bonus(it.bonus)),
             AccountEvent::LeaseGranted(_) => ("lease_granted", 1),
             AccountEvent::LeaseAmended(_) => ("lease_amended", 1),
             AccountEvent::LeaseClosed(_) => ("lease_closed", 1),
@@ -96,6 +96,11 @@ fn current(event: &Event) -> (&'static str, u32) {
         Event::Suspense(_, SuspenseEvent::SuspenseResolved(_)) => ("suspense_resolved", 1),
         Event::Channel(_, ChannelEvent::ChannelFeePosted(_)) => ("channel_fee_posted", 1),
     }
+}
+
+/// Version 2 of what goes back names a bonus; without one it is version 1, to the byte.
+fn with_bonus(bonus: Credits) -> u32 {
+    if bonus.is_zero() { 1 } else { 2 }
 }
 
 /// The type's name, as on the log.
@@ -279,11 +284,15 @@ fn account_event(kind: &str, v: u32, data: &str) -> Found<AccountEvent> {
         ("credit_granted", 1) => read(data, AccountEvent::CreditGranted),
         ("adjustment_posted", 1) => read(data, AccountEvent::AdjustmentPosted),
         ("refund_requested", 1) => read(data, AccountEvent::RefundRequested),
+        ("refund_requested", 2) => read(data, AccountEvent::RefundRequested),
         ("refund_approved", 1) => read(data, AccountEvent::RefundApproved),
         ("refund_completed", 1) => read(data, AccountEvent::RefundCompleted),
+        ("refund_completed", 2) => read(data, AccountEvent::RefundCompleted),
         ("refund_failed", 1) => read(data, AccountEvent::RefundFailed),
         ("chargeback_posted", 1) => read(data, AccountEvent::ChargebackPosted),
+        ("chargeback_posted", 2) => read(data, AccountEvent::ChargebackPosted),
         ("chargeback_reversed", 1) => read(data, AccountEvent::ChargebackReversed),
+        ("chargeback_reversed", 2) => read(data, AccountEvent::ChargebackReversed),
         ("lease_granted", 1) => read(data, AccountEvent::LeaseGranted),
         ("lease_amended", 1) => read(data, AccountEvent::LeaseAmended),
         ("lease_closed", 1) => read(data, AccountEvent::LeaseClosed),

@@ -433,6 +433,22 @@ impl Database {
 
     /// All rows of a query that was put together at run time: lists with optional filters.
     pub async fn select(&self, statement: &sea_query::SelectStatement) -> Result<Vec<Row>, DatabaseError> {
+        let (sql, values) = self.built(statement)?;
+        self.fetch_all(&sql, &values).await
+    }
+
+    /// How the database means to answer a query: `word` is its own word for that question.
+    #[cfg(test)]
+    pub(crate) async fn explain(
+        &self,
+        word: &str,
+        statement: &sea_query::SelectStatement,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let (sql, values) = self.built(statement)?;
+        self.fetch_all(&format!("{word} {sql}"), &values).await
+    }
+
+    fn built(&self, statement: &sea_query::SelectStatement) -> Result<(String, Vec<Value>), DatabaseError> {
         // Each builder quotes names and writes placeholders as its database wants them; numbered ones pass as they are.
         let (sql, values) = match self.dialect() {
             Dialect::Sqlite => statement.build(sea_query::SqliteQueryBuilder),
@@ -440,7 +456,7 @@ impl Database {
             Dialect::MySql => statement.build(sea_query::MysqlQueryBuilder),
         };
         let values = values.into_iter().map(of_sea_query).collect::<Result<Vec<_>, _>>()?;
-        self.fetch_all(&sql, &values).await
+        Ok((sql, values))
     }
 
     /// Begins a write transaction. SQLite: takes the one write lock at once, so hold it briefly, and use no other write

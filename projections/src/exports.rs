@@ -17,7 +17,7 @@ pub(crate) use journal::trial;
 pub use journal::{BookMove, Cut, JournalLine, LineSource, Span};
 pub use usage::{MarginLine, UsageLine};
 
-use crate::{Checkpoint, Database, DatabaseError, Tx};
+use crate::{Checkpoint, Database, DatabaseError, Row, Tx, Value};
 
 /// One state of the tables, to be read from for as long as it takes. It keeps a connection; PostgreSQL and MySQL keep old rows
 /// for it meanwhile, as SQLite keeps its write-ahead log.
@@ -38,6 +38,16 @@ impl Reader {
     /// Every event up to this one is in what is read, and none behind it.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Hands over the rows of a query about tables of which this crate knows nothing, in the same state.
+    pub async fn each(
+        &mut self,
+        sql: &str,
+        values: &[Value],
+        with: impl FnMut(Row) -> Result<(), DatabaseError>,
+    ) -> Result<(), DatabaseError> {
+        self.tx.for_each(sql, values, with).await
     }
 
     /// Lets the state go.

@@ -366,6 +366,7 @@ impl TestLog {
                     channel: channel.clone(),
                     pay,
                     credits,
+                    bonus: Credits::ZERO,
                     reason: "not wanted".parse().unwrap(),
                 }),
             );
@@ -380,6 +381,7 @@ impl TestLog {
                         channel,
                         pay,
                         credits,
+                        bonus: Credits::ZERO,
                         provider_refund: Some(label(&format!("re-{number}"))),
                     }),
                 ),
@@ -399,10 +401,11 @@ impl TestLog {
             channel: channel.clone(),
             pay,
             credits,
+            bonus: Credits::ZERO,
             reference: label(&format!("dp-{number}")),
         };
         self.of(of, AccountEvent::ChargebackPosted(posted));
-        let reversed = ChargebackReversed { chargeback, order, channel, pay, credits };
+        let reversed = ChargebackReversed { chargeback, order, channel, pay, credits, bonus: Credits::ZERO };
         self.of(of, AccountEvent::ChargebackReversed(reversed))
     }
 
@@ -639,10 +642,20 @@ impl Random {
 
 /// Applies messages in batches of at most `size`, from wherever the checkpoint stands.
 pub(crate) async fn apply_in(db: &Database, messages: &[Logged], size: usize) -> Checkpoint {
+    apply_by(zone(8), db, messages, size).await
+}
+
+/// The same by another operator's clock.
+pub(crate) async fn apply_by(
+    zone: FixedOffset,
+    db: &Database,
+    messages: &[Logged],
+    size: usize,
+) -> Checkpoint {
     let mut checkpoint = Checkpoint::read(db).await.unwrap();
     let done = usize::try_from(checkpoint.sequence).unwrap();
     for batch in messages[done..].chunks(size) {
-        match crate::engine::apply(db, zone(8), &identity(), &checkpoint, batch).await.unwrap() {
+        match crate::engine::apply(db, zone, &identity(), &checkpoint, batch).await.unwrap() {
             crate::engine::Applied::Here(next) => checkpoint = next,
             crate::engine::Applied::Elsewhere => panic!("nobody else applies"),
         }

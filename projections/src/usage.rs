@@ -5,10 +5,12 @@
 //! was made of.
 
 mod fold;
+#[cfg(test)]
+mod listing_tests;
 mod query;
 mod stats;
 
 pub(crate) use fold::UsageRows;
 pub use query::{Receipt, UsageFilter, find, get, list};
-pub use stats::{Latencies, StatsFilter, UsageBy, UsageStat, latencies, stats};
+pub use stats::{DayOfModel, Latencies, StatsFilter, UsageBy, UsageStat, days_of_models, latencies, stats};
 pub(crate) use stats::{TOKEN_COLUMNS, only_touching};

@@ -139,6 +139,13 @@ impl Asked {
                         "`background` is not offered: what such a response comes to could not be metered";
                     return Err(CallError::bad("background", why));
                 }
+                if let Some(field) = responses.kept() {
+                    let why = format!(
+                        "`{field}` refers to what a provider keeps, for all callers of this gateway alike and of a size that \
+                         nobody here knows: that is not offered, send the whole conversation"
+                    );
+                    return Err(CallError::bad(field, why));
+                }
                 Self {
                     stream: responses.stream,
                     output: choices(responses.choices, responses.max_output),

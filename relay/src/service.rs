@@ -260,8 +260,13 @@ impl<M: Metering> Relay<M> {
     }
 
     /// How many tokens a prompt has: the provider's word where one of the same protocol serves the model, else our own
-    /// guess from above. Nothing is held and nothing charged.
+    /// guess from above. Nothing is held and nothing charged, but it is a request for every limit.
     async fn count(&self, protocol: Protocol, path: PathSays, request: Request) -> Result<u64, CallError> {
+        // As for a call: taken before the flag is read.
+        let _token = self.0.calls.token();
+        if self.0.is_draining.load(Ordering::SeqCst) {
+            return Err(CallError::Draining);
+        }
         let (parts, body) = request.into_parts();
         let catalogue = self.0.catalogue.load_full();
         let grant = self.authenticate(&catalogue, &parts)?;

@@ -1,4 +1,4 @@
-"""Reads what the gateway hands out for finance with programs of others: openpyxl, pdftotext, beancount.
+"""Reads what the gateway hands out for finance with programs of others: openpyxl, pdftotext, hyparquet, beancount.
 
 Usage: read_exports.py BASE-URL USER-LOGIN PASSWORD ADMIN-PASSWORD MONTH
 Prints one JSON object with what it found; ends with an error where two of them tell different things.
@@ -52,6 +52,11 @@ def table_of_xlsx(data):
     return [dict(zip(rows[0], map(shown, row))) for row in rows[1:]]
 
 
+def table_of_parquet(data):
+    reader = os.path.join(os.path.dirname(os.path.abspath(__file__)), "read_parquet.mjs")
+    return json.loads(subprocess.run(["node", reader], input=data, capture_output=True, check=True).stdout)
+
+
 def number(text):
     return Decimal(text) if text else Decimal(0)
 
@@ -102,14 +107,14 @@ def export(person, kind, form):
 
 def check_exports(person, closing):
     found = {}
-    for kind in ["journal", "trial_balance", "billing", "usage", "deferred_revenue", "margin"]:
+    for kind in ["journal", "trial_balance", "billing", "usage", "deferred_revenue", "margin", "unmatched"]:
         made, data = export(person, kind, "csv")
         found[kind] = rows = table_of_csv(data)
         assert len(rows) == made["rows_done"], made
-        # Everything before and behind it stands still, so that the other formats say the same.
-        assert table_of_rows(table_of_xlsx(export(person, kind, "xlsx")[1])) == table_of_rows(rows), kind
-        data = export(person, kind, "parquet")[1]
-        assert data[:4] == data[-4:] == b"PAR1", kind
+        assert rows or kind in ("margin", "deferred_revenue"), kind
+        # Everything before and behind it stands still, so that the other formats say the same; but for the clock.
+        for read, form in [(table_of_xlsx, "xlsx"), (table_of_parquet, "parquet")]:
+            assert table_of_rows(read(export(person, kind, form)[1])) == table_of_rows(rows), (kind, form)
     books = defaultdict(Decimal)
     for row in found["journal"]:
         book = "liability:credits" if row["book"].startswith("liability:credits:") else row["book"]
@@ -131,7 +136,8 @@ def table_of_rows(rows):
         except ArithmeticError:
             return text
     # An apostrophe guards a text against being a formula in CSV only.
-    return [{name: same(value).removeprefix("'") for name, value in row.items()} for row in rows]
+    timeless = lambda row: {name: value for name, value in row.items() if name != "as_of_utc"}
+    return [{name: same(value).removeprefix("'") for name, value in timeless(row).items()} for row in rows]
 
 
 def check_beancount(person):

@@ -8,7 +8,10 @@ pub(crate) mod servers;
 
 use servers::Program;
 use sqlx::{Connection, Executor, MySqlConnection, PgConnection};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 /// Makes an empty PostgreSQL database; answers its URL.
 pub async fn postgres() -> String {
@@ -31,4 +34,45 @@ async fn new(program: Program) -> (String, String, String) {
     let server = tokio::task::spawn_blocking(move || program.shared()).await.unwrap();
     let name = format!("system_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     (server.url(server.first_database()), server.url(&name), format!("CREATE DATABASE {name}"))
+}
+
+/// A server of a test's own that is reached by TLS.
+pub struct Encrypted {
+    program: Program,
+    port: u16,
+    server: servers::Server,
+}
+
+impl Encrypted {
+    /// A PostgreSQL whose key and certificate are these.
+    pub async fn postgres(pem: Vec<u8>) -> Self {
+        Self::start(Program::Postgres, pem).await
+    }
+
+    /// A MariaDB whose key and certificate are these.
+    pub async fn mariadb(pem: Vec<u8>) -> Self {
+        let started = Self::start(Program::MariaDb, pem).await;
+        let first = started.server.url(started.server.first_database());
+        MySqlConnection::connect(&first).await.unwrap().execute("CREATE DATABASE encrypted").await.unwrap();
+        started
+    }
+
+    async fn start(program: Program, pem: Vec<u8>) -> Self {
+        let port = crate::place::free_port();
+        let start = move || servers::Server::start_encrypted(program, port, &pem);
+        Self { program, port, server: tokio::task::spawn_blocking(start).await.unwrap() }
+    }
+
+    /// Its empty database, for whoever trusts this authority and compares the certificate's name.
+    pub fn url(&self, ca: &Path) -> String {
+        let (port, ca) = (self.port, ca.display());
+        match self.program {
+            Program::Postgres => {
+                format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=verify-full&sslrootcert={ca}")
+            }
+            Program::MariaDb => {
+                format!("mysql://root@127.0.0.1:{port}/encrypted?ssl-mode=VERIFY_IDENTITY&ssl-ca={ca}")
+            }
+        }
+    }
 }

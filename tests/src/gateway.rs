@@ -61,6 +61,11 @@ impl GatewayOptions {
         self
     }
 
+    /// The environment variables that were added.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
     /// Starts it through another program, which gets the binary's path and arguments after its own.
     #[must_use]
     pub fn through(mut self, launcher: &[&str]) -> Self {

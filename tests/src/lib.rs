@@ -2,8 +2,8 @@
 //!
 //! For: starting and stopping what a test needs ([`gateway`], [`nats`], [`cluster`], [`databases`],
 //! [`provider`], [`foreign`], [`smtp`], [`issuer`], [`channels`], [`old_gateways`]), calling it as a user
-//! would ([`http`], [`people`]), judging the log without any code of the product ([`auditor`]), and measuring the relay
-//! beside a plain proxy ([`bench`]).
+//! would ([`http`], [`people`]), judging the log without any code of the product ([`auditor`]), measuring the relay
+//! beside a plain proxy ([`bench`]), and lending the payment channels to the console's tests ([`simulators`]).
 //! May not touch: the product's insides. What it knows, it knows from the outside: HTTP, the command line, the log.
 //! Claims: every process is stopped by the test that started it; ports and folders are its own, so tests run side by
 //! side; waiting is for conditions, with a limit and a message.
@@ -25,6 +25,7 @@ pub mod people;
 pub mod place;
 pub mod process;
 pub mod provider;
+pub mod simulators;
 pub mod smtp;
 pub mod wait;
 pub mod webhooks;

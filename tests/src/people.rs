@@ -114,6 +114,13 @@ impl User {
         Self { id, api }
     }
 
+    /// Is given a role by an operator.
+    pub async fn becomes(&self, operator: &Operator, role: &str) {
+        let body = json!({"role": role}).to_string().into_bytes();
+        let path = format!("/api/admin/users/{}", self.id);
+        operator.api.send(reqwest::Method::PATCH, &path, Some(("application/json", body))).await.ok();
+    }
+
     /// Registers somebody with credits: an operator's adjustment.
     pub async fn with_credits(gateway: &Gateway, operator: &Operator, credits: &str) -> Self {
         let user = Self::new(gateway).await;

@@ -26,6 +26,12 @@ impl Smtp {
         smtp
     }
 
+    /// What its certificate for `localhost` and `127.0.0.1` is made of, for other servers of a test: a file with the key and the
+    /// certificate, and the authority's.
+    pub fn certificates(&self) -> (PathBuf, PathBuf) {
+        (self.folder.path().join("server.pem"), self.folder.path().join("ca.pem"))
+    }
+
     /// Starts it again, on the same port and with the same certificate.
     pub async fn comes_back(&mut self) {
         let mut command = tokio::process::Command::new(place::python());

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-export const SHOTS = join(import.meta.dirname, '../shots');
+const SHOTS = join(import.meta.dirname, '../shots');
 
 function executable() {
   const places = [

@@ -2,8 +2,9 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { connect, createServer as createLine } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -55,13 +56,54 @@ async function preview(gateway, port) {
   return () => server.close();
 }
 
-/** `host`: by which name browsers come; passkeys need one that is no address. `env`: what the operator configured besides. */
-export async function startGateway({ host = '127.0.0.1', env = {} } = {}) {
+/** A line between browsers and the gateway that a test can cut: all that goes over it breaks off, until it is mended. */
+async function startLine(to) {
+  const sockets = new Set();
+  let isCut = false;
+  const server = createLine((near) => {
+    if (isCut) {
+      near.destroy();
+      return;
+    }
+    const far = connect(to, '127.0.0.1');
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ]) {
+      sockets.add(one);
+      one.pipe(other);
+      one.on('error', () => {});
+      one.on('close', () => {
+        sockets.delete(one);
+        other.destroy();
+      });
+    }
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const cut = () => {
+    isCut = true;
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    port: server.address().port,
+    cut,
+    mend: () => (isCut = false),
+    stop: () => {
+      cut();
+      server.close();
+    },
+  };
+}
+
+/** `host`: by which name browsers come; passkeys need one that is no address. `env`: what the operator configured besides. `cuttable`: over a
+ * line with `cut` and `mend`. */
+export async function startGateway({ host = '127.0.0.1', env = {}, cuttable = false } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'nexusroute-console-'));
   const ownPort = await freePort();
   const own = `http://127.0.0.1:${ownPort}`;
   const port = process.env.PREVIEW ? await freePort() : null;
-  const url = `http://${host}:${port ?? ownPort}`;
+  const line = cuttable ? await startLine(port ?? ownPort) : null;
+  const url = `http://${host}:${line?.port ?? port ?? ownPort}`;
   const closePreview = port ? await preview(own, port) : () => {};
   const clean = Object.entries(process.env).filter(([name]) => !name.startsWith('NEXUSROUTE_'));
   const child = spawn(binary(), ['serve'], {
@@ -85,6 +127,7 @@ export async function startGateway({ host = '127.0.0.1', env = {} } = {}) {
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text));
   child.on('exit', () => (ended = true));
   const stop = async () => {
+    line?.stop();
     await closePreview();
     if (!ended) {
       child.kill('SIGTERM');
@@ -108,7 +151,7 @@ export async function startGateway({ host = '127.0.0.1', env = {} } = {}) {
     await stop();
     throw error;
   }
-  return { url, stop, output: () => output };
+  return { url, own, stop, output: () => output, cut: line?.cut, mend: line?.mend };
 }
 
 /** The API as a program uses it: with an access token. */
@@ -184,5 +227,133 @@ export async function startProvider() {
       server.closeAllConnections();
       server.close();
     },
+  };
+}
+
+/** Runs a program until it says that it is ready, and again until `stop`. Its input stays open: whoever reads it ends with us. */
+async function program(name, command, args, isReady) {
+  const child = spawn(command, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1' },
+  });
+  let output = '';
+  let ended = false;
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text));
+  child.on('error', (error) => {
+    output += error;
+    ended = true;
+  });
+  child.on('exit', () => (ended = true));
+  await until(`${name} is ready`, () => ended || isReady(output), 60_000);
+  if (ended) throw new Error(`${name} ended at once:\n${output}`);
+  return {
+    output: () => output,
+    stop: async () => {
+      if (ended) return;
+      child.stdin.end();
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    },
+  };
+}
+
+const PYTHON = process.env.NEXUSROUTE_TEST_PYTHON ?? join(ROOT, '.deps/bin/python');
+
+/** A mail server that this project did not write; `env` is what a gateway sends its mails there with. */
+export async function startMail() {
+  const folder = mkdtempSync(join(tmpdir(), 'nexusroute-mail-'));
+  const port = await freePort();
+  const server = await program(
+    'smtp.py',
+    PYTHON,
+    [join(ROOT, 'tests/clients/smtp.py'), folder, String(port), 'starttls'],
+    (output) => output.includes('ready'),
+  );
+  const mails = () => {
+    const file = join(folder, 'mails.jsonl');
+    const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
+    // The last one may be half written.
+    return lines.slice(0, -1).map((line) => JSON.parse(line));
+  };
+  return {
+    env: {
+      NEXUSROUTE_SMTP_HOST: 'localhost',
+      NEXUSROUTE_SMTP_PORT: String(port),
+      NEXUSROUTE_SMTP_SECURITY: 'starttls',
+      NEXUSROUTE_SMTP_FROM: 'The Gateway <gateway@example.net>',
+      NEXUSROUTE_SMTP_CA_FILE: join(folder, 'ca.pem'),
+      NEXUSROUTE_SMTP_USERNAME: 'gateway',
+      NEXUSROUTE_SMTP_PASSWORD: 'a mail password',
+    },
+    /** The mail to somebody whose text matches, and what matched. */
+    mail: (to, pattern) =>
+      until(`a mail to ${to}`, () =>
+        mails()
+          .filter((it) => it.to.includes(to))
+          .map((it) => ({ ...it, found: pattern.exec(it.text)?.[0] }))
+          .find((it) => it.found),
+      ),
+    stop: async () => {
+      await server.stop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** An issuer of OpenID Connect that this project did not write. */
+export async function startIssuer() {
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const args = ['-W', 'ignore', '-m', 'oidc_provider_mock', '--port', String(port)];
+  const server = await program('the issuer', PYTHON, args, (output) => output.includes('Uvicorn running'));
+  return {
+    url,
+    stop: server.stop,
+    /** Says what is known of a person there. */
+    knows: async (subject, claims) => {
+      const answer = await fetch(`${url}/users/${subject}`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(claims),
+      });
+      if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
+    },
+  };
+}
+
+/** The payment channels of the system tests, in a process of their own. */
+export async function startChannels() {
+  const path = process.env.NEXUSROUTE_SIMULATORS ?? join(ROOT, 'target/debug/simulators');
+  if (!existsSync(path)) throw new Error(`there is no ${path}: build it first (cargo build --workspace)`);
+  const server = await program('simulators', path, [], (output) => output.includes('\n'));
+  const { url, env } = JSON.parse(server.output().split('\n')[0]);
+  const asked = async (path, init) => {
+    const answer = await fetch(url + path, init);
+    if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+    return answer;
+  };
+  return {
+    env,
+    stop: server.stop,
+    /** The payer pays at the channel; unless `tells` is false, the channel tells the gateway, which must take it. */
+    paid: async (gateway, channel, number, tells = true) => {
+      const answer = await asked('/paid', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({
+          channel,
+          number,
+          tells,
+          // The channel has a line of its own.
+          door: `${gateway.own}/api/payments/${channel}/callback`,
+        }),
+      });
+      const heard = await answer.json();
+      if (tells && heard.status !== 200) throw new Error(`${channel}: ${JSON.stringify(heard)}`);
+    },
+    /** How many refunds a channel gave. */
+    refunds: async (channel) => (await asked(`/refunds/${channel}`)).json(),
+    /** Its bill of a day, as somebody would download it. */
+    bill: async (channel, day) => Buffer.from(await (await asked(`/bills/${channel}/${day}`)).arrayBuffer()),
   };
 }

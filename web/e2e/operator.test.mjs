@@ -19,7 +19,7 @@ const at = (path) => gateway.url + path;
 
 before(async () => {
   [gateway, provider, browser] = await Promise.all([
-    startGateway({ env: { NEXUSROUTE_REFERRAL_ENABLED: 'true' } }),
+    startGateway({ env: { NEXUSROUTE_REFERRAL_ENABLED: 'true' }, cuttable: true }),
     startProvider(),
     startBrowser(),
   ]);
@@ -125,6 +125,23 @@ test('the playground streams, is paid by a small key, and shows what the books s
   await page.getByRole('button', { name: 'Stop' }).click();
   await page.getByText('Stopped before its end.').waitFor();
   await until('both calls are in the books', async () => (await page.getByTestId('charge').count()) === 2);
+  // The network goes away in the middle of an answer: what came stays, and once it is back the charge is there.
+  await page.getByLabel('Message').fill('Speak slowly once more');
+  await page.getByRole('button', { name: 'Send' }).click();
+  const last = page.locator('.turn.assistant').last();
+  await last.getByText('Hello to').waitFor();
+  gateway.cut();
+  await page.getByText('The connection broke before').waitFor();
+  await last.getByText('Hello to').waitFor();
+  await shoot(page, 'playground-cut');
+  gateway.mend();
+  await until(
+    'the broken call is in the books',
+    async () => (await page.getByTestId('charge').count()) === 3,
+  );
+  await page.getByLabel('Message').fill('And again');
+  await page.getByRole('button', { name: 'Send' }).click();
+  await until('the next one too', async () => (await page.getByTestId('charge').count()) === 4);
   // The secret is nowhere but in memory; the draft survives a reload, the key does not.
   await page.getByLabel('Message').fill('a draft');
   const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }]));

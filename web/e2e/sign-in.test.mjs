@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { axe, newPage, settled, shoot, startBrowser } from './browser.mjs';
-import { startGateway, until } from './gateway.mjs';
+import { startGateway, startIssuer, until } from './gateway.mjs';
 
 const PASSWORD = 'correct horse battery';
 let gateway;
+let issuer;
 let browser;
 let context;
 let page;
@@ -18,12 +19,20 @@ let devtools;
 const at = (path) => gateway.url + path;
 
 before(async () => {
+  issuer = await startIssuer();
   const issuers = [
+    { id: 'main', name: 'The Issuer', issuer: issuer.url, client_id: 'gateway', allow_private: true },
     // Nobody listens there: what the gateway does about it is what is tested.
     { id: 'demo', name: 'Demo', issuer: 'http://127.0.0.1:9', client_id: 'x', allow_private: true },
   ];
   [gateway, browser] = await Promise.all([
-    startGateway({ host: 'localhost', env: { NEXUSROUTE_OIDC_ISSUERS: JSON.stringify(issuers) } }),
+    startGateway({
+      host: 'localhost',
+      env: {
+        NEXUSROUTE_OIDC_ISSUERS: JSON.stringify(issuers),
+        NEXUSROUTE_OIDC_SECRETS: 'main=a client secret',
+      },
+    }),
     startBrowser(),
   ]);
   context = await browser.newContext({ locale: 'en-GB', reducedMotion: 'reduce' });
@@ -46,6 +55,7 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await gateway?.stop();
+  await issuer?.stop();
 });
 
 /** The six digits of an authenticator app, `steps` half minutes from now. */
@@ -192,6 +202,36 @@ test('another site that does not answer is told of, whatever the way back from i
   await page.goto(at('/login?error=%3Cimg%20src%3Dx%3E&issuer=nobody'));
   await page.getByText('<img src=x>').waitFor();
   assert.equal(await page.locator('img[src="x"]').count(), 0);
+});
+
+test('somebody new comes by another site, lands where they wanted to go, and the site is among their ways in', async () => {
+  await issuer.knows('bea-there', {
+    email: 'bea@example.org',
+    email_verified: true,
+    preferred_username: 'bea',
+  });
+  const theirs = await browser.newContext({ locale: 'en-GB', reducedMotion: 'reduce' });
+  const { page: bea, faults: beasFaults } = await newPage(theirs);
+  const goesThere = async () => {
+    await bea.goto(at('/login?return=/keys'));
+    await bea.getByRole('link', { name: 'Log in with The Issuer' }).click();
+    await bea.locator('input[name="sub"]').fill('bea-there');
+  };
+  await goesThere();
+  await bea.getByRole('button', { name: 'Deny' }).click();
+  await bea.getByText('The login by The Issuer came to nothing').waitFor();
+  await goesThere();
+  await bea.getByRole('button', { name: 'Authorize' }).click();
+  await bea.waitForURL(at('/keys'));
+  await bea.getByRole('button', { name: 'Account of bea' }).waitFor();
+  const cookie = (await theirs.cookies()).find((it) => it.name === 'nexusroute_session');
+  assert.ok(cookie.httpOnly && cookie.sameSite === 'Lax');
+  await bea.goto(at('/security'));
+  await bea.getByRole('rowheader', { name: 'The Issuer' }).waitFor();
+  await settled(bea);
+  await shoot(bea, 'security-issuer');
+  await theirs.close();
+  assert.deepEqual(beasFaults, []);
 });
 
 test('who another site vouched for is asked for the second factor, and comes to the page they wanted', async () => {

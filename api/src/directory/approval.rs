@@ -17,8 +17,8 @@ use crate::{
     session::{Caller, actor},
 };
 use domain::{
-    AccountId, ActorKind, AdjustmentId, ChannelName, Command, Credits, GrantId, IdempotencyKey, Moment,
-    Money, Reason, RefundId, Refusal, account::event::GrantSource,
+    AccountId, ActorKind, AdjustmentId, ChannelName, Command, Credits, GrantId, IdempotencyKey, Label,
+    Moment, Money, Reason, RefundId, Refusal, account::event::GrantSource,
 };
 use projections::{Row, Set, Tx, Value};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ words! {
         Return = "return",
         /// A payment in suspense is none.
         Dismiss = "dismiss",
+        /// A refund ended so, as an operator found at the channel.
+        Settle = "settle",
     }
 
     /// How far a request got.
@@ -68,6 +70,14 @@ words! {
         Own = "own",
         /// Nobody does such a thing alone.
         Always = "always",
+    }
+
+    /// How a refund ended, by an operator's word.
+    SettleOutcome {
+        /// The money went back.
+        Completed = "completed",
+        /// It did not, and will not.
+        Failed = "failed",
     }
 
     /// Where a grant comes from.
@@ -130,6 +140,19 @@ pub enum Asked {
         /// Why it was asked for.
         reason: Reason,
     },
+    /// The word that a refund which was approved has ended so: nobody else can tell.
+    Settle {
+        /// Which.
+        refund: RefundId,
+        /// How.
+        outcome: SettleOutcome,
+        /// The channel's number of it.
+        reference: Option<Label>,
+        /// The credits that were set aside for it.
+        credits: Credits,
+        /// How this is known.
+        reason: Reason,
+    },
     /// The end of a payment in suspense.
     Suspense {
         /// The channel.
@@ -152,6 +175,7 @@ impl Asked {
             Self::Adjustment { .. } => ApprovalKind::Adjustment,
             Self::Grant { .. } => ApprovalKind::Grant,
             Self::Refund { .. } => ApprovalKind::Refund,
+            Self::Settle { .. } => ApprovalKind::Settle,
             Self::Suspense { end, .. } => end.kind(),
         }
     }
@@ -159,9 +183,12 @@ impl Asked {
     /// The credits that it moves; below zero: away from the account.
     pub fn credits(&self) -> Credits {
         match self {
-            Self::Adjustment { credits, .. } | Self::Grant { credits, .. } | Self::Refund { credits, .. } => {
-                *credits
-            }
+            Self::Adjustment { credits, .. }
+            | Self::Grant { credits, .. }
+            | Self::Refund { credits, .. }
+            | Self::Settle { outcome: SettleOutcome::Failed, credits, .. } => *credits,
+            // They were set aside when it was asked for.
+            Self::Settle { outcome: SettleOutcome::Completed, .. } => Credits::ZERO,
             Self::Suspense { end, .. } => end.credits(),
         }
     }
@@ -169,9 +196,10 @@ impl Asked {
     /// Why, as far as anybody said.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
-            Self::Adjustment { reason, .. } | Self::Refund { reason, .. } | Self::Suspense { reason, .. } => {
-                Some(reason)
-            }
+            Self::Adjustment { reason, .. }
+            | Self::Refund { reason, .. }
+            | Self::Settle { reason, .. }
+            | Self::Suspense { reason, .. } => Some(reason),
             Self::Grant { reason, .. } => reason.as_ref(),
         }
     }
@@ -180,7 +208,15 @@ impl Asked {
     pub fn payment(&self) -> Option<u64> {
         match self {
             Self::Suspense { payment, .. } => Some(*payment),
-            Self::Adjustment { .. } | Self::Grant { .. } | Self::Refund { .. } => None,
+            Self::Adjustment { .. } | Self::Grant { .. } | Self::Refund { .. } | Self::Settle { .. } => None,
+        }
+    }
+
+    /// Does it take a second person whatever it moves?
+    fn is_never_alone(&self) -> bool {
+        match self {
+            Self::Settle { .. } | Self::Suspense { .. } => true,
+            Self::Adjustment { .. } | Self::Grant { .. } | Self::Refund { .. } => false,
         }
     }
 
@@ -200,6 +236,12 @@ impl Asked {
                 reason: reason.clone(),
             },
             Self::Refund { refund, .. } => Command::ApproveRefund { refund: *refund },
+            Self::Settle { refund, outcome: SettleOutcome::Completed, reference, .. } => {
+                Command::CompleteRefund { refund: *refund, provider_refund: reference.clone() }
+            }
+            Self::Settle { refund, outcome: SettleOutcome::Failed, reason, .. } => {
+                Command::FailRefund { refund: *refund, reason: reason.clone() }
+            }
         })
     }
 
@@ -210,9 +252,11 @@ impl Asked {
             Self::Grant { credits, .. } if !credits.is_positive() => {
                 Err(Refusal::NotPositive { what: "a grant" })
             }
-            Self::Adjustment { .. } | Self::Grant { .. } | Self::Refund { .. } | Self::Suspense { .. } => {
-                Ok(())
-            }
+            Self::Adjustment { .. }
+            | Self::Grant { .. }
+            | Self::Refund { .. }
+            | Self::Settle { .. }
+            | Self::Suspense { .. } => Ok(()),
         }
     }
 }
@@ -407,7 +451,7 @@ impl Directory {
         let at = now();
         let mut change = self.change_aside().await?;
         let is_own = account == caller.user && caller.role != Role::Owner;
-        let needed = if asked.payment().is_some() {
+        let needed = if asked.is_never_alone() {
             Some(ApprovalNeed::Always)
         } else if is_own {
             Some(ApprovalNeed::Own)
@@ -543,6 +587,36 @@ impl Directory {
         self.decide(before, ApprovalState::Approved, by, note, at).await
     }
 
+    /// Approves a request as whoever is the only operator, one's own too. Not one about one's own account, nor while another
+    /// active user has one of `roles`.
+    pub async fn approve_alone(
+        &self,
+        id: Uuid,
+        by: &Caller,
+        note: &str,
+        roles: &[Role],
+    ) -> Result<Result<Approval, ApprovalFault>, DirectoryError> {
+        let before = self.approval(id).await?;
+        if before.requester != by.user
+            || before.account == by.user
+            || self.others_of(roles, by.user).await? > 0
+        {
+            return self.approve(id, by, Some(note)).await;
+        }
+        self.decide(before, ApprovalState::Approved, by, Some(note), now()).await
+    }
+
+    /// How many active users have one of these roles, besides one.
+    pub async fn others_of(&self, roles: &[Role], but: AccountId) -> Result<u64, DirectoryError> {
+        let places = vec!["?"; roles.len()].join(", ");
+        let sql = format!(
+            "SELECT COUNT(*) AS n FROM users WHERE status = 'active' AND id <> ? AND role IN ({places})"
+        );
+        let mut values: Vec<Value> = vec![but.into()];
+        values.extend(roles.iter().map(|role| role.as_str().into()));
+        Ok(self.0.db.fetch_one(&sql, &values).await?.count("n")?)
+    }
+
     /// Rejects a request, or takes one's own back.
     pub async fn reject(
         &self,
@@ -592,13 +666,14 @@ impl Directory {
             free_payment(&mut change.tx, before.id).await?;
         }
         let verb = if state == ApprovalState::Approved { "approval.approve" } else { "approval.reject" };
+        let is_alone = state == ApprovalState::Approved && before.requester == by.user;
         let actor = actor(ActorKind::Admin, by.user);
         change.acts.push(act(
             actor,
             verb,
             before.id.to_string(),
             Some(told(&before)),
-            Some(json!({"state": state, "note": note})),
+            Some(json!({"state": state, "note": note, "alone": is_alone})),
         ));
         self.finish(change).await?;
         Ok(Ok(after))
@@ -618,6 +693,7 @@ impl Directory {
                 ApprovalKind::Claim => "suspense.claim",
                 ApprovalKind::Return => "suspense.return",
                 ApprovalKind::Dismiss => "suspense.dismiss",
+                ApprovalKind::Settle => "refund.settled",
             };
             let after = json!({
                 "id": it.id, "credits": it.asked.credits(), "reason": it.asked.reason(), "event_seq": event_seq,

@@ -33,6 +33,8 @@ words! {
         DeferredRevenue = "deferred_revenue",
         /// What accounts paid, less what providers take, by model and provider.
         Margin = "margin",
+        /// What has no counterpart, and since when: payments in suspense, differences, paid orders that no bill has.
+        Unmatched = "unmatched",
     }
 
     /// As which file.
@@ -112,6 +114,19 @@ pub struct Export {
     pub finished_at: Option<Moment>,
     /// When its file goes.
     pub expires_at: Option<Moment>,
+    /// In which folder the file lies.
+    pub place: Option<String>,
+    /// On which host it was made.
+    pub made_on: Option<String>,
+}
+
+/// Where a file lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The folder's own id: processes that share a folder say the same.
+    pub id: String,
+    /// What this host is called.
+    pub host: String,
 }
 
 /// What a file came to.
@@ -128,7 +143,7 @@ pub struct Made {
 }
 
 const COLUMNS: &str = "id, kind, format, from_day, to_day, month, state, attempts, rows_done, rows_expected, bytes, sha256, \
-                       position, error, created_by, created_at, started_at, finished_at, expires_at";
+                       position, error, created_by, created_at, started_at, finished_at, expires_at, place, made_on";
 
 fn export(row: &Row) -> Result<Export, DirectoryError> {
     Ok(Export {
@@ -153,6 +168,8 @@ fn export(row: &Row) -> Result<Export, DirectoryError> {
         started_at: row.opt_moment("started_at")?,
         finished_at: row.opt_moment("finished_at")?,
         expires_at: row.opt_moment("expires_at")?,
+        place: row.opt_text("place")?,
+        made_on: row.opt_text("made_on")?,
     })
 }
 
@@ -253,11 +270,11 @@ impl Directory {
     }
 
     /// Notes that the file is there. `false`: it is not wanted any more.
-    pub async fn export_made(&self, it: &Export, made: &Made) -> Result<bool, DirectoryError> {
+    pub async fn export_made(&self, it: &Export, made: &Made, place: &Place) -> Result<bool, DirectoryError> {
         let at = now();
         let sql = "UPDATE exports SET state = 'done', rows_done = ?, rows_expected = ?, bytes = ?, sha256 = ?, position = ?, \
-                   finished_at = ?, expires_at = ? WHERE id = ? AND attempts = ? AND state = 'running'";
-        let values: [Value; 9] = [
+                   finished_at = ?, expires_at = ?, place = ?, made_on = ? WHERE id = ? AND attempts = ? AND state = 'running'";
+        let values: [Value; 11] = [
             Value::count(made.rows),
             Value::count(made.rows),
             Value::count(made.bytes),
@@ -265,6 +282,8 @@ impl Directory {
             Value::count(made.position),
             at.into(),
             at.plus_ms(KEPT_MS).into(),
+            place.id.as_str().into(),
+            place.host.as_str().into(),
             it.id.to_string().into(),
             it.attempts.into(),
         ];
@@ -296,6 +315,19 @@ impl Directory {
         }
         change.acts.push(act(actor, "export.cancel", id.to_string(), None, None));
         self.finish(change).await
+    }
+
+    /// The exports whose files should lie in a folder.
+    pub async fn exports_at(&self, place: &Place) -> Result<Vec<Export>, DirectoryError> {
+        let sql = format!("SELECT {COLUMNS} FROM exports WHERE state = 'done' AND place = ?");
+        self.0.db.fetch_all(&sql, &[place.id.as_str().into()]).await?.iter().map(export).collect()
+    }
+
+    /// Notes that a file is not where it should lie.
+    pub async fn export_lost(&self, it: &Export) -> Result<(), DirectoryError> {
+        let sql = "UPDATE exports SET state = 'expired' WHERE id = ? AND state = 'done'";
+        self.0.db.execute(sql, &[it.id.to_string().into()]).await?;
+        Ok(())
     }
 
     /// Ends those whose files have been kept for long enough.

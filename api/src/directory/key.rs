@@ -7,7 +7,8 @@
 use super::notice::{self, Notice};
 use super::rate_limit::{self, LimitKind};
 use super::{Directory, DirectoryError, act, corrupt, now, words};
-use domain::{AccountId, Actor, ActorKind, Credits, KeyId, Label, Moment};
+use crate::session::gateway;
+use domain::{AccountId, Actor, Credits, KeyId, Moment};
 use ipnet::IpNet;
 use projections::{Row, Tx, Value};
 use relay::{Secret, limits::Limit};
@@ -320,11 +321,13 @@ impl Directory {
         notice::notify(&mut change.tx, row.parsed("user_id")?, &leaked, at).await?;
         let secret = if is_present { "present" } else { "former" };
         let after = json!({"owner": row.text("user_id")?, "secret": secret});
-        let finder = Actor {
-            kind: ActorKind::System,
-            id: Label::try_new("leak report").map_err(|error| corrupt("an actor", error))?,
-        };
-        change.acts.push(act(finder, "key.revoke_leaked", row.text("id")?, None, Some(after)));
+        change.acts.push(act(
+            gateway("leak report"),
+            "key.revoke_leaked",
+            row.text("id")?,
+            None,
+            Some(after),
+        ));
         self.finish(change).await
     }
 

@@ -44,6 +44,12 @@ words! {
         Statement = "statement",
         /// A key leaked and was revoked.
         KeyLeaked = "key-leaked",
+        /// A refund was asked for.
+        RefundRequested = "refund-requested",
+        /// The money of a refund went back.
+        RefundCompleted = "refund-completed",
+        /// It did not.
+        RefundFailed = "refund-failed",
         /// The account was deleted. The last mail; no trace of it stays.
         AccountDeleted = "account-deleted",
     }
@@ -330,6 +336,9 @@ impl Directory {
             | MailKind::Announcement
             | MailKind::Statement
             | MailKind::KeyLeaked
+            | MailKind::RefundRequested
+            | MailKind::RefundCompleted
+            | MailKind::RefundFailed
             | MailKind::AccountDeleted => {
                 let mut details = mail.details.clone().unwrap_or_default();
                 let username = details.remove("username").unwrap_or_default();

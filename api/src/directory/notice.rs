@@ -2,16 +2,17 @@
 //!
 //! For: the kinds of notices, a user's choices among the ways, and [`notify`], which puts a notice into the queues of mails and
 //! of webhook calls within the change that it tells of. May not touch: words of mails, servers.
-//! Claims: a notice and what it tells of are one transaction; a mail about security is always sent, whatever was chosen; no
-//! notice holds a secret, and none for a webhook an address.
+//! Claims: a notice and what it tells of are one transaction; a mail about security or about a refund is always sent, whatever was
+//! chosen; no notice holds a secret, and none for a webhook an address.
 //!
 //! A new notice is a variant of [`Notice`]: its kind, its event's name and data and, where it has one, its [`MailKind`], which
 //! wants a template in each language.
 
 use super::{
-    DirectoryError, announcement::Level, corrupt, mail, mail::MailKind, settings::Language, webhook, words,
+    DirectoryError, announcement::Level, corrupt, mail, mail::MailKind, refund_notice::RefundStage,
+    settings::Language, webhook, words,
 };
-use domain::{AccountId, Credits, KeyId, Moment};
+use domain::{AccountId, Credits, KeyId, Moment, Money, OrderId, RefundId};
 use projections::Tx;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -32,7 +33,8 @@ pub struct Ways {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Choices {
-    /// The balance has fallen below the threshold of `low_balance_alert`.
+    /// The balance has fallen below the threshold of `low_balance_alert`; a refund has come further, whose mails cannot be
+    /// switched off.
     pub balance: Ways,
     /// The password, the address or another way to log in was changed, a key leaked, the account was deleted. Its mails cannot
     /// be switched off.
@@ -122,6 +124,21 @@ pub enum Notice {
         /// The secret's beginning and end.
         prefix: String,
     },
+    /// A refund was asked for, or has ended.
+    Refund {
+        /// How far it is.
+        stage: RefundStage,
+        /// The refund.
+        refund: RefundId,
+        /// The order that was paid.
+        order: OrderId,
+        /// What goes back.
+        pay: Money,
+        /// The credits that this takes.
+        credits: Credits,
+        /// Why it failed.
+        failure: Option<String>,
+    },
     /// The account was deleted. There is no webhook any more that could be told.
     AccountDeleted,
     /// The owner wants to see whether the webhook works.
@@ -139,6 +156,9 @@ impl Notice {
             Self::Announced { .. } => "announcement",
             Self::StatementReady { .. } => "statement.ready",
             Self::KeyLeaked { .. } => "security.key_leaked",
+            Self::Refund { stage: RefundStage::Requested, .. } => "refund.requested",
+            Self::Refund { stage: RefundStage::Completed, .. } => "refund.completed",
+            Self::Refund { stage: RefundStage::Failed, .. } => "refund.failed",
             Self::AccountDeleted => "security.account_deleted",
             Self::Test => "test",
         }
@@ -154,6 +174,7 @@ impl Notice {
             | Self::KeyLeaked { .. } => Ways { mail: true, ..choices.security },
             Self::Announced { .. } => choices.announcements,
             Self::StatementReady { .. } => choices.statements,
+            Self::Refund { .. } => Ways { mail: true, ..choices.balance },
             Self::AccountDeleted => Ways { mail: true, webhook: false },
             Self::Test => Ways { mail: false, webhook: true },
         }
@@ -168,6 +189,9 @@ impl Notice {
             Self::Announced { .. } => Some(MailKind::Announcement),
             Self::StatementReady { .. } => Some(MailKind::Statement),
             Self::KeyLeaked { .. } => Some(MailKind::KeyLeaked),
+            Self::Refund { stage: RefundStage::Requested, .. } => Some(MailKind::RefundRequested),
+            Self::Refund { stage: RefundStage::Completed, .. } => Some(MailKind::RefundCompleted),
+            Self::Refund { stage: RefundStage::Failed, .. } => Some(MailKind::RefundFailed),
             Self::AccountDeleted => Some(MailKind::AccountDeleted),
             Self::Test => None,
         }
@@ -183,6 +207,12 @@ impl Notice {
             Self::Announced { title, body, .. } => vec![("title", title.clone()), ("body", body.clone())],
             Self::StatementReady { month } => vec![("month", month.clone())],
             Self::KeyLeaked { name, prefix, .. } => vec![("key", name.clone()), ("prefix", prefix.clone())],
+            Self::Refund { order, pay, credits, failure, .. } => vec![
+                ("order", order.merchant_number()),
+                ("amount", pay.to_string()),
+                ("credits", credits.to_string()),
+                ("failure", failure.clone().unwrap_or_default()),
+            ],
             Self::PasswordChanged | Self::EmailChanged { .. } | Self::AccountDeleted | Self::Test => vec![],
         };
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -202,6 +232,10 @@ impl Notice {
             Self::KeyLeaked { key, name, prefix } => {
                 json!({"key": key, "name": name, "prefix": prefix})
             }
+            Self::Refund { refund, order, pay, credits, failure, .. } => json!({
+                "refund": refund, "order": order, "amount": pay.amount(), "currency": pay.currency.code(),
+                "credits": credits, "failure": failure,
+            }),
             Self::PasswordChanged | Self::EmailChanged { .. } | Self::AccountDeleted | Self::Test => {
                 json!({})
             }
@@ -231,6 +265,7 @@ pub(super) async fn notify(
             | Notice::Announced { .. }
             | Notice::StatementReady { .. }
             | Notice::KeyLeaked { .. }
+            | Notice::Refund { .. }
             | Notice::AccountDeleted
             | Notice::Test => row.text("email")?,
         };

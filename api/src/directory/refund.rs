@@ -37,7 +37,7 @@ words! {
     }
 
     /// Has somebody looked after a difference?
-    RefundDifferenceState {
+    OutsideRefundState {
         /// Nobody has.
         Open = "open",
         /// Somebody has.
@@ -80,7 +80,7 @@ pub struct RefundCall {
 
 /// Money that went back otherwise than the log knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct OutsideRefund {
     /// Its id.
     pub id: Uuid,
     /// Where.
@@ -102,7 +102,7 @@ pub struct Difference {
     /// Where the callback lies in INBOX; 0: it was an answer.
     pub inbox: u64,
     /// Has somebody looked after it?
-    pub state: RefundDifferenceState,
+    pub state: OutsideRefundState,
     /// What they said.
     pub note: Option<String>,
     /// Who.
@@ -278,7 +278,9 @@ impl Directory {
     /// Lets the gateway be asked again, by an operator's word. `false`: the refund does not wait for one.
     pub async fn retry_refund(&self, refund: RefundId, by: &Caller) -> Result<bool, DirectoryError> {
         let mut change = self.change_aside().await?;
-        let sql = "UPDATE refund_calls SET state = 'due', next_at = ?, claims = claims + 1, updated_at = ? \
+        // Their word makes up for what nobody knew: one that was never asked for is asked for now.
+        let sql = "UPDATE refund_calls SET state = 'due', next_at = ?, claims = claims + 1, updated_at = ?, \
+                   attempts = CASE WHEN attempts = 0 THEN 1 ELSE attempts END \
                    WHERE refund_id = ? AND state IN ('unknown', 'refused')";
         let at = now();
         if change.tx.execute(sql, &[at.into(), at.into(), refund.into()]).await? == 0 {
@@ -295,7 +297,7 @@ impl Directory {
     pub async fn settle_refund(
         &self,
         refund: RefundId,
-        by: &Caller,
+        by: AccountId,
         outcome: &str,
         reference: Option<&Label>,
         reason: &str,
@@ -311,7 +313,7 @@ impl Directory {
             return Ok(false);
         }
         let after = json!({"outcome": outcome, "reference": reference, "reason": reason});
-        let by = actor(ActorKind::Admin, by.user);
+        let by = actor(ActorKind::Admin, by);
         change.acts.push(act(by, "refund.settle", refund.to_string(), None, Some(after)));
         self.finish(change).await?;
         Ok(true)
@@ -332,11 +334,11 @@ impl Directory {
     }
 }
 
-const DIFFERENCE: &str = "id, channel, order_id, account, order_number, refund_number, provider_refund, currency, amount, \
+const OUTSIDE: &str = "id, channel, order_id, account, order_number, refund_number, provider_refund, currency, amount, \
                           what, inbox, state, note, resolved_by, created_at, resolved_at";
 
-fn difference(row: &Row) -> Result<Difference, DirectoryError> {
-    Ok(Difference {
+fn outside(row: &Row) -> Result<OutsideRefund, DirectoryError> {
+    Ok(OutsideRefund {
         id: row.parsed("id")?,
         channel: row.parsed("channel")?,
         order: row.opt_parsed("order_id")?,
@@ -357,7 +359,7 @@ fn difference(row: &Row) -> Result<Difference, DirectoryError> {
 
 impl Directory {
     /// Keeps a difference. `false`: it was told before.
-    pub async fn note_difference(&self, it: &Difference) -> Result<bool, DirectoryError> {
+    pub async fn note_outside_refund(&self, it: &OutsideRefund) -> Result<bool, DirectoryError> {
         let text = |label: &Option<Label>| label.as_ref().map_or(String::new(), ToString::to_string);
         // A gateway's number names the refund; without one all that is told does.
         let named = match &it.provider_refund {
@@ -371,7 +373,7 @@ impl Directory {
                 it.what
             ),
         };
-        let sql = "INSERT INTO refund_differences (id, fingerprint, channel, order_id, account, order_number, refund_number, \
+        let sql = "INSERT INTO outside_refunds (id, fingerprint, channel, order_id, account, order_number, refund_number, \
                    provider_refund, currency, amount, what, inbox, state, created_at) \
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         let values: [Value; 14] = [
@@ -398,26 +400,48 @@ impl Directory {
     }
 
     /// Differences, newest first; `before`: older than the one with that id.
-    pub async fn refund_differences(
+    pub async fn outside_refunds(
         &self,
-        state: Option<RefundDifferenceState>,
+        state: Option<OutsideRefundState>,
         before: Option<Uuid>,
         limit: u32,
-    ) -> Result<Vec<Difference>, DirectoryError> {
-        let (sql, values) =
-            listed("refund_differences", DIFFERENCE, state.map(|it| it.as_str()), before, limit);
-        self.0.db.fetch_all(&sql, &values).await?.iter().map(difference).collect()
+    ) -> Result<Vec<OutsideRefund>, DirectoryError> {
+        let (sql, values) = listed("outside_refunds", OUTSIDE, state.map(|it| it.as_str()), before, limit);
+        self.0.db.fetch_all(&sql, &values).await?.iter().map(outside).collect()
+    }
+
+    /// What went back of an order outside of what was asked here, in minor units.
+    pub async fn went_back_outside(
+        &self,
+        channel: &ChannelName,
+        order: OrderId,
+    ) -> Result<i64, DirectoryError> {
+        let sql = "SELECT amount FROM outside_refunds WHERE channel = ? AND order_id = ?";
+        let rows = self.0.db.fetch_all(sql, &[channel.as_str().into(), order.into()]).await?;
+        let amounts = rows.iter().map(|row| row.int("amount")).collect::<Result<Vec<_>, _>>()?;
+        Ok(amounts.into_iter().fold(0, i64::saturating_add))
+    }
+
+    /// What went back outside under the gateway's own number.
+    pub async fn outside_refunds_named(
+        &self,
+        channel: &ChannelName,
+        provider_refund: &Label,
+    ) -> Result<Vec<OutsideRefund>, DirectoryError> {
+        let sql = format!("SELECT {OUTSIDE} FROM outside_refunds WHERE channel = ? AND provider_refund = ?");
+        let values = [channel.as_str().into(), provider_refund.as_str().into()];
+        self.0.db.fetch_all(&sql, &values).await?.iter().map(outside).collect()
     }
 
     /// One difference.
-    pub async fn refund_difference(&self, id: Uuid) -> Result<Difference, DirectoryError> {
-        let sql = format!("SELECT {DIFFERENCE} FROM refund_differences WHERE id = ?");
+    pub async fn outside_refund(&self, id: Uuid) -> Result<OutsideRefund, DirectoryError> {
+        let sql = format!("SELECT {OUTSIDE} FROM outside_refunds WHERE id = ?");
         let row = self.0.db.fetch_optional(&sql, &[id.to_string().into()]).await?;
-        difference(&row.ok_or(DirectoryError::NotFound("difference"))?)
+        outside(&row.ok_or(DirectoryError::NotFound("difference"))?)
     }
 
     /// Notes that somebody has looked after a difference. `false`: somebody had before.
-    pub async fn resolve_difference(
+    pub async fn resolve_outside_refund(
         &self,
         id: Uuid,
         by: &Caller,
@@ -425,7 +449,7 @@ impl Directory {
         took_credits: bool,
     ) -> Result<bool, DirectoryError> {
         let mut change = self.change_aside().await?;
-        let sql = "UPDATE refund_differences SET state = 'resolved', note = ?, resolved_by = ?, resolved_at = ? \
+        let sql = "UPDATE outside_refunds SET state = 'resolved', note = ?, resolved_by = ?, resolved_at = ? \
                    WHERE id = ? AND state = 'open'";
         let values: [Value; 4] = [short(note).into(), by.user.into(), now().into(), id.to_string().into()];
         if change.tx.execute(sql, &values).await? == 0 {
@@ -434,7 +458,7 @@ impl Directory {
         }
         let after = json!({"note": note, "took_credits": took_credits});
         let by = actor(ActorKind::Admin, by.user);
-        change.acts.push(act(by, "refund_difference.resolve", id.to_string(), None, Some(after)));
+        change.acts.push(act(by, "outside_refund.resolve", id.to_string(), None, Some(after)));
         self.finish(change).await?;
         Ok(true)
     }
@@ -626,14 +650,14 @@ mod tests {
         assert!(it.claim_refunds(10, at.plus_ms(100 * CLAIM_MS)).await.unwrap().is_empty());
         assert!(it.retry_refund(refund, &operator()).await.unwrap());
         assert!(!it.retry_refund(refund, &operator()).await.unwrap(), "it is under way");
-        assert!(!it.settle_refund(refund, &operator(), "failed", None, "r").await.unwrap());
+        assert!(!it.settle_refund(refund, operator().user, "failed", None, "r").await.unwrap());
         assert_eq!(it.claim_refunds(10, now()).await.unwrap()[0].state, CallState::Due);
     }
 
     #[tokio::test]
     async fn a_difference_told_twice_is_one_and_is_resolved_once() {
         let (it, _db, _folder) = directory().await;
-        let told = |number: Option<&str>, amount: &str| Difference {
+        let told = |number: Option<&str>, amount: &str| OutsideRefund {
             id: Uuid::now_v7(),
             channel: "epay".parse().unwrap(),
             order: None,
@@ -644,7 +668,7 @@ mod tests {
             amount: money(amount),
             what: "made at the gateway".into(),
             inbox: 7,
-            state: RefundDifferenceState::Open,
+            state: OutsideRefundState::Open,
             note: None,
             resolved_by: None,
             created_at: now(),
@@ -659,17 +683,17 @@ mod tests {
             (None, "6.00", true),
         ] {
             assert_eq!(
-                it.note_difference(&told(number, amount)).await.unwrap(),
+                it.note_outside_refund(&told(number, amount)).await.unwrap(),
                 is_new,
                 "{number:?} {amount}"
             );
         }
-        let open = it.refund_differences(Some(RefundDifferenceState::Open), None, 10).await.unwrap();
+        let open = it.outside_refunds(Some(OutsideRefundState::Open), None, 10).await.unwrap();
         assert_eq!(open.len(), 4);
-        assert!(it.resolve_difference(open[0].id, &operator(), "looked", false).await.unwrap());
-        assert!(!it.resolve_difference(open[0].id, &operator(), "looked", false).await.unwrap());
-        let after = it.refund_difference(open[0].id).await.unwrap();
-        assert_eq!((after.state, after.note.as_deref()), (RefundDifferenceState::Resolved, Some("looked")));
+        assert!(it.resolve_outside_refund(open[0].id, &operator(), "looked", false).await.unwrap());
+        assert!(!it.resolve_outside_refund(open[0].id, &operator(), "looked", false).await.unwrap());
+        let after = it.outside_refund(open[0].id).await.unwrap();
+        assert_eq!((after.state, after.note.as_deref()), (OutsideRefundState::Resolved, Some("looked")));
     }
 
     #[tokio::test]

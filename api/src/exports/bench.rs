@@ -1,7 +1,7 @@
 //! A million lines of the journal into a file of each format: how long, and in how much memory (`make bench-exports`).
 
-use super::Progress;
 use super::making::make;
+use super::{Books, Progress};
 use crate::directory::export::{ExportFormat, ExportKind, Wanted};
 use projections::Database;
 use std::time::Instant;
@@ -43,6 +43,7 @@ async fn bench_a_million_lines() {
         "{LINES} lines of the journal in SQLite; peak before the first export {} MiB",
         peak_kib() / 1024
     );
+    let books = Books { db, ledger: None, zone: chrono::FixedOffset::east_opt(0).unwrap() };
     for format in [ExportFormat::Csv, ExportFormat::Beancount, ExportFormat::Parquet, ExportFormat::Xlsx] {
         let wanted = Wanted {
             kind: ExportKind::Journal,
@@ -52,7 +53,7 @@ async fn bench_a_million_lines() {
             month: None,
         };
         let (path, progress, started) = (folder.path().join("file"), Progress::default(), Instant::now());
-        let made = make(&db, &wanted, &path, &progress).await.unwrap();
+        let made = make(&books, &wanted, &path, &progress).await.unwrap();
         assert_eq!(made.rows, u64::from(LINES));
         println!(
             "{format:>10}: {:.1} s, {} MB, peak of the process so far {} MiB",

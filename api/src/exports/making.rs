@@ -2,11 +2,12 @@
 
 use super::beancount::Beancount;
 use super::table::{Cell, Column, Table, TableFormat, amount, count, text};
-use super::{ExportError, Progress};
+use super::{Books, ExportError, Progress, unmatched};
 use crate::directory::export::{ExportFormat, ExportKind, Made, Wanted};
-use domain::{Credits, Unit};
+use crate::directory::{now, unmatched as open_items};
+use domain::{Credits, Moment, Unit};
 use projections::exports::{JournalLine, LineSource, Reader, Span, UsageLine};
-use projections::{Database, DatabaseError, periods};
+use projections::{DatabaseError, periods};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -57,23 +58,23 @@ impl Fault {
 
 /// Makes a file.
 pub(crate) async fn make(
-    db: &Database,
+    books: &Books,
     wanted: &Wanted,
     path: &Path,
     progress: &Progress,
 ) -> Result<Made, ExportError> {
     let span = match wanted.month {
-        Some(month) => periods::span(db, month).await?,
+        Some(month) => periods::span(&books.db, month).await?,
         None => Span::days(wanted.from, wanted.to),
     };
     let out = BufWriter::with_capacity(
         1 << 16,
         Counted { out: File::create(path)?, bytes: 0, hash: Sha256::new() },
     );
-    let mut reader = Reader::open(db).await?;
+    let mut reader = Reader::open(&books.db).await?;
     let position = reader.position();
     let out = match table_format(wanted.format) {
-        Some(format) => table(&mut reader, wanted, &span, format, out, progress).await?,
+        Some(format) => table(&mut reader, books, (wanted, &span), format, out, progress).await?,
         None => beancount(&mut reader, wanted, &span, out, progress).await?,
     };
     reader.close().await?;
@@ -166,8 +167,8 @@ fn usage_columns() -> Vec<Column> {
 
 async fn table(
     reader: &mut Reader,
-    wanted: &Wanted,
-    span: &Span,
+    books: &Books,
+    (wanted, span): (&Wanted, &Span),
     format: TableFormat,
     out: Out,
     progress: &Progress,
@@ -181,6 +182,17 @@ async fn table(
         ExportKind::Usage => ("usage", &usage),
         ExportKind::DeferredRevenue => ("deferred revenue", &DEFERRED),
         ExportKind::Margin => ("margin", &MARGIN),
+        ExportKind::Unmatched => ("unmatched", &unmatched::COLUMNS),
+    };
+    // Read before the table is begun, and told of as far as the reader's state goes.
+    let in_suspense = match wanted.kind {
+        ExportKind::Unmatched => in_suspense(books, reader.position()).await?,
+        ExportKind::Journal
+        | ExportKind::TrialBalance
+        | ExportKind::Billing
+        | ExportKind::Usage
+        | ExportKind::DeferredRevenue
+        | ExportKind::Margin => Vec::new(),
     };
     let mut table = Table::begin(format, name, columns, out)?;
     let mut fault = Fault::default();
@@ -251,6 +263,15 @@ async fn table(
                 })
                 .await
         }
+        ExportKind::Unmatched => {
+            let (at, until) = (now(), midnight_behind(wanted, books));
+            let mut write = |it: &open_items::Item| write(&unmatched::cells(it, at));
+            let mut held = in_suspense.iter().filter(|it| it.since < until);
+            match held.try_for_each(&mut write) {
+                Ok(()) => open_items::read(reader, until, |it| write(&it)).await,
+                Err(error) => Err(error),
+            }
+        }
         ExportKind::DeferredRevenue => {
             let day = span.until.day;
             reader
@@ -272,6 +293,28 @@ async fn table(
     };
     fault.ended(read)?;
     table.finish()
+}
+
+/// What waits in suspense at a position of the log, the oldest first.
+async fn in_suspense(books: &Books, position: u64) -> Result<Vec<open_items::Item>, ExportError> {
+    let Some(ledger) = &books.ledger else { return Ok(Vec::new()) };
+    let mut items = Vec::new();
+    for channel in ledger.log().suspense_channels().await? {
+        let state = ledger.log().suspense(&channel).await?;
+        let waiting = state
+            .all()
+            .filter_map(|(payment, held)| open_items::Item::held(&channel, payment, held, position));
+        items.extend(waiting);
+    }
+    items.sort_by_key(|it| it.since);
+    Ok(items)
+}
+
+/// The first moment behind the last day that is wanted.
+fn midnight_behind(wanted: &Wanted, books: &Books) -> Moment {
+    let next = wanted.to.succ_opt().unwrap_or(wanted.to).and_time(chrono::NaiveTime::MIN).and_utc();
+    let ahead = i64::from(books.zone.local_minus_utc()).saturating_mul(1_000);
+    Moment::from(next).plus_ms(-ahead)
 }
 
 fn journal_cells(it: &JournalLine) -> [Cell; JOURNAL.len()] {

@@ -439,23 +439,4 @@ fn head(page: &mut Document) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_month_begins_where_the_clock_there_first_shows_its_first_day() {
-        for (zone, day, expected) in [
-            ("+08:00", "2026-11-01", "2026-10-31T16:00:00Z"),
-            ("+00:00", "2026-11-01", "2026-11-01T00:00:00Z"),
-            ("Europe/Berlin", "2026-11-01", "2026-10-31T23:00:00Z"),
-            ("Europe/Berlin", "2026-07-01", "2026-06-30T22:00:00Z"),
-            ("America/New_York", "2026-12-01", "2026-12-01T05:00:00Z"),
-            // Clocks sprang from 0 to 1 at midnight.
-            ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00Z"),
-            ("Asia/Kathmandu", "2026-01-01", "2025-12-31T18:15:00Z"),
-        ] {
-            let begins = midnight(zone.parse().unwrap(), day.parse().unwrap());
-            assert_eq!(begins, expected.parse().unwrap(), "{zone} {day}");
-        }
-    }
-}
+mod tests;

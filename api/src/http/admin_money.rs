@@ -257,8 +257,11 @@ async fn list_orders(
     reached(&app, query.after).await?;
     let (account, status) = (query.user.map(AccountId::from_uuid), query.status.map(Into::into));
     let page = top_ups::list(&app.db, account, status, &paging).await?;
-    let view = |order: top_ups::TopUpOrder| AdminTopUpView { user_id: order.account, order: order.into() };
-    Ok(Json(page_of(page, view)))
+    let owners: Vec<AccountId> = page.items.iter().map(|it| it.account).collect();
+    let orders = TopUpView::all(&app, page.items).await?;
+    let items = owners.into_iter().zip(orders).map(|(user_id, order)| AdminTopUpView { user_id, order });
+    let page = projections::Page { items: items.collect(), next_cursor: page.next_cursor };
+    Ok(Json(page_of(page, |it| it)))
 }
 
 #[cfg(test)]

@@ -287,7 +287,7 @@ fn html(status: StatusCode, page: String) -> Response {
 mod tests {
     use super::*;
     use crate::directory::user::Role;
-    use crate::http::tests::{Gateway, gateway};
+    use crate::http::tests::{Gateway, gateway, gateway_with};
     use crate::payments::sandbox::{SIGNATURE_HEADER, SignedCallback};
     use axum::body::Body;
     use axum::http::Request;
@@ -356,6 +356,140 @@ mod tests {
             assert_eq!(status(Some(&token)).await.status, StatusCode::OK, "{path}");
             assert_eq!(status(None).await.status, StatusCode::UNAUTHORIZED, "{path}");
         }
+    }
+
+    /// A gateway whose options are these, and a user's token.
+    async fn with_options(changes: serde_json::Value) -> (Gateway, String) {
+        let gateway = gateway_with(|config| {
+            *config = config.with(&serde_json::from_value(changes).unwrap()).unwrap();
+        })
+        .await;
+        let token = gateway.token("ann", Role::User).await;
+        (gateway, token)
+    }
+
+    async fn opens(
+        gateway: &Gateway,
+        token: &str,
+        amount: &str,
+        currency: &str,
+    ) -> crate::http::tests::Answer {
+        let wish = serde_json::json!({ "amount": amount, "currency": currency, "channel": "sandbox" });
+        gateway.call("POST", "/api/user/topup", Some(token), Some(wish)).await
+    }
+
+    #[tokio::test]
+    async fn a_bonus_is_promised_shown_given_once_and_taken_back_with_its_payment() {
+        let options = serde_json::json!({"topup.bonus": {"50": "10", "100": "20"}, "topup.rates": {"CNY": "5", "USD": "1"}});
+        let (gateway, token) = with_options(options).await;
+        let options = gateway.call("GET", "/api/user/topup/options", Some(&token), None).await.body;
+        let tiers = |at: usize| options["currencies"][at]["bonus"].clone();
+        assert_eq!(
+            tiers(0),
+            serde_json::json!([{"from": "50.00", "percent": "10"}, {"from": "100.00", "percent": "20"}])
+        );
+        assert_eq!(tiers(1)[0]["from"], "10.00", "worth the same in dollars: {options}");
+        let none = opens(&gateway, &token, "49.99", "CNY").await.body;
+        assert_eq!(none["bonus"], "0");
+        let opened = opens(&gateway, &token, "50", "CNY").await;
+        assert_eq!((&opened.body["credits"], &opened.body["bonus"]), (&"10".into(), &"1".into()));
+        let order: OrderId = opened.body["order"].as_str().unwrap().parse().unwrap();
+        let storm = (0..20).map(|_| send(&gateway, order, "50.00", Press::Pay, as_sent));
+        for (status, _) in futures_util::future::join_all(storm).await {
+            assert_eq!(status, 200);
+        }
+        assert_eq!(log_end(&gateway).await, 4, "two orders, a payment and its bonus");
+        let path = format!("/api/user/topup/{order}?after=4");
+        let paid = gateway.call("GET", &path, Some(&token), None).await.body;
+        assert_eq!((&paid["status"], &paid["bonus"]), (&"completed".into(), &"1".into()));
+        let balance = gateway.call("GET", "/api/user/balance?after=4", Some(&token), None).await.body;
+        assert_eq!(balance["available"], "11");
+        // The task that looks for what is owed finds nothing; where the note was lost, it finds what stands on the log.
+        let again = async || {
+            let (ledger, directory) = (&gateway.app.ledger, &gateway.app.directory);
+            crate::payments::bonus::give_owed(ledger, directory).await.unwrap();
+        };
+        again().await;
+        gateway.app.db.execute("UPDATE top_up_bonuses SET state = 'due'", &[]).await.unwrap();
+        again().await;
+        let state =
+            gateway.app.db.fetch_one("SELECT state, event_seq FROM top_up_bonuses", &[]).await.unwrap();
+        assert_eq!((state.text("state").unwrap(), state.int("event_seq").unwrap()), ("given".into(), 4));
+        assert_eq!(log_end(&gateway).await, 4);
+        // Half of the money takes half of both.
+        let body = serde_json::json!({"order": order.to_string(), "amount": "25", "reason": "not wanted"});
+        let refund = gateway.call("POST", "/api/user/refunds", Some(&token), Some(body)).await.body;
+        assert_eq!(refund["credits"], "5.5", "{refund}");
+        let balance = gateway.call("GET", "/api/user/balance?after=5", Some(&token), None).await.body;
+        assert_eq!(balance["available"], "5.5");
+        // One of 49.99 that is paid has none, and whoever is owed one is given it by the task.
+        let order: OrderId = none["order"].as_str().unwrap().parse().unwrap();
+        assert_eq!(send(&gateway, order, "49.99", Press::Pay, as_sent).await.0, 200);
+        assert_eq!(log_end(&gateway).await, 6);
+        let account = gateway.account_of(&token).await;
+        gateway.app.directory.promise_bonus(account, order, "0.5".parse().unwrap()).await.unwrap();
+        assert!(gateway.projector.wait_for(6, std::time::Duration::from_secs(20)).await);
+        again().await;
+        let balance = gateway.call("GET", "/api/user/balance?after=7", Some(&token), None).await.body;
+        assert_eq!(balance["available"], "15.998", "9.998 and 0.5 more");
+    }
+
+    #[tokio::test]
+    async fn a_users_top_ups_are_limited_by_day_by_month_and_in_number() {
+        let options = serde_json::json!({"topup.daily_max": "100", "topup.monthly_max": "150", "topup.open_orders": 3,
+            "topup.rates": {"CNY": "5", "USD": "1"}});
+        let (gateway, token) = with_options(options).await;
+        let left = async |after: u64| {
+            let path = format!("/api/user/topup?after={after}");
+            gateway.call("GET", &path, Some(&token), None).await;
+            gateway.call("GET", "/api/user/topup/options", Some(&token), None).await.body["limits"].clone()
+        };
+        let limits = left(0).await;
+        assert_eq!((&limits["daily_left"], &limits["monthly_left"]), (&"100.00".into(), &"150.00".into()));
+        // 10 dollars are worth 50 yuan.
+        assert_eq!(opens(&gateway, &token, "10", "USD").await.status, 201);
+        let refused = opens(&gateway, &token, "50.01", "CNY").await;
+        assert_eq!((refused.status.as_u16(), &refused.body["code"]), (409, &"top_up_limit".into()));
+        assert!(refused.body["detail"].as_str().unwrap().contains("50.00 CNY is left"), "{}", refused.body);
+        let second = opens(&gateway, &token, "20", "CNY").await;
+        let third = opens(&gateway, &token, "5", "CNY").await;
+        assert_eq!(left(3).await["daily_left"], "25.00");
+        let refused = opens(&gateway, &token, "1", "CNY").await;
+        assert_eq!((refused.status.as_u16(), &refused.body["code"]), (409, &"too_many_open_orders".into()));
+        // One that is closed does not count, one that is paid does.
+        let id = |opened: &crate::http::tests::Answer| -> OrderId {
+            opened.body["order"].as_str().unwrap().parse().unwrap()
+        };
+        assert_eq!(send(&gateway, id(&second), "20.00", Press::Cancel, as_sent).await.0, 200);
+        assert_eq!(send(&gateway, id(&third), "5.00", Press::Pay, as_sent).await.0, 200);
+        assert_eq!(left(5).await["daily_left"], "45.00");
+        assert_eq!(opens(&gateway, &token, "45.01", "CNY").await.status, 409);
+        assert_eq!(opens(&gateway, &token, "45", "CNY").await.status, 201);
+        // What was opened on another day counts in its month, and not beyond.
+        let month =
+            gateway.app.db.execute("UPDATE top_up_orders SET created_at = created_at - 86400000000", &[]);
+        month.await.unwrap();
+        let limits = left(6).await;
+        let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
+        let same_month = yesterday.format("%m").to_string() == chrono::Utc::now().format("%m").to_string();
+        let monthly = if same_month { "50.00" } else { "150.00" };
+        assert_eq!((&limits["daily_left"], &limits["monthly_left"]), (&"100.00".into(), &monthly.into()));
+        // Nobody else is concerned.
+        let other = gateway.token("bob", Role::User).await;
+        assert_eq!(opens(&gateway, &other, "100", "CNY").await.status, 201);
+        // A repeated wish is the same order, whatever the limits say by then.
+        let wish = serde_json::json!({ "amount": "10", "channel": "sandbox" });
+        let with_key = async || {
+            let request = Request::post("/api/user/topup")
+                .header("authorization", format!("Bearer {token}"))
+                .header("content-type", "application/json")
+                .header("idempotency-key", "once");
+            let request = request.body(Body::from(wish.to_string())).unwrap();
+            gateway.router().oneshot(request).await.unwrap().status().as_u16()
+        };
+        assert_eq!(with_key().await, 201);
+        assert_eq!(opens(&gateway, &token, "1", "CNY").await.body["code"], "too_many_open_orders");
+        assert_eq!(with_key().await, 201);
     }
 
     #[tokio::test]

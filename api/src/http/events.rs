@@ -77,7 +77,7 @@ struct Now {
 async fn listen(State(app): State<App>, caller: Caller, headers: HeaderMap) -> Result<Response, Problem> {
     if !wants_stream(&headers) {
         let tables = if sees_books(caller.role) { Some(lag(&app).await) } else { None };
-        let orders = newest(&app, caller.user).await?.into_iter().map(TopUpView::from).collect();
+        let orders = TopUpView::all(&app, newest(&app, caller.user).await?).await?;
         return Ok(
             Json(Now { balance: balance_now(&app, caller.user).await?, orders, tables }).into_response()
         );
@@ -214,10 +214,10 @@ impl Watch {
         let stand = orders.iter().map(|it| (it.order, it.event_seq)).collect();
         // What there was when the stream began is no news.
         if let Some(before) = self.orders.replace(stand) {
-            for order in orders.into_iter().rev() {
-                if before.get(&order.order) != Some(&order.event_seq) {
-                    self.tell("order", &TopUpView::from(order))?;
-                }
+            let is_new = |it: &TopUpOrder| before.get(&it.order) != Some(&it.event_seq);
+            let news = orders.into_iter().rev().filter(is_new).collect();
+            for order in TopUpView::all(&self.app, news).await? {
+                self.tell("order", &order)?;
             }
         }
         self.seen = here;

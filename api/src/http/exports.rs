@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::body::{Json, Page, PageQuery, Path, Query};
 use crate::directory::export::{Export, ExportFormat, ExportKind, ExportState, Wanted};
 use crate::directory::now;
-use crate::exports::{content_type, extension};
+use crate::exports::{Missing, content_type, extension};
 use crate::http::permission::{Permission, Routes};
 use crate::http::statements::attachment;
 use crate::problem::Problem;
@@ -46,7 +46,7 @@ struct CreateExport {
     #[schema(value_type = Option<String>, example = "2026-11-30")]
     to: Option<String>,
     /// Instead of days: a month of the books. A closed one is given as it was closed; the one behind it holds what came later
-    /// for closed months. Billing, usage and margin are by days also then.
+    /// for closed months. Billing, usage and margin are by days also then; of unmatched items the last day counts alone.
     #[schema(value_type = Option<String>, example = "2026-11")]
     month: Option<String>,
 }
@@ -87,6 +87,8 @@ pub(crate) struct ExportView {
     file_name: String,
     /// Every event of the log up to this one is in it, and none behind it.
     position: Option<u64>,
+    /// On which host its file was made, and lies if processes share no folder.
+    made_on: Option<String>,
     /// Why it failed.
     error: Option<String>,
     /// Who asked.
@@ -122,6 +124,7 @@ fn view(app: &App, it: Export) -> ExportView {
         sha256: it.sha256.clone(),
         file_name: file_name(&it),
         position: it.position,
+        made_on: it.made_on.clone(),
         error: it.error.clone(),
         created_by: it.created_by,
         created_at: it.created_at,
@@ -140,9 +143,7 @@ fn file_name(it: &Export) -> String {
 
 /// The operator's clock, by which the books count days.
 pub(super) fn zone(app: &App) -> FixedOffset {
-    let seconds = app.config.time_zone_offset_minutes.saturating_mul(60);
-    FixedOffset::east_opt(seconds)
-        .unwrap_or(FixedOffset::east_opt(0).unwrap_or(chrono::Offset::fix(&chrono::Utc)))
+    app.config.zone()
 }
 
 /// Today by the operator's clock.
@@ -239,6 +240,10 @@ async fn found(app: &App, id: Uuid) -> Result<Export, Problem> {
     app.directory.export(id).await?.ok_or_else(|| Problem::not_found("no such export"))
 }
 
+fn gone() -> Problem {
+    Problem::new(StatusCode::GONE, "export_gone", "its file is gone: ask for it anew")
+}
+
 /// The file of an export that is done.
 #[utoipa::path(get, path = "/api/admin/exports/{id}/file", tag = "admin: finance",
     params(("id" = Uuid, Path, description = "The export")),
@@ -261,17 +266,22 @@ async fn get_export_file(
             return Err(Problem::conflict("export_failed", why));
         }
         ExportState::Cancelled | ExportState::Expired => {
-            return Err(Problem::new(StatusCode::GONE, "export_gone", "its file is gone: ask for it anew"));
+            return Err(gone());
         }
     }
-    let mut file = match tokio::fs::File::open(app.clerk.file(&it)).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let detail =
-                "its file lies with another process, or was cleared away: ask there, or ask for it anew";
+    let mut file = match app.clerk.open(&it).await {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(gone()),
+        Err(Missing::Elsewhere) => {
+            let host = it.made_on.as_deref().unwrap_or("another host");
+            let detail = format!(
+                "its file lies in the folder of another process, made on {host}: fetch it there, let processes share the folder \
+                 `exports`, or ask for it anew"
+            );
             return Err(Problem::conflict("export_elsewhere", detail));
         }
-        Err(error) => return Err(Problem::internal(&error)),
+        Err(Missing::Io(error)) => return Err(Problem::internal(&error)),
+        Err(Missing::Directory(error)) => return Err(error.into()),
     };
     // A piece at a time, and the next when that one was taken.
     let pieces = futures_util::stream::poll_fn({

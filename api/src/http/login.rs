@@ -233,3 +233,15 @@ pub(super) async fn forgive_code(app: &App, account: &str) {
     app.limits.forgive(CODE, account).await;
     app.limits.forgive(CODE_A_DAY, account).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::set_cookie;
+
+    #[test]
+    fn a_session_is_for_no_script_no_other_site_and_where_there_is_tls_for_nothing_without_it() {
+        let flags = "nexusroute_session=t; Path=/; HttpOnly; SameSite=Lax; Max-Age=60";
+        assert_eq!(set_cookie("t", 60, "http://127.0.0.1:3000"), flags);
+        assert_eq!(set_cookie("t", 60, "https://gateway.example.com"), format!("{flags}; Secure"));
+    }
+}

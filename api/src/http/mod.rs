@@ -39,6 +39,7 @@ pub mod second_factor;
 pub mod settings;
 pub mod site;
 pub mod statements;
+pub mod status;
 pub mod topup;
 pub mod usage;
 pub mod user;
@@ -53,7 +54,7 @@ use crate::{
 };
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, MatchedPath, Request},
     http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -99,6 +100,7 @@ fn described() -> Routes {
         .merge(referral::routes())
         .merge(site::routes())
         .merge(announcements::routes())
+        .merge(status::routes())
 }
 
 /// All of `/api`, ready to be merged with the relay's routes and the console's files.
@@ -151,10 +153,12 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 pub async fn request_id(request: Request, next: Next) -> Response {
     let id = Uuid::now_v7().to_string();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let started = std::time::Instant::now();
     let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
     let (status, duration_ms) = (response.status().as_u16(), started.elapsed().as_millis());
-    tracing::debug!(request = id, %method, path, status, duration_ms, "answered");
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    tracing::debug!(request = id, %method, path, route, status, duration_ms, "answered");
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().entry(X_REQUEST_ID).or_insert(value);
     }

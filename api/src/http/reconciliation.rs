@@ -14,6 +14,7 @@ use crate::{
         },
         words,
     },
+    http::admin::approvals::alone,
     http::permission::{Permission, Routes},
     payments::{BillKind, Channel, ChannelError},
     problem::Problem,
@@ -749,6 +750,10 @@ struct SecondWord {
     note: Option<String>,
 }
 
+fn said(body: Option<Json<SecondWord>>) -> Result<Option<String>, Problem> {
+    body.and_then(|Json(body)| body.note).map(|note| sentence("note", note)).transpose()
+}
+
 /// Agrees with how a difference ends, as another person than said so.
 #[utoipa::path(operation_id = "approve_difference", post, path = "/api/admin/reconciliation/differences/{id}/approve",
     tag = "admin: reconciliation", params(("id" = Uuid, Path)), request_body = Option<SecondWord>,
@@ -759,8 +764,12 @@ async fn approve(
     Path(id): Path<Uuid>,
     body: Option<Json<SecondWord>>,
 ) -> Result<Json<BillDifferenceView>, Problem> {
-    let note = body.and_then(|Json(body)| body.note).map(|note| sentence("note", note)).transpose()?;
-    let after = app.directory.approve_end(id, note.as_deref(), &admin.0).await?;
+    let note = said(body)?;
+    let is_alone = match app.directory.difference(id).await?.resolved_by {
+        Some(proposer) => alone(&app, &admin, proposer, note.as_deref()).await?.is_some(),
+        None => false,
+    };
+    let after = app.directory.approve_end(id, note.as_deref(), &admin.0, is_alone).await?;
     Ok(Json(after.map_err(fault)?.into()))
 }
 
@@ -774,7 +783,7 @@ async fn reject(
     Path(id): Path<Uuid>,
     body: Option<Json<SecondWord>>,
 ) -> Result<Json<BillDifferenceView>, Problem> {
-    let note = body.and_then(|Json(body)| body.note).map(|note| sentence("note", note)).transpose()?;
+    let note = said(body)?;
     let after = app.directory.reject_end(id, note.as_deref(), &admin.0).await?;
     Ok(Json(after.map_err(fault)?.into()))
 }

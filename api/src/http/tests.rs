@@ -103,9 +103,10 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
     let post = Post::try_new(&config, directory.clone()).unwrap();
     let courier = Courier::try_new(&config, directory.clone()).unwrap();
     let issuers = Issuers::try_new(&config).unwrap();
-    let clerk = Clerk::new(directory.clone(), db.clone(), folder.path());
+    let ledger = Ledger::new(log.clone(), Arc::new(NoSnapshots));
+    let clerk = Clerk::new(directory.clone(), db.clone(), ledger.clone(), config.zone(), folder.path());
     let app = App::new(Parts {
-        ledger: Ledger::new(log.clone(), Arc::new(NoSnapshots)),
+        ledger,
         inbox: Inbox::new(log.clone()),
         audit: Audit::new(log.clone()),
         follower: Follower::Here(projector.clone()),
@@ -123,6 +124,7 @@ pub(crate) async fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
         post,
         courier,
         clerk,
+        status: Default::default(),
         tallies: Arc::default(),
     });
     let router = router(app.clone());

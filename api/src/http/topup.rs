@@ -8,6 +8,8 @@ use crate::body::{Idempotency, Json, Page, PageQuery, Path, Query};
 use crate::directory::{import::PastTopUp, words};
 use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{MoneyView, Position, page_of, paging, reached};
+use crate::payments::callback::Trouble;
+use crate::payments::limits::{self, LimitError};
 use crate::payments::top_up::{self, OpenError, Wish};
 use crate::payments::{Action, Channel, FormField, Payer};
 use crate::problem::Problem;
@@ -15,7 +17,7 @@ use crate::session::{Caller, ClientIp};
 use axum::extract::State;
 use axum::http::StatusCode;
 use domain::account::event::CloseReason;
-use domain::{Label, Moment, OrderId};
+use domain::{Credits, Label, Moment, Money, OrderId};
 use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,6 +56,35 @@ struct TopUpOptions {
     rates: BTreeMap<String, String>,
     /// The bounds in each currency.
     currencies: Vec<CurrencyOption>,
+    /// What one user may top up.
+    limits: LimitsOption,
+}
+
+/// What one user may top up, in `currency`. Orders that are open or paid count, by the day and the month of their opening.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct LimitsOption {
+    /// The most on one day; `null`: no such limit.
+    #[schema(example = "5000.00")]
+    daily_max: Option<String>,
+    /// What is left of it for you.
+    daily_left: Option<String>,
+    /// The most in one month; `null`: no such limit.
+    monthly_max: Option<String>,
+    /// What is left of it for you.
+    monthly_left: Option<String>,
+    /// How many orders may wait for their payment at once; 0: no such limit.
+    open_orders: u32,
+}
+
+/// What is given beside payments of a size.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct BonusOption {
+    /// The least payment that has it.
+    #[schema(example = "100.00")]
+    from: String,
+    /// How many hundredths of the credits bought are given beside them.
+    #[schema(example = "5")]
+    percent: String,
 }
 
 /// The offer in one currency.
@@ -69,6 +100,8 @@ struct CurrencyOption {
     min: String,
     /// The most that can be paid at once.
     max: String,
+    /// What is given beside a payment, ascending: the last of them that a payment reaches holds.
+    bonus: Vec<BonusOption>,
 }
 
 /// A way to pay.
@@ -101,7 +134,7 @@ struct MethodOption {
     tag = "topup",
     responses((status = 200, body = TopUpOptions))
 )]
-async fn get_top_up_options(State(app): State<App>, _: Caller) -> Result<Json<TopUpOptions>, Problem> {
+async fn get_top_up_options(State(app): State<App>, caller: Caller) -> Result<Json<TopUpOptions>, Problem> {
     let live = app.live.now();
     let terms = &live.terms;
     let (usual, bounds) = terms.of(None).map_err(|error| Problem::internal(&error))?;
@@ -113,6 +146,14 @@ async fn get_top_up_options(State(app): State<App>, _: Caller) -> Result<Json<To
             rate: it.rate.normalize().to_string(),
             min: it.min.amount(),
             max: it.max.amount(),
+            bonus: it
+                .bonus
+                .iter()
+                .map(|tier| BonusOption {
+                    from: tier.from.amount(),
+                    percent: tier.percent.normalize().to_string(),
+                })
+                .collect(),
         })
         .collect();
     let channel = |it: &dyn Channel| ChannelOption {
@@ -129,7 +170,17 @@ async fn get_top_up_options(State(app): State<App>, _: Caller) -> Result<Json<To
             .map(|method| MethodOption { name: method.name.to_owned(), title: method.title.to_owned() })
             .collect(),
     };
+    let left = limits::standing(&app, caller.user).await?;
+    let amount = |money: Option<Money>| money.map(|it| it.amount());
+    let limits = LimitsOption {
+        daily_max: amount(terms.daily_max()),
+        daily_left: amount(left.daily_left),
+        monthly_max: amount(terms.monthly_max()),
+        monthly_left: amount(left.monthly_left),
+        open_orders: live.topup.open_orders,
+    };
     Ok(Json(TopUpOptions {
+        limits,
         currency: usual.to_string(),
         presets: terms.presets().to_vec(),
         min: bounds.min.amount(),
@@ -260,6 +311,9 @@ struct TopUpOpened {
     /// What it buys, as a decimal string.
     #[schema(example = "6.944444444")]
     credits: String,
+    /// What is given beside them once it is paid, as a decimal string. Money that goes back takes its share of it along.
+    #[schema(example = "0.347222222")]
+    bonus: String,
     /// What the payer does next.
     action: ActionView,
     /// When the offer ends. A payment that comes later is still credited.
@@ -300,6 +354,7 @@ async fn create_top_up(
         channel: order.channel.to_string(),
         pay: order.pay.into(),
         credits: order.credits.to_string(),
+        bonus: opened.bonus.to_string(),
         action: opened.action.into(),
         expires_at: order.expires_at,
     };
@@ -310,6 +365,17 @@ impl From<OpenError> for Problem {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Ledger(error) => error.into(),
+            OpenError::Limit(error @ LimitError::Amount { .. }) => {
+                Self::conflict("top_up_limit", error.to_string())
+            }
+            OpenError::Limit(error @ LimitError::Open { .. }) => {
+                Self::conflict("too_many_open_orders", error.to_string())
+            }
+            OpenError::Limit(LimitError::Trouble(Trouble::Ledger(error))) => error.into(),
+            OpenError::Limit(LimitError::Trouble(error)) => {
+                tracing::error!("a user's top-ups cannot be counted: {error}");
+                Self::unavailable("the orders so far cannot be counted now; try again")
+            }
             OpenError::Directory(error) => error.into(),
             OpenError::Channel { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, "channel_failed", error.to_string())
@@ -337,6 +403,8 @@ pub(crate) struct TopUpView {
     pay: MoneyView,
     /// What it buys, as a decimal string.
     credits: String,
+    /// What is given beside them once it is paid, as a decimal string.
+    bonus: String,
     /// The channel's transaction number, once it is paid.
     transaction_id: Option<String>,
     /// When the offer ends.
@@ -355,8 +423,19 @@ pub(crate) struct TopUpView {
     event_seq: u64,
 }
 
-impl From<TopUpOrder> for TopUpView {
-    fn from(order: TopUpOrder) -> Self {
+impl TopUpView {
+    /// The same orders, with their bonuses.
+    pub(crate) async fn all(app: &App, orders: Vec<TopUpOrder>) -> Result<Vec<Self>, Problem> {
+        let ids: Vec<OrderId> = orders.iter().map(|it| it.order).collect();
+        let bonuses = app.directory.bonuses(&ids).await?;
+        let view = |order: TopUpOrder| {
+            let bonus = bonuses.get(&order.order).copied().unwrap_or(Credits::ZERO);
+            Self::of(order, bonus)
+        };
+        Ok(orders.into_iter().map(view).collect())
+    }
+
+    fn of(order: TopUpOrder, bonus: Credits) -> Self {
         Self {
             order: order.order,
             number: order.order.merchant_number(),
@@ -369,6 +448,7 @@ impl From<TopUpOrder> for TopUpView {
             channel: order.channel.to_string(),
             pay: order.pay.into(),
             credits: order.credits.to_string(),
+            bonus: bonus.to_string(),
             transaction_id: order.provider_txn.map(|it| it.to_string()),
             expires_at: order.expires_at,
             created_at: order.created_at,
@@ -413,7 +493,8 @@ async fn list_top_ups(
     reached(&app, query.after).await?;
     let status = query.status.map(Into::into);
     let page = top_ups::list(&app.db, Some(caller.user), status, &paging).await?;
-    Ok(Json(page_of(page, TopUpView::from)))
+    let items = TopUpView::all(&app, page.items).await?;
+    Ok(Json(page_of(projections::Page { items, next_cursor: page.next_cursor }, |it| it)))
 }
 
 /// The caller's payments at the gateway that this account came from, newest first. History: no balance comes from them.
@@ -467,7 +548,9 @@ async fn get_top_up(
 ) -> Result<Json<TopUpView>, Problem> {
     reached(&app, query.after).await?;
     let order = top_ups::get(&app.db, caller.user, OrderId::from_uuid(order)).await?;
-    Ok(Json(order.ok_or_else(|| Problem::not_found("no such order"))?.into()))
+    let order = order.ok_or_else(|| Problem::not_found("no such order"))?;
+    let bonus = app.directory.bonuses(&[order.order]).await?.remove(&order.order);
+    Ok(Json(TopUpView::of(order, bonus.unwrap_or(Credits::ZERO))))
 }
 
 #[cfg(test)]

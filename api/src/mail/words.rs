@@ -55,6 +55,16 @@ fn notice(kind: MailKind, language: Language) -> &'static str {
         (MailKind::Statement, Language::Chinese) => include_str!("templates/statement.zh-CN.txt"),
         (MailKind::KeyLeaked, Language::English) => include_str!("templates/key-leaked.en.txt"),
         (MailKind::KeyLeaked, Language::Chinese) => include_str!("templates/key-leaked.zh-CN.txt"),
+        (MailKind::RefundRequested, Language::English) => include_str!("templates/refund-requested.en.txt"),
+        (MailKind::RefundRequested, Language::Chinese) => {
+            include_str!("templates/refund-requested.zh-CN.txt")
+        }
+        (MailKind::RefundCompleted, Language::English) => include_str!("templates/refund-completed.en.txt"),
+        (MailKind::RefundCompleted, Language::Chinese) => {
+            include_str!("templates/refund-completed.zh-CN.txt")
+        }
+        (MailKind::RefundFailed, Language::English) => include_str!("templates/refund-failed.en.txt"),
+        (MailKind::RefundFailed, Language::Chinese) => include_str!("templates/refund-failed.zh-CN.txt"),
         (MailKind::AccountDeleted, Language::English) => include_str!("templates/account-deleted.en.txt"),
         (MailKind::AccountDeleted, Language::Chinese) => include_str!("templates/account-deleted.zh-CN.txt"),
         // What a token is for is no notice.
@@ -184,6 +194,10 @@ mod tests {
                 ("title", "Repairs"),
                 ("body", "On Sunday.\n\nFrom 02:00."),
                 ("month", "2026-10"),
+                ("order", "0190b8b211114000800000000000000a"),
+                ("amount", "20.00 CNY"),
+                ("credits", "2.777777778"),
+                ("failure", "the card is closed"),
             ];
             pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
         };
@@ -195,6 +209,9 @@ mod tests {
             MailKind::Announcement,
             MailKind::Statement,
             MailKind::KeyLeaked,
+            MailKind::RefundRequested,
+            MailKind::RefundCompleted,
+            MailKind::RefundFailed,
             MailKind::AccountDeleted,
         ];
         let notices = notices.map(|kind| Matter::Notice(kind, details()));
@@ -229,6 +246,26 @@ mod tests {
         let words =
             write(&Matter::Notice(MailKind::LowBalance, details), Language::Chinese, "ann", "https://g/");
         assert!(words.text.contains("1.5") && words.text.contains('2'), "{}", words.text);
+    }
+
+    #[test]
+    fn a_refund_is_told_with_its_order_its_amount_and_why_it_failed() {
+        let details = [
+            ("order", "0190b8b211114000800000000000000a"),
+            ("amount", "20.00 CNY"),
+            ("credits", "2.777777778"),
+            ("failure", "the card is closed"),
+        ];
+        for (kind, wanted) in
+            [(MailKind::RefundRequested, 3), (MailKind::RefundCompleted, 3), (MailKind::RefundFailed, 4)]
+        {
+            for language in [Language::English, Language::Chinese] {
+                let put_in = details.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+                let words = write(&Matter::Notice(kind, put_in), language, "ann", "https://g/");
+                let told = details.iter().filter(|(_, it)| words.text.contains(it)).count();
+                assert_eq!(told, wanted, "{kind} {language}: {}", words.text);
+            }
+        }
     }
 
     #[test]

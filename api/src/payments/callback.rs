@@ -9,7 +9,7 @@
 use super::channel::{
     CallbackFault, Channel, ChannelError, NewOrder, Notice, Payer, Payment, PaymentState, Verdict,
 };
-use super::{disputes, refunds};
+use super::{bonus, disputes, refunds};
 use crate::app::App;
 use crate::directory::payment::CallbackNote;
 use axum::http::StatusCode;
@@ -326,6 +326,9 @@ async fn credit(
                 repeated = receipt.repeated,
                 "payment credited"
             );
+            if !receipt.repeated {
+                bonus::give(app, order.order).await;
+            }
             Ok(Ending::Credited)
         }
         Err(LedgerError::Refused(refusal)) => {

@@ -12,8 +12,9 @@ use crate::app::App;
 use crate::directory::DirectoryError;
 use crate::directory::now;
 use crate::directory::payment::ClaimedOrder;
+use crate::session::gateway;
 use domain::account::event::CloseReason;
-use domain::{Actor, ActorKind, Command, Label, Moment, Refusal};
+use domain::{Command, Moment, Refusal};
 use futures_util::StreamExt;
 use ledger::LedgerError;
 use projections::top_ups::{self, OrderStatus, TopUpOrder};
@@ -276,9 +277,8 @@ async fn give_up(app: &App, order: &TopUpOrder) -> Result<Next, PollError> {
 }
 
 async fn close(app: &App, order: &TopUpOrder, reason: CloseReason) -> Result<(), PollError> {
-    let actor = Actor { kind: ActorKind::System, id: Label::try_new("poller")? };
     let command = Command::CloseTopUp { order: order.order, reason };
-    match app.ledger.execute(order.account, command, actor, None).await {
+    match app.ledger.execute(order.account, command, gateway("poller"), None).await {
         Ok(_) => {
             tracing::info!(channel = %order.channel, order = %order.order, "an unpaid order has ended");
             Ok(())

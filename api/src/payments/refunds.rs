@@ -12,14 +12,17 @@ pub mod desk;
 
 use super::callback::{self, Ending, Trouble, caught_up, channel_actor};
 use super::channel::{RefundNotice, RefundState};
+use super::suspense;
 use crate::app::App;
-use crate::directory::now;
-use crate::directory::refund::{Difference, RefundDifferenceState};
+use crate::directory::approval::{ApprovalState, Asked};
+use crate::directory::refund::{OutsideRefund, OutsideRefundState, chargeback_of};
+use crate::directory::suspense::End;
+use crate::directory::{DirectoryError, now};
 use domain::account::state::Request;
-use domain::event::RefundRequested;
+use domain::event::{RefundRequested, ReturnedBy};
 use domain::{
-    AccountEvent, Actor, ChannelName, Command, IdempotencyKey, Label, Moment, Money, Reason, RefundId,
-    Refusal,
+    AccountEvent, Actor, ChannelName, Command, IdempotencyKey, Label, Moment, Money, OrderId, Reason,
+    RefundId, Refusal,
 };
 use ledger::LedgerError;
 use projections::refunds::{self, Refund};
@@ -155,31 +158,24 @@ pub async fn told(
     notice: RefundNotice,
     inbox: u64,
 ) -> Result<Ending, Trouble> {
+    if let Some(ending) = returned(app, channel, &notice).await? {
+        return Ok(ending);
+    }
     let Some(refund) = find(app, notice.refund.as_ref()).await?.filter(|it| it.channel == *channel) else {
-        // What does not happen changes nothing, whoever asked for it.
-        if notice.state == RefundState::Failed {
-            return Ok(Ending::Noted);
-        }
-        let what = "the gateway gave money back that nobody asked for here".to_owned();
-        return differs(app, channel, notice, None, what, inbox).await;
+        return unasked(app, channel, notice, inbox).await;
     };
     if let Some(what) = unlike(&refund, &notice) {
+        // Less in all than one refund: nothing of it is more than we know of.
+        let nothing = Money { minor: 0, ..notice.amount };
+        let notice = match notice.is_total {
+            true => RefundNotice { is_total: false, amount: nothing, ..notice },
+            false => notice,
+        };
         return differs(app, channel, notice, Some(&refund), what, inbox).await;
     }
     if notice.is_total {
-        let others = refunds::of_order(&app.db, refund.order).await?;
-        let known: i64 = others
-            .iter()
-            .filter(|it| it.status != refunds::RefundStatus::Failed)
-            .fold(0, |sum, it| sum.saturating_add(it.pay.minor));
-        if notice.amount.minor > known {
-            let what = format!(
-                "{} went back of this payment so far, and no more was asked for here than {}",
-                notice.amount,
-                Money { minor: known, ..notice.amount }
-            );
-            differs(app, channel, notice.clone(), Some(&refund), what, inbox).await?;
-        }
+        let what = "more went back of this payment than was asked for here".to_owned();
+        differs(app, channel, notice.clone(), Some(&refund), what, inbox).await?;
     }
     let (state, provider_refund) = (notice.state, notice.provider_refund.clone());
     match book(app, &refund, state, provider_refund, channel_actor(channel)?).await? {
@@ -205,6 +201,107 @@ pub async fn told(
             differs(app, channel, notice, Some(&refund), what, inbox).await
         }
     }
+}
+
+/// Takes what a gateway tells of a payment in suspense that goes back by it: its request has the refund's number. `None`: it is no
+/// such refund, or not all of it.
+async fn returned(
+    app: &App,
+    channel: &ChannelName,
+    notice: &RefundNotice,
+) -> Result<Option<Ending>, Trouble> {
+    let Some(id) = notice.refund.as_ref().and_then(refund_of) else { return Ok(None) };
+    let request = match app.directory.approval(id.uuid()).await {
+        Ok(request) => request,
+        Err(DirectoryError::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let is_it = match &request.asked {
+        Asked::Suspense { channel: of, paid, end: End::Return { by: ReturnedBy::Channel, .. }, .. } => {
+            of == channel && *paid == notice.amount
+        }
+        Asked::Suspense { .. }
+        | Asked::Adjustment { .. }
+        | Asked::Grant { .. }
+        | Asked::Refund { .. }
+        | Asked::Settle { .. } => false,
+    };
+    // Only what a second person agreed to was asked for.
+    if !is_it || !matches!(request.state, ApprovalState::Approved | ApprovalState::Done) {
+        return Ok(None);
+    }
+    let back = |verdict, detail: &str| Ok(Some(Ending::Back { verdict, detail: detail.to_owned() }));
+    if request.state == ApprovalState::Done {
+        return back("returned", "the payment in suspense went back");
+    }
+    // The gateway is asked itself: one word of it is as good as the other, and this is the road that ends it.
+    match suspense::perform(app, &request).await {
+        Ok(()) => back("returned", "the payment in suspense went back, or was found not to"),
+        Err(suspense::Trouble::Ledger(error)) => Err(error.into()),
+        Err(suspense::Trouble::Database(error)) => Err(error.into()),
+        Err(suspense::Trouble::Directory(error)) => Err(error.into()),
+        Err(suspense::Trouble::Text(error)) => Err(error.into()),
+        Err(suspense::Trouble::Channel(_) | suspense::Trouble::Pending) => {
+            back("refund_pending", "the payment in suspense is on its way back")
+        }
+    }
+}
+
+/// Takes what a gateway tells of a refund that was not asked for here.
+async fn unasked(
+    app: &App,
+    channel: &ChannelName,
+    notice: RefundNotice,
+    inbox: u64,
+) -> Result<Ending, Trouble> {
+    match notice.state {
+        RefundState::Done => {
+            let what = "the gateway gave money back that nobody asked for here".to_owned();
+            differs(app, channel, notice, None, what, inbox).await
+        }
+        // It has not gone yet, and may not.
+        RefundState::Pending | RefundState::Abnormal => Ok(Ending::Noted),
+        RefundState::Failed => unmade(app, channel, notice, inbox).await,
+    }
+}
+
+/// One that was told of as given did not come about after all: whoever looked after it must know, above all if they took credits.
+async fn unmade(
+    app: &App,
+    channel: &ChannelName,
+    notice: RefundNotice,
+    inbox: u64,
+) -> Result<Ending, Trouble> {
+    let Some(number) = &notice.provider_refund else { return Ok(Ending::Noted) };
+    let told = app.directory.outside_refunds_named(channel, number).await?;
+    let Some(first) = told.first() else { return Ok(Ending::Noted) };
+    tracing::error!(
+        alert = "refund_differs", %channel, inbox, difference = %first.id, provider_refund = %number,
+        "a refund that was told of as given has failed"
+    );
+    let mut took = false;
+    for it in &told {
+        let posted = refunds::chargeback(&app.db, chargeback_of(it.id)).await?;
+        took |= posted.is_some_and(|it| it.reversed_at.is_none());
+    }
+    if !took {
+        return Ok(Ending::Noted);
+    }
+    let what = "this refund failed after its credits had been taken: give them back".to_owned();
+    // No money went back by it, so there is none whose credits could be taken.
+    let nothing = Money { minor: 0, ..notice.amount };
+    differs(app, channel, RefundNotice { is_total: false, amount: nothing, ..notice }, None, what, inbox)
+        .await
+}
+
+/// What went back of a payment in all, less what was asked for here and has not failed, and less what was told of as different: in
+/// minor units.
+async fn excess(app: &App, channel: &ChannelName, total: Money, order: OrderId) -> Result<i64, Trouble> {
+    let ours = refunds::of_order(&app.db, order).await?;
+    let ours = ours.iter().filter(|it| it.status != refunds::RefundStatus::Failed);
+    let ours = ours.fold(0_i64, |sum, it| sum.saturating_add(it.pay.minor));
+    let told = app.directory.went_back_outside(channel, order).await?;
+    Ok(total.minor.saturating_sub(ours).saturating_sub(told))
 }
 
 fn word(state: RefundState) -> &'static str {
@@ -265,7 +362,18 @@ async fn differs(
         }
         (None, None, None) => None,
     };
-    let it = Difference {
+    let (amount, what) = match (notice.is_total, order) {
+        (true, Some((order, _))) => match excess(app, channel, notice.amount, order).await? {
+            // All of it is known, or was told of before.
+            ..=0 => return Ok(Ending::Noted),
+            minor => {
+                let what = format!("{what}; {} went back of this payment so far", notice.amount);
+                (Money { minor, ..notice.amount }, what)
+            }
+        },
+        (true, None) | (false, _) => (notice.amount, what),
+    };
+    let it = OutsideRefund {
         id: Uuid::now_v7(),
         channel: channel.clone(),
         order: order.map(|(order, _)| order),
@@ -273,22 +381,22 @@ async fn differs(
         order_number: notice.order,
         refund_number: notice.refund,
         provider_refund: notice.provider_refund,
-        amount: notice.amount,
+        amount,
         what,
         inbox,
-        state: RefundDifferenceState::Open,
+        state: OutsideRefundState::Open,
         note: None,
         resolved_by: None,
         created_at: now(),
         resolved_at: None,
     };
-    note_difference(app, &it).await?;
+    note_outside_refund(app, &it).await?;
     Ok(Ending::Back { verdict: "refund_differs", detail: it.what })
 }
 
 /// The same, of a difference as it stands.
-async fn note_difference(app: &App, it: &Difference) -> Result<(), Trouble> {
-    if app.directory.note_difference(it).await? {
+async fn note_outside_refund(app: &App, it: &OutsideRefund) -> Result<(), Trouble> {
+    if app.directory.note_outside_refund(it).await? {
         tracing::error!(
             alert = "refund_differs", channel = %it.channel, inbox = it.inbox, amount = %it.amount, difference = %it.id,
             order = it.order_number.as_ref().map(Label::as_str), refund = it.refund_number.as_ref().map(Label::as_str),

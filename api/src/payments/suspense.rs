@@ -74,7 +74,9 @@ pub async fn perform(app: &App, request: &Approval) -> Result<(), Trouble> {
         Asked::Suspense { channel, payment, paid, end, reason } => {
             (Wish { request, channel, payment: *payment, paid: *paid, reason }, end)
         }
-        Asked::Adjustment { .. } | Asked::Grant { .. } | Asked::Refund { .. } => return Ok(()),
+        Asked::Adjustment { .. } | Asked::Grant { .. } | Asked::Refund { .. } | Asked::Settle { .. } => {
+            return Ok(());
+        }
     };
     let state = app.ledger.log().suspense(wish.channel).await?;
     let Some(held) = state.get(wish.payment) else {

@@ -19,6 +19,8 @@ pub struct Terms {
     default: Currency,
     by_currency: BTreeMap<Currency, CurrencyTerms>,
     presets: Vec<u32>,
+    daily_max: Option<Money>,
+    monthly_max: Option<Money>,
 }
 
 /// The offer in one currency.
@@ -30,6 +32,17 @@ pub struct CurrencyTerms {
     pub min: Money,
     /// The most that can be paid at once.
     pub max: Money,
+    /// What is given beside a payment, ascending; the last tier that a payment reaches holds.
+    pub bonus: Vec<BonusTier>,
+}
+
+/// A bonus for payments of a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BonusTier {
+    /// The least payment that has it.
+    pub from: Money,
+    /// How many hundredths of the credits bought are given beside them.
+    pub percent: Decimal,
 }
 
 /// Why terms, or an amount under them, were refused.
@@ -94,6 +107,14 @@ impl Terms {
                 rate: *rate,
                 min: same_worth(min, Decimal::ceil)?,
                 max: same_worth(max, Decimal::floor)?,
+                bonus: config
+                    .bonus
+                    .iter()
+                    .map(|(from, percent)| {
+                        let from = Money::parse(&from.to_string(), default)?;
+                        Ok(BonusTier { from: same_worth(from, Decimal::ceil)?, percent: *percent })
+                    })
+                    .collect::<Result<_, TermsError>>()?,
             };
             if !terms.min.to_credits(*rate)?.is_positive() || terms.max.minor < terms.min.minor {
                 return Err(wrong(currency, "the least amount buys no credits"));
@@ -101,7 +122,12 @@ impl Terms {
             terms.max.to_credits(*rate)?;
             by_currency.insert(currency, terms);
         }
-        let terms = Self { default, by_currency, presets: config.presets.clone() };
+        let limit = |text: &str| {
+            let limit = Money::parse(text, default)?;
+            Ok::<_, TermsError>((limit.minor > 0).then_some(limit))
+        };
+        let (daily_max, monthly_max) = (limit(&config.daily_max)?, limit(&config.monthly_max)?);
+        let terms = Self { default, by_currency, presets: config.presets.clone(), daily_max, monthly_max };
         let (_, usual) = terms.of(None)?;
         if terms.presets.iter().any(|units| usual.accept(&units.to_string()).is_err()) {
             return Err(wrong(default, "a preset is out of bounds"));
@@ -117,6 +143,25 @@ impl Terms {
     /// Amounts to choose from: whole units of the default currency.
     pub fn presets(&self) -> &[u32] {
         &self.presets
+    }
+
+    /// The most that one user may top up on a day, in the default currency; `None`: there is no such limit.
+    pub fn daily_max(&self) -> Option<Money> {
+        self.daily_max
+    }
+
+    /// The same in a month.
+    pub fn monthly_max(&self) -> Option<Money> {
+        self.monthly_max
+    }
+
+    /// The same worth in the default currency, rounded up; `None`: its currency is not offered, or the sum does not fit.
+    pub fn worth(&self, money: Money) -> Option<Money> {
+        if money.currency == self.default {
+            return Some(money);
+        }
+        let rate = |currency| self.by_currency.get(&currency).map(|it| it.rate);
+        converted(money, rate(money.currency)?, self.default, rate(self.default)?, Decimal::ceil)
     }
 
     /// Every currency, by code.
@@ -170,6 +215,18 @@ impl CurrencyTerms {
         }
         Ok((pay, pay.to_credits(self.rate)?))
     }
+
+    /// What is given beside a payment that buys so many credits: rounded down to the nano.
+    pub fn bonus_of(&self, pay: Money, credits: Credits) -> Credits {
+        let tier = self.bonus.iter().rev().find(|tier| tier.from.minor <= pay.minor);
+        let given = tier.and_then(|tier| {
+            let nano =
+                Decimal::from(credits.nano()).checked_mul(tier.percent)?.checked_div(Decimal::ONE_HUNDRED)?;
+            i64::try_from(nano.floor()).ok()
+        });
+        // One that cannot be counted is none; the terms' own maximum is far below that.
+        Credits::from_nano(given.unwrap_or(0).max(0))
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +241,10 @@ mod tests {
             currency: "CNY".into(),
             order_life_ms: 1_800_000,
             poll_seconds: vec![30, 120, 600],
+            bonus: vec![(100.into(), 5.into()), (500.into(), Decimal::new(125, 1))],
+            daily_max: "0".into(),
+            monthly_max: "20000".into(),
+            open_orders: 50,
             rates: rates.iter().map(|(code, rate)| ((*code).into(), rate.parse().unwrap())).collect(),
         }
     }
@@ -225,6 +286,40 @@ mod tests {
         }
         assert!(matches!(refused(&"9".repeat(LONGEST_AMOUNT)), TermsError::Money(MoneyError::TooLarge(_))));
         assert_eq!(refused(&"9".repeat(LONGEST_AMOUNT + 1)), TermsError::TooLong);
+    }
+
+    #[test]
+    fn a_bonus_is_that_of_the_last_tier_reached_and_never_more_than_its_percentage() {
+        let terms = usual();
+        for (currency, amount, bonus) in [
+            ("CNY", "99.99", "0"),
+            ("CNY", "100.00", "0.694444444"),
+            ("CNY", "499.99", "3.472152777"),
+            ("CNY", "500", "8.680555555"),
+            // 100 CNY are 13.888… USD: a cent less does not reach it.
+            ("USD", "13.88", "0"),
+            ("USD", "13.89", "0.6945"),
+            ("JPY", "2084", "0.694666666"),
+        ] {
+            let (_, terms) = terms.of(Some(currency)).unwrap();
+            let (pay, bought) = terms.accept(amount).unwrap();
+            assert_eq!(terms.bonus_of(pay, bought).to_string(), bonus, "{amount} {currency}");
+        }
+    }
+
+    #[test]
+    fn what_was_paid_in_any_currency_counts_in_the_usual_one_and_is_rounded_up() {
+        let terms = usual();
+        let money = |amount, code: &str| Money::parse(amount, code.parse().unwrap()).unwrap();
+        for (pay, worth) in [
+            (money("50.00", "CNY"), "50.00 CNY"),
+            (money("10.00", "USD"), "72.00 CNY"),
+            (money("1", "JPY"), "0.05 CNY"),
+        ] {
+            assert_eq!(terms.worth(pay).unwrap().to_string(), worth);
+        }
+        assert_eq!(terms.worth(money("1.00", "EUR")), None);
+        assert_eq!((terms.daily_max(), terms.monthly_max()), (None, Some(money("20000.00", "CNY"))));
     }
 
     #[test]

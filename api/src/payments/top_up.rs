@@ -7,6 +7,7 @@
 
 use super::Terms;
 use super::channel::{Action, Channel, ChannelError, Channels, Method, NewOrder, Payer};
+use super::limits::{self, LimitError};
 use super::poller::Schedule;
 use crate::app::App;
 use domain::event::TopUpInitiated;
@@ -22,6 +23,7 @@ pub struct Wish {
     method: Option<&'static str>,
     pay: Money,
     credits: Credits,
+    bonus: Credits,
     payer: Payer,
 }
 
@@ -41,6 +43,8 @@ pub struct Opened {
     pub order: TopUpInitiated,
     /// The position of its event.
     pub position: u64,
+    /// What is given beside it once it is paid.
+    pub bonus: Credits,
     /// What the payer does next.
     pub action: Action,
 }
@@ -51,6 +55,9 @@ pub enum OpenError {
     /// The ledger said no, or did not answer.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The user has as many orders, or as much in them, as one may have.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// What the gateway calls the order could not be kept.
     #[error(transparent)]
     Directory(#[from] crate::directory::DirectoryError),
@@ -83,6 +90,7 @@ impl Wish {
         let unfit = |field, fault: String| Unfit { field, fault };
         let (code, terms) = terms.of(currency).map_err(|error| unfit("currency", error.to_string()))?;
         let (pay, credits) = terms.accept(amount).map_err(|error| unfit("amount", error.to_string()))?;
+        let bonus = terms.bonus_of(pay, credits);
         let found = channels.get(channel).ok_or_else(|| {
             let known = channels.all().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", ");
             unfit("channel", format!("there is no such channel; there are: {known}"))
@@ -97,7 +105,7 @@ impl Wish {
                 unfit("method", format!("the channel {} has no such method; it has: [{known}]", found.name()))
             })?),
         };
-        Ok(Self { channel: Arc::clone(found), method, pay, credits, payer: Payer::default() })
+        Ok(Self { channel: Arc::clone(found), method, pay, credits, bonus, payer: Payer::default() })
     }
 
     /// The same, by somebody a gateway may want to know of.
@@ -119,6 +127,7 @@ pub async fn open(
     key: Option<IdempotencyKey>,
     wish: Wish,
 ) -> Result<Opened, OpenError> {
+    limits::check(app, account, key.as_ref(), wish.pay).await?;
     let command = Command::InitiateTopUp {
         order: OrderId::from_uuid(Uuid::new_v4()),
         channel: wish.channel.name().clone(),
@@ -128,8 +137,12 @@ pub async fn open(
     };
     let receipt = app.ledger.execute(account, command, actor, key).await?;
     let position = receipt.recorded.sequence;
+    // What was not promised when it was opened is not promised by asking again.
+    let promised = if receipt.repeated { Credits::ZERO } else { wish.bonus };
     // A repeated wish is answered from the first receipt: its order, not the one made above.
     let order = initiated(receipt)?;
+    // Before anybody can pay it: a payment finds its bonus promised.
+    let bonus = app.directory.promise_bonus(account, order.order, promised).await?;
     let expected = NewOrder {
         order: order.order,
         pay: order.pay,
@@ -148,7 +161,7 @@ pub async fn open(
         .note_order(account, order.order, wish.method, created.reference.as_ref(), first_poll_at)
         .await?;
     let action = created.action;
-    Ok(Opened { order, position, action })
+    Ok(Opened { order, position, bonus, action })
 }
 
 fn initiated(receipt: Receipt) -> Result<TopUpInitiated, OpenError> {

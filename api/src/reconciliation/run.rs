@@ -332,6 +332,7 @@ async fn compare(
         has_after: has(day.succ_opt()).await?,
         orders: &orders,
         refunds: &refunds,
+        has_refunds: format.has_refunds(),
         terms: channel.fee_terms(),
     };
     let answer = matching::compare(&question);

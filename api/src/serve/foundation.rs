@@ -6,7 +6,7 @@ use crate::directory::password::{Passwords, check_password};
 use crate::directory::user::{NewUser, Role, check_email, check_username};
 use crate::secrets::Sealer;
 use anyhow::{Context, bail};
-use domain::{Actor, ActorKind, Label};
+use domain::Actor;
 use projections::Database;
 
 /// The user that the first start makes.
@@ -130,9 +130,7 @@ pub(super) struct FirstAdmin {
 
 /// Whoever may run commands on this machine.
 pub(crate) fn command_line() -> Actor {
-    // The constant fits a label; a wrong one would be refused at the first use of the command line.
-    let id = Label::try_new("command line").unwrap_or_else(|_| unreachable!());
-    Actor { kind: ActorKind::System, id }
+    crate::session::gateway("command line")
 }
 
 /// The database that is configured, with its tables brought up to date.

@@ -13,12 +13,12 @@ use crate::issuers::Issuers;
 use crate::live::Live;
 use crate::mail::Post;
 use crate::metrics::{LogTally, Metrics, Tallies};
-use crate::payments::{Channels, poller, refunds::desk, suspense};
+use crate::payments::{Channels, bonus, poller, refunds::desk, suspense};
 use crate::roles::Roles;
 use crate::webhook::Courier;
 use crate::{
     alerts, approval, bulletin, console, deletion, health, http, metrics, reconciliation, redemption,
-    referral,
+    referral, traces,
 };
 use anyhow::Context;
 use ledger::outbox::Flush;
@@ -111,6 +111,8 @@ impl Running {
                     live: live(config, foundation)?,
                 };
                 running.background.spawn(referring.keep_rewarding(running.stop.clone()));
+                let directory = foundation.directory().clone();
+                running.background.spawn(bonus::keep_giving(ledger.clone(), directory, running.stop.clone()));
                 let app = running.app(config, foundation, ledger, audit, address)?;
                 running.background.spawn(poller::keep_polling(app.clone(), running.stop.clone()));
                 running.background.spawn(desk::keep_refunding(app.clone(), running.stop.clone()));
@@ -122,6 +124,11 @@ impl Running {
             }
         }
         Ok(running)
+    }
+
+    /// Sends traces until the stop, and the last ones then.
+    pub(super) fn sends(&self, traces: traces::Sender) {
+        self.background.spawn(traces.keep_sending(self.stop.clone()));
     }
 
     fn app(
@@ -136,7 +143,13 @@ impl Running {
         self.background.spawn(post.clone().keep_delivering(self.stop.clone()));
         let courier = Courier::try_new(config, foundation.directory().clone()).context("no HTTP client")?;
         self.background.spawn(courier.clone().keep_delivering(self.stop.clone()));
-        let clerk = Clerk::new(foundation.directory().clone(), self.db.clone(), &config.data_dir);
+        let (directory, zone) = (foundation.directory().clone(), config.zone());
+        let clerk = Clerk::new(directory, self.db.clone(), ledger.clone(), zone, &config.data_dir);
+        if config.single_operator {
+            tracing::warn!(
+                "approvals.single_operator is on: a lone operator may approve what they asked for themselves"
+            );
+        }
         self.background.spawn(clerk.clone().keep_making(self.stop.clone()));
         self.background.spawn(alerts::keep_watching(
             foundation.directory().clone(),
@@ -168,6 +181,7 @@ impl Running {
             post,
             courier,
             clerk,
+            status: Default::default(),
             tallies: self.tallies.clone(),
         }))
     }
@@ -260,8 +274,12 @@ impl Calls {
         let client = relay::provider_client(&options, guard).context("cannot make an HTTP client")?;
         let limits = match &config.redis_url {
             None => Limits::in_process(),
-            Some(url) => Limits::shared(SharedOptions::new(url.clone(), config.relay.call))
-                .context("redis_url is unusable")?,
+            Some(url) => {
+                let ca = config.redis_ca_file.as_ref().map(std::fs::read).transpose();
+                let ca = ca.context("redis_ca_file cannot be read")?;
+                let options = SharedOptions { ca, ..SharedOptions::new(url.clone(), config.relay.call) };
+                Limits::shared(options).context("redis_url is unusable")?
+            }
         };
         let catalogue = foundation.directory().catalogue_handle();
         let relay = Relay::new(meter.clone(), catalogue, client, limits, options);

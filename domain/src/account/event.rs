@@ -145,8 +145,11 @@ pub struct RefundRequested {
     pub channel: ChannelName,
     /// What is to be given back.
     pub pay: Money,
-    /// The credits that this takes: the order's share.
+    /// The credits that this takes: the order's share, and that of its bonus.
     pub credits: Credits,
+    /// What of these credits came as the order's bonus.
+    #[serde(default, skip_serializing_if = "Credits::is_zero")]
+    pub bonus: Credits,
     /// Why.
     pub reason: Reason,
 }
@@ -173,6 +176,9 @@ pub struct RefundCompleted {
     pub pay: Money,
     /// The credits that this took.
     pub credits: Credits,
+    /// What of these credits came as the order's bonus.
+    #[serde(default, skip_serializing_if = "Credits::is_zero")]
+    pub bonus: Credits,
     /// The channel's number of the refund, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_refund: Option<Label>,
@@ -204,8 +210,11 @@ pub struct ChargebackPosted {
     pub channel: ChannelName,
     /// What was taken back.
     pub pay: Money,
-    /// The credits that go with it: the share of what was left of the order.
+    /// The credits that go with it: the share of what was left of the order, and of its bonus.
     pub credits: Credits,
+    /// What of these credits came as the order's bonus.
+    #[serde(default, skip_serializing_if = "Credits::is_zero")]
+    pub bonus: Credits,
     /// The channel's name of the dispute.
     pub reference: Label,
 }
@@ -223,6 +232,9 @@ pub struct ChargebackReversed {
     pub pay: Money,
     /// The credits that return.
     pub credits: Credits,
+    /// What of these credits came as the order's bonus.
+    #[serde(default, skip_serializing_if = "Credits::is_zero")]
+    pub bonus: Credits,
 }
 
 /// Who may spend a lease.

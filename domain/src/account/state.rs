@@ -71,8 +71,14 @@ pub struct Order {
     pub status: OrderStatus,
     /// Minor units of what was paid that refunds (but failed ones) and chargebacks (but reversed ones) took.
     pub taken_minor: i64,
-    /// The credits that went with them.
+    /// The credits that went with them, but for the bonus.
     pub taken_credits: Credits,
+    /// What was given beside it once it was paid: see [`GrantId::bonus_of`].
+    #[serde(default, skip_serializing_if = "Credits::is_zero")]
+    pub bonus: Credits,
+    /// What of the bonus went with what was taken.
+    #[serde(default, skip_serializing_if = "Credits::is_zero")]
+    pub taken_bonus: Credits,
 }
 
 impl Order {
@@ -86,14 +92,25 @@ impl Order {
         self.credits.checked_sub(self.taken_credits).unwrap_or(Credits::ZERO).max(Credits::ZERO)
     }
 
-    fn take(&mut self, pay: Money, credits: Credits) {
-        self.taken_minor = self.taken_minor.saturating_add(pay.minor);
-        add(&mut self.taken_credits, credits);
+    /// What of the bonus belongs to [`Order::left`].
+    pub fn left_bonus(&self) -> Credits {
+        self.bonus.checked_sub(self.taken_bonus).unwrap_or(Credits::ZERO).max(Credits::ZERO)
     }
 
-    fn put_back(&mut self, pay: Money, credits: Credits) {
+    /// `credits` with the bonus in them.
+    fn take(&mut self, pay: Money, credits: Credits, bonus: Credits) {
+        self.taken_minor = self.taken_minor.saturating_add(pay.minor);
+        add(&mut self.taken_credits, credits);
+        subtract(&mut self.taken_credits, bonus);
+        add(&mut self.taken_bonus, bonus);
+    }
+
+    /// `credits` with the bonus in them.
+    pub(super) fn put_back(&mut self, pay: Money, credits: Credits, bonus: Credits) {
         self.taken_minor = self.taken_minor.saturating_sub(pay.minor);
+        add(&mut self.taken_credits, bonus);
         subtract(&mut self.taken_credits, credits);
+        subtract(&mut self.taken_bonus, bonus);
     }
 }
 
@@ -104,8 +121,11 @@ pub struct Refund {
     pub order: OrderId,
     /// What is given back.
     pub pay: Money,
-    /// The credits that this takes.
+    /// The credits that this takes, with the bonus in them.
     pub credits: Credits,
+    /// What of them came as the order's bonus.
+    #[serde(default, skip_serializing_if = "Credits::is_zero")]
+    pub bonus: Credits,
     /// The sequence of its first event.
     pub requested: u64,
     /// The sequence of its approval.
@@ -141,8 +161,11 @@ pub struct Chargeback {
     pub order: OrderId,
     /// What was taken back.
     pub pay: Money,
-    /// The credits that went with it.
+    /// The credits that went with it, with the bonus in them.
     pub credits: Credits,
+    /// What of them came as the order's bonus.
+    #[serde(default, skip_serializing_if = "Credits::is_zero")]
+    pub bonus: Credits,
     /// The sequence of its event.
     pub posted: u64,
     /// The sequence of its reversal.
@@ -285,6 +308,8 @@ impl Account {
                     status: OrderStatus::Pending,
                     taken_minor: 0,
                     taken_credits: Credits::ZERO,
+                    bonus: Credits::ZERO,
+                    taken_bonus: Credits::ZERO,
                 };
                 self.orders.insert(it.order, order);
             }
@@ -302,6 +327,9 @@ impl Account {
             AccountEvent::CreditGranted(it) => {
                 add(&mut self.credits_in, it.credits);
                 self.grants.insert(it.grant, sequence);
+                if let Some(order) = self.orders.get_mut(&it.grant.order_of_bonus()) {
+                    order.bonus = it.credits;
+                }
             }
             AccountEvent::AdjustmentPosted(it) => {
                 if it.credits.is_negative() {
@@ -314,12 +342,13 @@ impl Account {
             AccountEvent::RefundRequested(it) => {
                 add(&mut self.credits_out, it.credits);
                 if let Some(order) = self.orders.get_mut(&it.order) {
-                    order.take(it.pay, it.credits);
+                    order.take(it.pay, it.credits, it.bonus);
                 }
                 let refund = Refund {
                     order: it.order,
                     pay: it.pay,
                     credits: it.credits,
+                    bonus: it.bonus,
                     requested: sequence,
                     approved: None,
                     status: RefundStatus::Requested,
@@ -341,19 +370,20 @@ impl Account {
                 if let Some(refund) = self.refunds.get_mut(&it.refund) {
                     refund.status = RefundStatus::Failed { sequence };
                     if let Some(order) = self.orders.get_mut(&it.order) {
-                        order.put_back(refund.pay, it.credits);
+                        order.put_back(refund.pay, it.credits, refund.bonus);
                     }
                 }
             }
             AccountEvent::ChargebackPosted(it) => {
                 add(&mut self.credits_out, it.credits);
                 if let Some(order) = self.orders.get_mut(&it.order) {
-                    order.take(it.pay, it.credits);
+                    order.take(it.pay, it.credits, it.bonus);
                 }
                 let chargeback = Chargeback {
                     order: it.order,
                     pay: it.pay,
                     credits: it.credits,
+                    bonus: it.bonus,
                     posted: sequence,
                     reversed: None,
                 };
@@ -364,7 +394,7 @@ impl Account {
                 if let Some(chargeback) = self.chargebacks.get_mut(&it.chargeback) {
                     chargeback.reversed = Some(sequence);
                     if let Some(order) = self.orders.get_mut(&it.order) {
-                        order.put_back(it.pay, it.credits);
+                        order.put_back(it.pay, it.credits, it.bonus);
                     }
                 }
             }

@@ -89,8 +89,15 @@ fn a_correction_is_booked_in_its_direction() {
 fn a_refund_sets_credits_aside_and_then_meets_the_money_that_goes() {
     let (refund, order) = (RefundId::from_uuid(uuid("refund")), OrderId::from_uuid(uuid("order")));
     let (pay, amount, at) = (money("20.00 CNY"), credits("2"), channel("epay"));
-    let requested =
-        RefundRequested { refund, order, channel: at.clone(), pay, credits: amount, reason: reason("r") };
+    let requested = RefundRequested {
+        refund,
+        order,
+        channel: at.clone(),
+        pay,
+        credits: amount,
+        bonus: Credits::ZERO,
+        reason: reason("r"),
+    };
     assert_eq!(
         of_ann(AccountEvent::RefundRequested(requested)),
         [format!("{ANN} credits 2000000000"), "liability:refunds:epay credits -2000000000".to_owned()]
@@ -100,8 +107,15 @@ fn a_refund_sets_credits_aside_and_then_meets_the_money_that_goes() {
         of_ann(AccountEvent::RefundFailed(failed)),
         ["liability:refunds:epay credits 2000000000".to_owned(), format!("{ANN} credits -2000000000")]
     );
-    let completed =
-        RefundCompleted { refund, order, channel: at.clone(), pay, credits: amount, provider_refund: None };
+    let completed = RefundCompleted {
+        refund,
+        order,
+        channel: at.clone(),
+        pay,
+        credits: amount,
+        bonus: Credits::ZERO,
+        provider_refund: None,
+    };
     assert_eq!(
         of_ann(AccountEvent::RefundCompleted(completed)),
         [
@@ -118,6 +132,7 @@ fn a_refund_sets_credits_aside_and_then_meets_the_money_that_goes() {
         channel: at.clone(),
         pay,
         credits: amount,
+        bonus: Credits::ZERO,
         reference: label("dp"),
     };
     let taken = [
@@ -127,12 +142,49 @@ fn a_refund_sets_credits_aside_and_then_meets_the_money_that_goes() {
         "fx:CNY credits -2000000000".to_owned(),
     ];
     assert_eq!(of_ann(AccountEvent::ChargebackPosted(posted)), taken);
-    let reversed = ChargebackReversed { chargeback, order, channel: at, pay, credits: amount };
+    let reversed = ChargebackReversed {
+        chargeback,
+        order,
+        channel: at.clone(),
+        pay,
+        credits: amount,
+        bonus: Credits::ZERO,
+    };
     let back = of_ann(AccountEvent::ChargebackReversed(reversed));
     assert_eq!((back[0].as_str(), back[1].as_str()), ("asset:clearing:epay CNY 2000", "fx:CNY CNY -2000"));
     assert_eq!(
         (back[2].as_str(), &back[3]),
         ("fx:CNY credits 2000000000", &format!("{ANN} credits -2000000000"))
+    );
+    // What came as a bonus was given away, and comes back to what was given away.
+    let bonus = Credits::from_nano(500_000_000);
+    let provider_refund = None;
+    let completed =
+        RefundCompleted { refund, order, channel: at.clone(), pay, credits: amount, bonus, provider_refund };
+    let expected = [
+        "liability:refunds:epay credits 1500000000",
+        "fx:CNY credits -1500000000",
+        "liability:refunds:epay credits 500000000",
+        "expense:promotions credits -500000000",
+    ];
+    assert_eq!(of_ann(AccountEvent::RefundCompleted(completed))[2..], expected);
+    let reference = label("dp");
+    let posted =
+        ChargebackPosted { chargeback, order, channel: at.clone(), pay, credits: amount, bonus, reference };
+    let posted = of_ann(AccountEvent::ChargebackPosted(posted));
+    assert_eq!(
+        posted[3..],
+        [
+            "fx:CNY credits -1500000000".to_owned(),
+            format!("{ANN} credits 500000000"),
+            "expense:promotions credits -500000000".to_owned(),
+        ]
+    );
+    let reversed = ChargebackReversed { chargeback, order, channel: at, pay, credits: amount, bonus };
+    let back = of_ann(AccountEvent::ChargebackReversed(reversed));
+    assert_eq!(
+        back[4..],
+        ["expense:promotions credits 500000000".to_owned(), format!("{ANN} credits -500000000"),]
     );
 }
 

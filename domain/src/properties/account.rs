@@ -361,13 +361,16 @@ impl Story {
         let available = i128::from(self.account.available().nano());
         prop_assert!(available >= 0 || tally.in_dispute, "available is {}", available);
         for order in self.account.orders.values() {
-            prop_assert!(
-                order.taken_credits <= order.credits,
-                "more credits went back than came: {:?}",
-                order
-            );
             prop_assert!(!order.taken_credits.is_negative() && order.taken_minor >= 0, "{:?}", order);
+            prop_assert!(!order.taken_bonus.is_negative(), "{:?}", order);
+            // A dispute beside a refund that is under way takes money, credits and bonus a second time.
             if !tally.in_dispute {
+                prop_assert!(
+                    order.taken_credits <= order.credits,
+                    "more credits went back than came: {:?}",
+                    order
+                );
+                prop_assert!(order.taken_bonus <= order.bonus, "more of the bonus went back: {:?}", order);
                 prop_assert!(
                     order.taken_minor <= order.pay.minor.max(0),
                     "more money went back: {:?}",

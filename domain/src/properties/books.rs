@@ -112,6 +112,7 @@ fn account_event() -> impl Strategy<Value = AccountEvent> {
                     channel,
                     pay,
                     credits,
+                    bonus: half(credits),
                     reason: reason("not wanted"),
                 }),
                 1 => AccountEvent::RefundApproved(RefundApproved { refund, order }),
@@ -121,6 +122,7 @@ fn account_event() -> impl Strategy<Value = AccountEvent> {
                     channel,
                     pay,
                     credits,
+                    bonus: half(credits),
                     provider_refund: None,
                 }),
                 3 => {
@@ -133,6 +135,7 @@ fn account_event() -> impl Strategy<Value = AccountEvent> {
                     channel,
                     pay,
                     credits,
+                    bonus: half(credits),
                     reference: label("dp"),
                 }),
                 _ => AccountEvent::ChargebackReversed(ChargebackReversed {
@@ -141,9 +144,15 @@ fn account_event() -> impl Strategy<Value = AccountEvent> {
                     channel,
                     pay,
                     credits,
+                    bonus: half(credits),
                 }),
             });
     prop_oneof![initiated, completed, closed_order, granted, adjusted, leased, amended, closed, back]
+}
+
+/// As a bonus within them.
+fn half(credits: Credits) -> Credits {
+    Credits::from_nano(credits.nano() / 2)
 }
 
 fn record() -> impl Strategy<Value = UsageRecord> {

@@ -18,6 +18,7 @@ mod lease;
 mod recall;
 mod report;
 mod restart;
+mod restored;
 pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
@@ -192,7 +193,9 @@ impl Meter {
         let (outbox, recovered) = opened.map_err(unfit)?;
         crash::point("restart.locked");
         let run = epoch::Run::begin(options.lease_life);
-        if let Ok(position) = projected.position().await {
+        if let Ok(position) = projected.position().await
+            && restored::is_the_same_log(&ledger, &recovered).await?
+        {
             // What they have passed since the run before need not be there any more.
             let old = outbox.clone();
             ambient::blocking(move || old.trim(position)).await.transpose().map_err(unfit)?;

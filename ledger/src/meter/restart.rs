@@ -5,8 +5,10 @@
 //! Claims: every settled record reaches the log, with the (lease, n) it had; a call in flight at the end becomes a record
 //! with what was delivered by its last mark; then the leases are closed at exactly what was spent of them. A run that the
 //! outbox has lost (a disk that did not keep what it had flushed, a folder restored from an older copy) is found by the seal
-//! that it left on its predecessor, and nothing that it reported is reported otherwise.
+//! that it left on its predecessor, and nothing that it reported is reported otherwise. On a log that is older than the outbox
+//! nothing is begun before a person has said what becomes of what it does not know ([`restored`]).
 
+use super::restored;
 use super::sweep::seal;
 use super::{Note, Shared, unfit};
 use crate::outbox::{FormerEpoch, InterruptedCall, RecordJson, Recovered};
@@ -54,13 +56,29 @@ impl OnLog {
 }
 
 /// Seals, reports, closes. When this returns, the run before holds no credits any more.
-pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) -> Result<(), LedgerError> {
+pub(super) async fn finish_former(shared: &Arc<Shared>, mut recovered: Recovered) -> Result<(), LedgerError> {
     let started = Instant::now();
+    let mut on_log = OnLog::default();
+    let is_same = restored::is_the_same_log(&shared.ledger, &recovered).await?;
+    if is_same {
+        find_acknowledged(shared, &recovered, &mut on_log).await?;
+    } else {
+        // No sequence of the outbox means anything there: all that the log has of these runs is read.
+        restored::reopen(shared, &mut recovered).await?;
+        for former in &mut recovered.epochs {
+            former.last_reported = 0;
+            for logged in shared.ledger.log().events_behind(&Subject::Node(former.epoch), 0).await? {
+                if let Event::Node(_, NodeEvent::UsageReported(report)) = &logged.recorded.event {
+                    on_log.take(logged.recorded.sequence, report);
+                }
+            }
+        }
+    }
+    restored::settle_with(shared, &mut recovered, is_same, &on_log.records).await?;
     let mut leases: BTreeMap<LeaseId, Known> = BTreeMap::new();
     for it in &recovered.leases {
         leases.insert(it.lease, Known { account: it.account, count: it.count, spent: it.spent });
     }
-    let mut on_log = OnLog::default();
     // A full outbox takes no settlement, and the record goes to the log all the same: a call that seems interrupted is looked
     // for since it was opened.
     let opened = recovered.interrupted.iter().map(|call| call.opened_at).min().unwrap_or(u64::MAX);
@@ -92,7 +110,6 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
             }
         }
     }
-    find_acknowledged(shared, &recovered, &mut on_log).await?;
     let mut again = 0_usize;
     let mut found: BTreeMap<u64, Vec<(LeaseId, u64)>> = BTreeMap::new();
     for it in recovered.settled {
@@ -142,7 +159,7 @@ pub(super) async fn finish_former(shared: &Arc<Shared>, recovered: Recovered) ->
     Ok(())
 }
 
-/// Looks up what was acknowledged: a log that was restored from an older state may miss it. What the projections have is not
+/// Looks up what was acknowledged: a log that lost its tail may miss it. What the projections have is not
 /// asked for again.
 async fn find_acknowledged(
     shared: &Shared,

@@ -518,6 +518,7 @@ fn what_goes_back_is_judged_too() {
             channel: channel(),
             pay: cny(pay),
             credits: credits(takes),
+            bonus: Credits::ZERO,
             reason: "a reason".parse().unwrap(),
         })
     };
@@ -529,6 +530,7 @@ fn what_goes_back_is_judged_too() {
             channel: channel(),
             pay: cny(2000),
             credits: credits(takes),
+            bonus: Credits::ZERO,
             provider_refund: None,
         })
     };
@@ -548,6 +550,7 @@ fn what_goes_back_is_judged_too() {
             channel: channel(),
             pay: cny(pay),
             credits: credits(takes),
+            bonus: Credits::ZERO,
             reference: label("dp"),
         })
     };
@@ -567,7 +570,10 @@ fn what_goes_back_is_judged_too() {
     // A debt is legal where a bank has made it, and nowhere else.
     let owing = paid.clone().lent("l", "6").closed("l", "6", 0).ann(taken(5000, "7"));
     assert!(!owing.faults().iter().any(|(code, _)| *code == Code::AvailableNegative), "{:?}", owing.faults());
-    asked.ann(taken(5000, "4.2")).clean();
+    asked.clone().ann(approved()).ann(completed("2.8")).ann(taken(5000, "4.2")).clean();
+    // A refund that has not ended holds its credits only for now.
+    asked.clone().ann(taken(5000, "7")).clean();
+    asked.ann(taken(5000, "4.2")).has([(Code::CreditsDiffer, 4)]);
 }
 
 #[test]

@@ -427,6 +427,17 @@ async fn margin_is_what_was_paid_less_what_providers_take(on: On) {
     let stats = usage::stats(&test.db, &period, UsageBy::Provider).await.unwrap();
     let margins: Vec<_> = stats.iter().map(|it| (it.bucket.as_str(), it.margin().unwrap())).collect();
     assert_eq!(margins, [("cheap", credits("-0.002")), ("dear", none)]);
+    let days = async |from| usage::days_of_models(&test.db, from).await.unwrap();
+    let day = |model: &str, day: &str, calls, errors| usage::DayOfModel {
+        model: model.into(),
+        day: day.into(),
+        calls,
+        errors,
+    };
+    // The third call is one that its provider failed.
+    let all = [day("m", "2026-11-23", 2, 1), day("m", "2026-11-22", 1, 0), day("n", "2026-11-22", 1, 0)];
+    assert_eq!(days(calls[0].at.plus_ms(-3_600_000)).await, all);
+    assert_eq!(days(second.plus_ms(-3_600_000)).await, all[..1]);
     let newest = |wanted: &[usize]| {
         let mut latencies = usage::Latencies::default();
         latencies.ttft_ms.extend(wanted.iter().filter_map(|n| calls[*n].ttft_ms));

@@ -31,6 +31,10 @@ pub(crate) struct Server {
     /// Is what it commits flushed to disk, for power cuts, or only handed to the system, which survives a kill?
     durable: bool,
     folder: PathBuf,
+    /// The port in the name of PostgreSQL's socket.
+    port: u16,
+    /// Arguments that stand over the usual ones.
+    more: Vec<String>,
     child: Mutex<Option<Child>>,
 }
 
@@ -100,15 +104,38 @@ impl Program {
 impl Server {
     /// A new server with empty data.
     pub(crate) fn start_new(program: Program) -> Self {
-        Self::start_with(program, false)
+        Self::start_with(program, false, 5432, Vec::new())
+    }
+
+    /// One that takes TCP on loopback too, and encrypts it: `pem` holds its key and its certificate.
+    #[allow(dead_code, reason = "the system tests use it, who share this file")]
+    pub(crate) fn start_encrypted(program: Program, port: u16, pem: &[u8]) -> Self {
+        let folder = new_folder(program);
+        let file = folder.join("server.pem");
+        fs::write(&file, pem).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        if id(&["-u"]) == 0 {
+            let (_, user) = program.package_and_user();
+            chown(&file, Some(id(&["-u", user])), Some(id(&["-g", user]))).unwrap();
+        }
+        let file = file.display();
+        let more = match program {
+            Program::Postgres => format!(
+                "-h 127.0.0.1 -p {port} -c ssl=on -c ssl_cert_file={file} -c ssl_key_file={file} -c unix_socket_permissions=0777"
+            ),
+            Program::MariaDb => format!(
+                "--skip-networking=0 --bind-address=127.0.0.1 --port={port} --ssl-cert={file} --ssl-key={file}"
+            ),
+        };
+        Self::start_with(program, false, port, more.split(' ').map(str::to_owned).collect())
     }
 
     /// One that flushes to disk at every commit: much slower.
     pub(crate) fn start_durable(program: Program) -> Self {
-        Self::start_with(program, true)
+        Self::start_with(program, true, 5432, Vec::new())
     }
 
-    fn start_with(program: Program, durable: bool) -> Self {
+    fn start_with(program: Program, durable: bool, port: u16, more: Vec<String>) -> Self {
         let folder = new_folder(program);
         let data = folder.join("data");
         let mut init;
@@ -130,7 +157,7 @@ impl Server {
         let output = init.output().unwrap_or_else(|error| panic!("setpriv cannot be run: {error}"));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program:?} cannot make its data: {said}");
-        let server = Self { program, durable, folder, child: Mutex::new(None) };
+        let server = Self { program, durable, folder, port, more, child: Mutex::new(None) };
         server.start();
         server
     }
@@ -172,6 +199,8 @@ impl Server {
                 command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
                 command.arg(format!("--socket={}", self.socket().display()));
                 command.arg(format!("--pid-file={}", self.folder.join("pid").display()));
+                // A server that starts clears the temporary tables out of /tmp, those of others too.
+                command.arg(format!("--tmpdir={}", self.folder.display()));
                 command.args(["--skip-networking", "--max-connections=400", "--performance-schema=OFF"]);
                 command.arg("--innodb-buffer-pool-size=256M");
                 if self.durable {
@@ -183,6 +212,7 @@ impl Server {
                 }
             }
         }
+        command.args(&self.more);
         let log = fs::File::create(self.log()).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
         command
@@ -239,8 +269,8 @@ impl Server {
     /// Where it listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join(match self.program {
-            Program::Postgres => ".s.PGSQL.5432",
-            Program::MariaDb => "socket",
+            Program::Postgres => format!(".s.PGSQL.{}", self.port),
+            Program::MariaDb => "socket".to_owned(),
         })
     }
 

@@ -182,6 +182,22 @@ pub async fn of_orders(db: &Database, orders: &[OrderId]) -> Result<Vec<TopUpOrd
     Ok(found)
 }
 
+/// What an account may still pay or has paid of the orders that it opened since a moment, each with when that was.
+pub async fn counted_since(
+    db: &Database,
+    account: AccountId,
+    since: Moment,
+) -> Result<Vec<(Money, Moment)>, DatabaseError> {
+    let sql = "SELECT currency, amount, created_at FROM top_up_orders \
+               WHERE account = ? AND created_at >= ? AND status IN ('pending', 'completed')";
+    let rows = db.fetch_all(sql, &[account.into(), since.into()]).await?;
+    let read = |row: &Row| {
+        let pay = Money { currency: row.parsed("currency")?, minor: row.int("amount")? };
+        Ok((pay, row.moment("created_at")?))
+    };
+    rows.iter().map(read).collect()
+}
+
 /// The orders whose payment at a channel was credited from one moment to before another.
 pub async fn completed_between(
     db: &Database,

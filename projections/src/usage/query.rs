@@ -3,7 +3,7 @@ use crate::page::page;
 use crate::{Database, DatabaseError, Page, Paging, Row};
 use domain::usage::Usage;
 use domain::{AccountId, KeyId, Label, Moment, Outcome, RequestId, UsageRecord, UsageSource};
-use sea_query::{Expr, ExprTrait, Query};
+use sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
 /// A call's record as it was counted: all that its charge was made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,14 @@ pub async fn list(
     filter: &UsageFilter,
     paging: &Paging,
 ) -> Result<Page<Receipt>, DatabaseError> {
+    page(db, listed(filter), ORDER, paging, read).await
+}
+
+/// What pages of the list go by.
+pub(super) const ORDER: (&str, &str) = ("at", "request_id");
+
+/// The list's query, before it is cut into pages.
+pub(super) fn listed(filter: &UsageFilter) -> SelectStatement {
     let mut query = Query::select();
     query.columns(COLUMNS).from("usage_records");
     if let Some(account) = filter.account {
@@ -62,7 +70,7 @@ pub async fn list(
     if let Some(to) = filter.to {
         query.and_where(Expr::col("at").lt(to.micros()));
     }
-    page(db, query, ("at", "request_id"), paging, read).await
+    query
 }
 
 /// The record of an account's call.

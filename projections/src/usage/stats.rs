@@ -208,3 +208,33 @@ pub async fn latencies(
     latencies.duration_ms.sort_unstable();
     Ok(latencies)
 }
+
+/// How many calls of a model there were on a day, and how many of them failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayOfModel {
+    /// The model.
+    pub model: String,
+    /// The day in the operator's time zone: `2026-11-22`.
+    pub day: String,
+    /// Calls.
+    pub calls: u64,
+    /// Calls that the gateway or a provider failed.
+    pub errors: u64,
+}
+
+/// Calls and failures of each model by day, over all accounts: hours that begin at `from` or later. By model, newest day first.
+pub async fn days_of_models(db: &Database, from: Moment) -> Result<Vec<DayOfModel>, DatabaseError> {
+    let sum = |column| db.dialect().sum(column);
+    let sql = format!(
+        "SELECT model, day, {} AS calls_sum, {} AS errors_sum FROM usage_hourly WHERE hour >= ? \
+         GROUP BY model, day ORDER BY model, day DESC",
+        sum("calls"),
+        sum("errors")
+    );
+    let rows = db.fetch_all(&sql, &[from.into()]).await?;
+    let read = |row: &Row| {
+        let (calls, errors) = (row.count("calls_sum")?, row.count("errors_sum")?);
+        Ok(DayOfModel { model: row.text("model")?, day: row.text("day")?, calls, errors })
+    };
+    rows.iter().map(read).collect()
+}

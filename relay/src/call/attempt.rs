@@ -75,6 +75,8 @@ pub(crate) enum FailureKind {
     },
     /// It does not accept our key, or our account there is empty.
     Unauthorized,
+    /// It forbids this call, or wants to be paid for it: because of our key, or because of what this caller sent.
+    Forbidden,
     /// No answer in time.
     Timeout,
     /// Anything else.
@@ -134,17 +136,45 @@ pub(crate) async fn open(tools: &Tools, outgoing: Outgoing, deadline: Instant) -
                 told.or_else(|| gemini::error::retry_delay(&body)).unwrap_or(DEFAULT_RETRY_AFTER);
             FailureKind::Busy { retry_after: retry_after.clamp(1, MAX_RETRY_AFTER) }
         }
+        Meaning::Failure(FailureKind::Forbidden) if gemini::error::is_key_error(&body) => {
+            FailureKind::Unauthorized
+        }
+        Meaning::Failure(FailureKind::Forbidden)
+            if status == StatusCode::FORBIDDEN && is_moderated(&body) =>
+        {
+            return Ok(Opened::Refused(refused(wire, custom.as_ref(), status, &body)));
+        }
         Meaning::Failure(kind) => kind,
         // Google answers so to a key that it does not know.
         Meaning::Refusal if gemini::error::is_key_error(&body) => FailureKind::Unauthorized,
         Meaning::Refusal | Meaning::Answer => {
-            return Ok(Opened::Refused(match &custom {
-                None => wire.refused(status, &body),
-                Some(custom) => custom.refused(wire, status, &body),
-            }));
+            return Ok(Opened::Refused(refused(wire, custom.as_ref(), status, &body)));
         }
     };
     Err(Failure { kind, code: "status", status: Some(status), detail: None })
+}
+
+fn refused(wire: Wire, custom: Option<&Template>, status: StatusCode, body: &[u8]) -> CallError {
+    match custom {
+        None => wire.refused(status, body),
+        Some(custom) => custom.refused(wire, status, body),
+    }
+}
+
+/// Does a 403 speak of what the caller sent, and not of our key? So say gateways that ask a filter first, and vendors with
+/// one of their own.
+fn is_moderated(body: &[u8]) -> bool {
+    const WORDS: &[&[u8]] = &[
+        b"moderation",
+        b"flagged",
+        b"content_policy",
+        b"content policy",
+        b"content_filter",
+        b"usage guidelines",
+        b"safety_check",
+    ];
+    let body = body.to_ascii_lowercase();
+    WORDS.iter().any(|word| memchr::memmem::find(&body, word).is_some())
 }
 
 /// Does a 429 mean that nothing is left of what the operator paid for? Waiting does not help then.
@@ -164,8 +194,11 @@ enum Meaning {
 fn meaning(status: StatusCode) -> Meaning {
     match status.as_u16() {
         200..=299 => Meaning::Answer,
-        // Our key, our bill, our proxy: never the caller's fault.
-        401..=403 | 407 => Meaning::Failure(FailureKind::Unauthorized),
+        // Our key, our proxy: never the caller's fault.
+        401 | 407 => Meaning::Failure(FailureKind::Unauthorized),
+        // Our key or our bill, as a rule; but some answer so to a prompt that they do not like, or to a cap that is more than
+        // is left. One caller must not be able to take a key away from all others.
+        402 | 403 => Meaning::Failure(FailureKind::Forbidden),
         408 | 504 => Meaning::Failure(FailureKind::Timeout),
         429 => Meaning::Failure(FailureKind::Busy { retry_after: DEFAULT_RETRY_AFTER }),
         400..=499 => Meaning::Refusal,
@@ -213,8 +246,8 @@ mod tests {
             (302, Meaning::Failure(FailureKind::Failed)),
             (400, Meaning::Refusal),
             (401, Meaning::Failure(FailureKind::Unauthorized)),
-            (402, Meaning::Failure(FailureKind::Unauthorized)),
-            (403, Meaning::Failure(FailureKind::Unauthorized)),
+            (402, Meaning::Failure(FailureKind::Forbidden)),
+            (403, Meaning::Failure(FailureKind::Forbidden)),
             (404, Meaning::Refusal),
             (408, Meaning::Failure(FailureKind::Timeout)),
             (413, Meaning::Refusal),
@@ -237,6 +270,20 @@ mod tests {
         assert_eq!(told("retry-after", "7"), Some(7));
         assert_eq!(told("retry-after-ms", "1500"), Some(2));
         assert_eq!(told("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"), None);
+    }
+
+    #[test]
+    fn a_flagged_prompt_is_told_from_a_key_that_may_not_call() {
+        for body in [
+            &br#"{"error":{"code":403,"message":"Your input was flagged","metadata":{"reasons":["violence"]}}}"#[..],
+            br#"{"error":"Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"}"#,
+            br#"{"error":{"code":"Content_Policy_Violation"}}"#,
+        ] {
+            assert!(is_moderated(body), "{}", String::from_utf8_lossy(body));
+        }
+        for body in [&b""[..], br#"{"error":{"message":"Your API key may not use this model"}}"#] {
+            assert!(!is_moderated(body));
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How many tokens a prompt has, for nothing: no hold, no record.
 //!
-//! Claims: only the caller's own models are counted for; where a provider of the same protocol serves the model its word
-//! counts, else a guess from above, since callers use the figure to stay below limits.
+//! Claims: it counts as a request for the limits of key, group, model and provider; a provider that is left alone or has no
+//! room is not asked; only the caller's own models are counted for; where a provider of the same protocol serves the
+//! model its word counts, else a guess from above, since callers use the figure to stay below limits.
 
 use super::Tools;
 use super::attempt::{self, Opened};
@@ -11,6 +12,8 @@ use crate::claude::{self, request::MessagesRequest};
 use crate::endpoint::Protocol;
 use crate::error::CallError;
 use crate::gemini::counting::{self, CountRequest};
+use crate::health::{Fitness, Verdict};
+use crate::limits::{Admitted, Limit, Subject, Turn};
 use crate::wire::outgoing::{self, Counted};
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -59,6 +62,8 @@ pub(crate) async fn tokens(
     if !grant.may_call(&name) {
         return Err(CallError::ModelNotAllowed { model: model() });
     }
+    let limits: Vec<(Subject, Limit)> = grant.limits.iter().chain(&found.limit).cloned().collect();
+    let _place = tools.limits.admit(&limits, 0, Instant::now()).await.map_err(CallError::RateLimited)?;
     let forwarded = claude::forwarded(headers);
     for route in &found.routes {
         let told = timeout(PATIENCE, ask(tools, &counted, &forwarded, route)).await;
@@ -73,6 +78,20 @@ pub(crate) async fn tokens(
 async fn ask(tools: &Tools, counted: &Counted, forwarded: &HeaderMap, route: &Route) -> Option<u64> {
     let key = route.keys.first()?;
     let outgoing = outgoing::count(counted, forwarded, route, key.secret.expose())?;
+    let now = Instant::now();
+    let fitness = tools.health.ask(route, key, now);
+    // How a count goes says nothing of calls, and it never takes the place of the call that is on trial.
+    tools.health.report(route, key, Verdict::Abandoned, now);
+    if fitness != Fitness::Fit {
+        return None;
+    }
+    let _turn = match &route.limit {
+        None => Admitted::unlimited(),
+        Some(limit) => match tools.limits.try_provider(limit, 0, now).await {
+            Turn::Take(turn) => turn,
+            Turn::PassOver { .. } => return None,
+        },
+    };
     let Ok(Opened::Answer(mut reached)) = attempt::open(tools, outgoing, Instant::now() + PATIENCE).await
     else {
         return None;

@@ -25,6 +25,7 @@ use crate::call::routing::{Candidate, Place};
 use crate::call::settlement::{End, Settlement};
 use crate::catalogue::{ProviderKey, Route};
 use crate::error::CallError;
+use crate::estimate::Estimate;
 use crate::figures::Figures;
 use crate::health::{Fitness, Health, Verdict};
 use crate::http::ProviderClient;
@@ -34,7 +35,7 @@ use crate::options::RelayOptions;
 use crate::wire::outgoing::{self, NotSent, Outgoing};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::{Credits, Outcome};
+use domain::{AccountId, Credits, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -132,7 +133,7 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
             break;
         }
         let answer = Box::pin(attempt(&tools, outgoing, &mut settlement, &mut client, deadline)).await;
-        trial.verdict = verdict_on(&answer, settlement.time_to_first_byte());
+        trial.verdict = verdict_on(&answer, settlement.time_to_first_byte(), call.grant.account);
         drop(trial);
         match answer {
             Ok(Answer::Refused(error)) => {
@@ -182,6 +183,9 @@ pub(crate) async fn run<H: Holding>(tools: Tools, mut settlement: Settlement<H>,
             Err(failure) => {
                 log_failure(&call, route, &failure);
                 settlement.end_attempt(failure.status, Some(failure.code));
+                // Whatever was read of a failed try reached nobody: it is not charged. What the provider counted stays,
+                // for its cost.
+                settlement.delivered = Estimate::default();
                 failures.push(failure.kind);
             }
         }
@@ -227,7 +231,7 @@ impl Drop for Trial<'_> {
 }
 
 /// What a try says about its provider's health.
-fn verdict_on(answer: &Result<Answer, Failure>, first_byte: Option<Duration>) -> Verdict {
+fn verdict_on(answer: &Result<Answer, Failure>, first_byte: Option<Duration>, account: AccountId) -> Verdict {
     match answer {
         Ok(Answer::Refused(_) | Answer::Whole(_)) => Verdict::Answered { first_byte: None },
         Ok(Answer::Streamed(ended)) => match ended.failure {
@@ -237,6 +241,7 @@ fn verdict_on(answer: &Result<Answer, Failure>, first_byte: Option<Duration>) ->
         Err(failure) => match failure.kind {
             FailureKind::Busy { retry_after } => Verdict::Busy { pause: Duration::from_secs(retry_after) },
             FailureKind::Unauthorized => Verdict::KeyRefused,
+            FailureKind::Forbidden => Verdict::KeyDoubted { account },
             FailureKind::Timeout | FailureKind::Failed => Verdict::Failed(failure.code),
         },
     }
@@ -269,7 +274,10 @@ fn verdict(failures: &[FailureKind]) -> CallError {
         .iter()
         .map(|failure| match failure {
             FailureKind::Busy { retry_after } => Some(*retry_after),
-            FailureKind::Failed | FailureKind::Unauthorized | FailureKind::Timeout => None,
+            FailureKind::Failed
+            | FailureKind::Unauthorized
+            | FailureKind::Forbidden
+            | FailureKind::Timeout => None,
         })
         .collect();
     match (waits, failures.last()) {
@@ -303,7 +311,7 @@ fn log_failure(call: &Call, route: &Route, failure: &Failure) {
         FailureKind::Unauthorized => {
             tracing::error!(%request, %provider, %model, status, code, "a provider does not accept its key");
         }
-        FailureKind::Busy { .. } | FailureKind::Failed | FailureKind::Timeout => {
+        FailureKind::Busy { .. } | FailureKind::Forbidden | FailureKind::Failed | FailureKind::Timeout => {
             tracing::warn!(%request, %provider, %model, status, code, detail, "a try at a provider failed");
         }
     }

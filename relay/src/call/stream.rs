@@ -105,6 +105,7 @@ pub(crate) async fn forward<H: Holding>(
         due: Vec::new(),
         last_sent: now,
         gone: None,
+        deadline,
     };
     let mut last_read = now;
     // What was read of the answer beyond what is being passed on.
@@ -113,7 +114,7 @@ pub(crate) async fn forward<H: Holding>(
         let step = match ahead.take() {
             Some(read) => Step::Read(read),
             None => {
-                let wake_at = stream.wake_at(last_read, deadline);
+                let wake_at = stream.wake_at(last_read);
                 tokio::select! {
                     biased;
                     chunk = response.chunk() => Step::Read(chunk),
@@ -149,7 +150,14 @@ pub(crate) async fn forward<H: Holding>(
                 stream.gone.get_or_insert(Gone { since: now, bytes: 0 });
                 Ok(None)
             }
-            Step::Wake => stream.woken(now, last_read, deadline).await,
+            Step::Wake => stream.woken(now, last_read).await,
+        };
+        // Asked after every step: a provider that never pauses is stopped as well as one that is silent.
+        let ended = match ended {
+            Ok(None) if Instant::now() >= deadline => {
+                stream.broken(Failure::timeout("call_limit")).await.map(Some)
+            }
+            ended => ended,
         };
         stream.flush().await;
         if let Some(mut ended) = ended.map_err(|failure| failure.with_status(status))? {
@@ -295,18 +303,20 @@ struct Forward<'a, H: Holding> {
     due: Vec<Bytes>,
     last_sent: Instant,
     gone: Option<Gone>,
+    /// When the call must be over.
+    deadline: Instant,
 }
 
 impl<H: Holding> Forward<'_, H> {
     /// When to look up even if nothing comes.
-    fn wake_at(&self, last_read: Instant, deadline: Instant) -> Instant {
+    fn wake_at(&self, last_read: Instant) -> Instant {
         let silence = last_read + self.options.idle_timeout;
         let others = [
             (!self.is_committed).then_some(self.hold_back_until),
             self.gone.as_ref().map(|gone| gone.since + self.options.read_on_limit),
             self.keep_alive_at(),
         ];
-        others.into_iter().flatten().fold(silence.min(deadline), Instant::min)
+        others.into_iter().flatten().fold(silence.min(self.deadline), Instant::min)
     }
 
     fn keep_alive_at(&self) -> Option<Instant> {
@@ -316,15 +326,7 @@ impl<H: Holding> Forward<'_, H> {
         self.options.keep_alive.filter(|_| is_reading).map(|silence| self.last_sent + silence)
     }
 
-    async fn woken(
-        &mut self,
-        now: Instant,
-        last_read: Instant,
-        deadline: Instant,
-    ) -> Result<Option<Ended>, Failure> {
-        if now >= deadline {
-            return self.broken(Failure::timeout("call_limit")).await.map(Some);
-        }
+    async fn woken(&mut self, now: Instant, last_read: Instant) -> Result<Option<Ended>, Failure> {
         if now >= last_read + self.options.idle_timeout {
             return self.broken(Failure::timeout("idle_timeout")).await.map(Some);
         }
@@ -477,7 +479,8 @@ impl<H: Holding> Forward<'_, H> {
             super::attempt::FailureKind::Timeout => CallError::ProviderTimeout,
             super::attempt::FailureKind::Failed
             | super::attempt::FailureKind::Busy { .. }
-            | super::attempt::FailureKind::Unauthorized => CallError::ProviderFailed,
+            | super::attempt::FailureKind::Unauthorized
+            | super::attempt::FailureKind::Forbidden => CallError::ProviderFailed,
         };
         self.broken_by(failure, &error).await
     }
@@ -596,7 +599,9 @@ impl<H: Holding> Forward<'_, H> {
             several => several.concat().into(),
         };
         self.due.clear();
-        self.client.send(bytes, self.options.client_timeout).await;
+        // A caller that does not read holds the call up no longer than the call may last.
+        let limit = self.deadline.saturating_duration_since(Instant::now()).min(self.options.client_timeout);
+        self.client.send(bytes, limit).await;
         self.last_sent = Instant::now();
     }
 }

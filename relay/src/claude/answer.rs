@@ -144,7 +144,8 @@ fn inner(json: &RawValue) -> Option<Inner<'_>> {
     serde_json::from_str(json.get()).ok()
 }
 
-fn blocks(content: &RawValue) -> Vec<&RawValue> {
+/// The blocks of a content: those of its list, or the one that it is itself, as some vendors have it.
+pub(super) fn blocks(content: &RawValue) -> Vec<&RawValue> {
     serde_json::from_str(content.get()).unwrap_or_else(|_| vec![content])
 }
 

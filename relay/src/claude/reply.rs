@@ -19,11 +19,14 @@ pub fn read(body: &[u8]) -> Option<Reply> {
         return None;
     }
     let id = message.optional_text("id").ok().flatten();
-    let blocks: Vec<&RawValue> = serde_json::from_str(message.get("content")?.get()).ok()?;
-    let parts: Vec<Part> = blocks
+    let parts: Vec<Part> = super::answer::blocks(message.get("content")?)
         .into_iter()
         .enumerate()
-        .filter_map(|(index, block)| part(&Object::read(block).ok()?, id.as_deref(), index))
+        .filter_map(|(index, block)| match string(block) {
+            // A vendor's content may be a plain string.
+            Ok(text) => Some(Part::text(text)),
+            Err(_) => part(&Object::read(block).ok()?, id.as_deref(), index),
+        })
         .collect();
     let has_calls = parts.iter().any(|part| matches!(part, Part::Call { .. }));
     let text = |name| message.optional_text(name).ok().flatten();
@@ -260,11 +263,24 @@ mod tests {
             "",
             "[]",
             "{}",
-            r#"{"content":"x"}"#,
             r#"{"type":"error","error":{"type":"api_error","message":"x"}}"#,
             r#"{"content":[],"error":{"message":"x"}}"#,
         ] {
             assert!(read(body.as_bytes()).is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn content_that_is_no_list_is_read_as_what_it_is() {
+        for content in
+            [r#""x""#, r#"["x"]"#, r#"{"type":"text","text":"x"}"#, r#"[{"type":"text","text":"x"}]"#]
+        {
+            let reply = read(format!(r#"{{"content":{content}}}"#).as_bytes()).unwrap();
+            assert_eq!(
+                format!("{:?}", reply.choices[0].parts),
+                format!("{:?}", [Part::text("x")]),
+                "{content}"
+            );
         }
     }
 

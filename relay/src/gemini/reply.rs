@@ -121,6 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_one_answer_is_that_answer() {
+        let answer = r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}]}"#;
+        let listed = read(format!(" [{answer}]").as_bytes()).unwrap();
+        assert_eq!(shown(&listed), shown(&read(answer.as_bytes()).unwrap()));
+        assert!(read(format!("[{answer},{answer}]").as_bytes()).is_none());
+    }
+
+    #[test]
     fn every_kind_of_part_is_read() {
         let reply = read(
             br#"{"candidates":[{"content":{"role":"model","parts":[

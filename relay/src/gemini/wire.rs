@@ -84,8 +84,13 @@ pub(super) enum Said {
 }
 
 impl<'a> Response<'a> {
-    /// Reads an answer. `None`: not JSON of that shape.
+    /// Reads an answer; one in a list of one, as some proxies have it, too. `None`: not JSON of that shape.
     pub(super) fn read(json: &'a [u8]) -> Option<Self> {
+        if json.trim_ascii_start().starts_with(b"[") {
+            let list: Vec<&'a RawValue> = serde_json::from_slice(json).ok()?;
+            let [one] = list.as_slice() else { return None };
+            return serde_json::from_str(one.get()).ok();
+        }
         serde_json::from_slice(json).ok().filter(|_| json.trim_ascii_start().starts_with(b"{"))
     }
 

@@ -1,6 +1,7 @@
 //! One circuit breaker.
 
 use super::State;
+use domain::AccountId;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,6 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The same for a key that is refused: only an operator can mend it, so there is no hurry.
 const FIRST_KEY_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_KEY_PAUSE: Duration = Duration::from_secs(3600);
+/// So many accounts must meet a refusal that may be about the key or about their calls, and nobody an answer in between,
+/// before it counts as one of the key: one caller alone, whatever it sends, never takes a key away from the others.
+const DOUBTING_ACCOUNTS: usize = 3;
 /// After this long a trial that never reported counts as failed: its call's task died.
 const TRIAL_LIMIT: Duration = Duration::from_secs(600);
 /// What was measured longer ago than this says nothing about now.
@@ -27,6 +31,8 @@ const SMOOTHING: i64 = 10;
 
 /// What a busy provider's circuit names as its last failure.
 pub(super) const BUSY: &str = "busy";
+/// What it names where its key was refused.
+const KEY_REFUSED: &str = "key_refused";
 
 /// How a try went, as far as health goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +42,8 @@ pub(crate) enum Verdict {
     Answered { first_byte: Option<Duration> },
     /// It did not accept our key.
     KeyRefused,
+    /// It forbade the call of this account, which may be about our key or about the call.
+    KeyDoubted { account: AccountId },
     /// It is busy for so long.
     Busy { pause: Duration },
     /// It failed; a short code says how.
@@ -78,6 +86,8 @@ pub(super) struct Circuit {
     latency_us: Option<i64>,
     measured: Option<Instant>,
     last_failure: Option<&'static str>,
+    /// The accounts whose calls were forbidden since the last answer; fewer than [`DOUBTING_ACCOUNTS`].
+    doubting: Vec<AccountId>,
 }
 
 impl Default for Circuit {
@@ -91,6 +101,7 @@ impl Default for Circuit {
             latency_us: None,
             measured: None,
             last_failure: None,
+            doubting: Vec::new(),
         }
     }
 }
@@ -127,6 +138,7 @@ impl Circuit {
                     self.measured = Some(now);
                 }
                 self.in_a_row = 0;
+                self.doubting.clear();
                 // A call that began before the circuit opened says nothing new.
                 if !matches!(self.phase, Phase::Open { .. }) {
                     self.phase = Phase::Closed;
@@ -145,8 +157,22 @@ impl Circuit {
             }
             Verdict::KeyRefused => {
                 self.count(ALL);
-                self.last_failure = Some("key_refused");
+                self.last_failure = Some(KEY_REFUSED);
                 self.open(FIRST_KEY_PAUSE, LONGEST_KEY_PAUSE, now);
+            }
+            Verdict::KeyDoubted { account } => {
+                self.count(ALL);
+                if !self.doubting.contains(&account) {
+                    self.doubting.push(account);
+                }
+                if self.doubting.len() >= DOUBTING_ACCOUNTS {
+                    self.doubting.clear();
+                    self.last_failure = Some(KEY_REFUSED);
+                    self.open(FIRST_KEY_PAUSE, LONGEST_KEY_PAUSE, now);
+                } else if matches!(self.phase, Phase::Trial { .. }) {
+                    // Others found the same before, so it stays open, but one account does not make the pause longer.
+                    self.phase = Phase::Open { until: now + FIRST_KEY_PAUSE };
+                }
             }
             Verdict::Busy { pause } => {
                 self.last_failure = Some(BUSY);

@@ -4,8 +4,8 @@
 //! again and again or says that it is busy is left alone for a while (its circuit is open), then one call may try it
 //! (half open), and its success closes the circuit.
 //! May not touch: sockets, catalogues' meaning. Times arrive as arguments.
-//! Claims: what a caller does wrong never opens a circuit; an open circuit always ends; while it is half open exactly
-//! one call tries it; what is known of a provider that left the catalogue is forgotten.
+//! Claims: what a caller does wrong never opens a circuit, nor does what one account alone meets with a key; an open
+//! circuit always ends; while it is half open exactly one call tries it; what is known of a provider that left the catalogue is forgotten.
 
 mod circuit;
 pub(crate) mod probe;
@@ -120,7 +120,7 @@ impl Health {
         let [by_key, by_model] = watched(route, key);
         let (of_key, of_model) = match verdict {
             // A key that is refused says nothing about the model, and the other way round.
-            Verdict::KeyRefused => (verdict, Verdict::Abandoned),
+            Verdict::KeyRefused | Verdict::KeyDoubted { .. } => (verdict, Verdict::Abandoned),
             Verdict::Busy { .. } | Verdict::Failed(_) => (Verdict::Abandoned, verdict),
             Verdict::Answered { .. } | Verdict::Abandoned => (verdict, verdict),
         };

@@ -69,6 +69,35 @@ fn a_refused_key_takes_out_the_key_for_every_model_and_no_other_key() {
 }
 
 #[test]
+fn one_account_alone_never_takes_a_key_away_from_the_others() {
+    let (health, route, mut clock) = (Health::default(), route("m", &["k"]), Clock(Instant::now()));
+    let key = &route.keys[0];
+    let doubted =
+        |number| Verdict::KeyDoubted { account: domain::AccountId::from_uuid(uuid::Uuid::from_u128(number)) };
+    for _ in 0..100 {
+        health.report(&route, key, doubted(1), clock.0);
+    }
+    assert_eq!(health.ask(&route, key, clock.0), Fitness::Fit);
+    // An answer in between says that it was about the calls.
+    health.report(&route, key, doubted(2), clock.0);
+    health.report(&route, key, ANSWERED, clock.0);
+    health.report(&route, key, doubted(3), clock.0);
+    health.report(&route, key, doubted(1), clock.0);
+    assert_eq!(health.ask(&route, key, clock.0), Fitness::Fit);
+    health.report(&route, key, doubted(2), clock.0);
+    let unfit = Fitness::Unfit { remaining: Duration::from_secs(60), is_busy: false };
+    assert_eq!(health.ask(&route, key, clock.0), unfit, "three accounts, and no answer");
+    for _ in 0..3 {
+        clock.after(60);
+        assert_eq!(health.ask(&route, key, clock.0), Fitness::OnTrial);
+        health.report(&route, key, doubted(1), clock.0);
+        assert_eq!(health.ask(&route, key, clock.0), unfit, "no longer for one account's trials");
+    }
+    clock.after(60);
+    health.report(&route, key, ANSWERED, clock.0);
+}
+
+#[test]
 fn a_busy_model_is_left_alone_for_as_long_as_it_says() {
     let (health, one, other, mut clock) =
         (Health::default(), route("m", &["k"]), route("n", &["k"]), Clock(Instant::now()));

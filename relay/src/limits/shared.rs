@@ -10,7 +10,7 @@ use super::bucket::Standing;
 use super::{Limit, Refusal, Shown, Status, Subject, What, bucket};
 use arc_swap::ArcSwap;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{RedisError, RedisResult, Script};
+use redis::{RedisError, RedisResult, Script, TlsCertificates};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +32,8 @@ const BEYOND_THE_LONGEST: Duration = Duration::from_secs(60);
 pub struct SharedOptions {
     /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
     pub url: String,
+    /// Certificates (PEM) that are trusted instead of the machine's own. Only for `rediss://`.
+    pub ca: Option<Vec<u8>>,
     /// How long a call may take at all: a place is held for at most this and a minute.
     pub call_limit: Duration,
     /// How long an answer of Redis is waited for before the call is judged by this node's own counts.
@@ -41,7 +43,7 @@ pub struct SharedOptions {
 impl SharedOptions {
     /// The usual ones.
     pub fn new(url: impl Into<String>, call_limit: Duration) -> Self {
-        Self { url: url.into(), call_limit, timeout: Duration::from_millis(250) }
+        Self { url: url.into(), ca: None, call_limit, timeout: Duration::from_millis(250) }
     }
 }
 
@@ -105,7 +107,13 @@ struct Server {
 
 impl Shared {
     pub(super) fn try_new(options: SharedOptions) -> Result<Self, RedisError> {
-        let client = redis::Client::open(options.url.as_str())?;
+        let client = match &options.ca {
+            None => redis::Client::open(options.url.as_str())?,
+            Some(ca) => {
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
+                redis::Client::build_with_tls(options.url.as_str(), certificates)?
+            }
+        };
         let connection = ArcSwap::from_pointee(connection(&client, options.timeout)?);
         let server = Arc::new(Server {
             client,

@@ -1,8 +1,8 @@
 //! A chat request: the few fields that money and routing depend on, and its body as the provider gets it.
 //!
-//! Claims: every byte that is not the model's name, `stream_options.include_usage` or a missing cap on the output
-//! reaches the provider as it came; a field given twice is refused, since two readers could disagree about which one
-//! counts.
+//! Claims: every byte that is not the model's name, `stream_options.include_usage` or a missing cap on the output, or the
+//! name of a cap that the provider may not know, reaches the provider as it came; a field given twice is refused, since
+//! two readers could disagree about which one counts.
 
 use super::include_usage::UsagePlace;
 use crate::body::{self, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
@@ -117,26 +117,52 @@ impl ChatRequest {
         })
     }
 
-    /// The body for a provider that calls the model `upstream_model`; `cap` is set where the caller set none.
+    /// The body for a provider that calls the model `upstream_model`; `cap` is set where the caller set none. A cap under the
+    /// newer name is renamed for who may know only the older one, and would give an answer without any.
     pub fn body_for(&self, upstream_model: &str, field: CapField, cap: u64) -> Bytes {
         let mut edits: Vec<(Range<usize>, String)> = Vec::new();
-        let at = |place: usize| place..place;
         if upstream_model != self.model {
             edits.push((self.places.model.clone(), body::json_string(upstream_model)));
         }
-        if self.max_output.is_none() {
-            let place = match field {
-                CapField::MaxTokens => &self.places.max_tokens,
-                CapField::MaxCompletionTokens => &self.places.max_completion_tokens,
-            };
-            edits.push(match place {
-                // The caller wrote null.
-                Some(null) => (null.clone(), cap.to_string()),
-                None => (at(self.places.start), format!("\"{}\":{cap},", field.name())),
-            });
-        }
+        edits.extend(self.cap(field, cap));
         edits.extend(self.places.usage.edit(self.places.start));
         body::splice(&self.body, edits)
+    }
+
+    /// What puts the cap where the provider looks for it. Both names at once are refused by some providers.
+    fn cap(&self, field: CapField, cap: u64) -> Vec<(Range<usize>, String)> {
+        let places = &self.places;
+        let is_set = |place: &Option<Range<usize>>| {
+            place.clone().is_some_and(|value| self.body.get(value).is_some_and(|text| text != b"null"))
+        };
+        let start = places.start..places.start;
+        let put = |place: &Option<Range<usize>>, cap: u64| match place {
+            // The caller wrote null.
+            Some(null) => (null.clone(), cap.to_string()),
+            None => (start, format!("\"{}\":{cap},", field.name())),
+        };
+        match (field, &places.max_tokens, &places.max_completion_tokens) {
+            (CapField::MaxTokens, own, _) if is_set(own) => Vec::new(),
+            // OpenAI heeds either name, or refuses the older one.
+            (CapField::MaxCompletionTokens, older, own) if is_set(older) || is_set(own) => Vec::new(),
+            (CapField::MaxCompletionTokens, _, own) => vec![put(own, cap)],
+            (CapField::MaxTokens, own, Some(newer)) if is_set(&Some(newer.clone())) => {
+                let asked = self.max_output.unwrap_or(cap);
+                match (own, self.key_of(newer)) {
+                    (None, Some(key)) => vec![(key, format!("\"{}\"", field.name()))],
+                    _ => vec![put(own, asked), (newer.clone(), "null".into())],
+                }
+            }
+            (CapField::MaxTokens, own, _) => vec![put(own, cap)],
+        }
+    }
+
+    /// Where the key of a value stands, quotes and all.
+    fn key_of(&self, value: &Range<usize>) -> Option<Range<usize>> {
+        let before = self.body.get(..value.start)?.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
+        let name = before.strip_suffix(b"\"")?;
+        // The key says one of our names, perhaps with escapes: none of them is a quote.
+        Some(memchr::memrchr(b'"', name)?..before.len())
     }
 }
 
@@ -187,7 +213,19 @@ mod tests {
             ),
             (
                 r#"{"model":"m","messages":[1],"max_completion_tokens":7}"#,
-                r#"{"model":"up/\"x","messages":[1],"max_completion_tokens":7}"#,
+                r#"{"model":"up/\"x","messages":[1],"max_tokens":7}"#,
+            ),
+            (
+                r#"{"max_completion_tok\u0065ns" : 7,"model":"m","messages":[1]}"#,
+                r#"{"max_tokens" : 7,"model":"up/\"x","messages":[1]}"#,
+            ),
+            (
+                r#"{"max_tokens":null,"model":"m","messages":[1],"max_completion_tokens":7}"#,
+                r#"{"max_tokens":7,"model":"up/\"x","messages":[1],"max_completion_tokens":null}"#,
+            ),
+            (
+                r#"{"max_completion_tokens":null,"model":"m","messages":[1]}"#,
+                r#"{"max_tokens":99,"max_completion_tokens":null,"model":"up/\"x","messages":[1]}"#,
             ),
             // the usage of a stream
             (
@@ -245,6 +283,15 @@ mod tests {
         let body = chat(r#","max_tokens":null"#).unwrap().body_for("m", CapField::MaxCompletionTokens, 7);
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!((&body["max_completion_tokens"], &body["max_tokens"]), (&json!(7), &Value::Null));
+    }
+
+    #[test]
+    fn openai_itself_gets_the_cap_under_the_name_that_its_caller_used() {
+        for cap in ["max_tokens", "max_completion_tokens"] {
+            let body = format!(r#"{{"model":"m","messages":[1],"{cap}":5}}"#);
+            let sent = request(&body).unwrap().body_for("m", CapField::MaxCompletionTokens, 7);
+            assert_eq!(sent, body.as_bytes(), "{cap}");
+        }
     }
 
     #[test]

@@ -11,8 +11,16 @@ use serde_json::value::RawValue;
 use std::ops::Range;
 
 const PLAN: Plan = Plan {
-    routed: &["model", "stream", "max_output_tokens", "previous_response_id", "conversation", "background"],
-    noted: &["input", "tools", "prompt"],
+    routed: &[
+        "model",
+        "stream",
+        "max_output_tokens",
+        "previous_response_id",
+        "conversation",
+        "prompt",
+        "background",
+    ],
+    noted: &["input", "tools"],
     medium: |around, key| match (around, key) {
         (Medium::Text, "image_url") | (Medium::Image, "url") => Medium::Image,
         (Medium::Text, "input_audio") | (Medium::Audio, "data") => Medium::Audio,
@@ -44,6 +52,8 @@ pub struct ResponsesRequest {
     pub has_conversation: bool,
     /// Does it use a prompt that is kept at the provider?
     pub has_kept_prompt: bool,
+    /// Does its input refer to items that the provider keeps?
+    pub has_references: bool,
     /// Is it to be answered later, on another request? Its counts would come there, where nobody meters.
     pub is_background: bool,
     start: usize,
@@ -67,7 +77,8 @@ impl ResponsesRequest {
             "a string",
         )?;
         let cap = scan.get("max_output_tokens");
-        let has_kept_prompt = scan.noted("prompt").is_some();
+        let has_kept_prompt = scan.get("prompt").is_some_and(|it| it.get() != "null");
+        let has_references = scan.noted("input") == Some(Walked::Array) && has_references(&body);
         let has_conversation = scan.get("conversation").is_some_and(|it| it.get() != "null");
         if scan.noted("input").is_none()
             && previous_response_id.is_none()
@@ -90,6 +101,7 @@ impl ResponsesRequest {
             previous_response_id,
             has_conversation,
             has_kept_prompt,
+            has_references,
             is_background: flag("background")?.unwrap_or(false),
             start: scan.start(),
             model_place: scan.place(model),
@@ -98,9 +110,16 @@ impl ResponsesRequest {
         })
     }
 
-    /// Does it need the very provider that keeps what it refers to?
-    pub fn needs_its_provider(&self) -> bool {
-        self.previous_response_id.is_some() || self.has_conversation || self.has_kept_prompt
+    /// The field by which it refers to what a provider keeps, if one does.
+    pub fn kept(&self) -> Option<&'static str> {
+        [
+            (self.previous_response_id.is_some(), "previous_response_id"),
+            (self.has_conversation, "conversation"),
+            (self.has_kept_prompt, "prompt"),
+            (self.has_references, "input"),
+        ]
+        .into_iter()
+        .find_map(|(is_there, field)| is_there.then_some(field))
     }
 
     /// The body for a provider that calls the model `upstream_model`; `cap` is set where the caller set none.
@@ -118,6 +137,24 @@ impl ResponsesRequest {
         }
         body::splice(&self.body, edits)
     }
+}
+
+/// Does an item of the input only name one that the provider keeps? It has an id and no other field but perhaps its type.
+fn has_references(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Given<'a> {
+        #[serde(borrow)]
+        input: Vec<&'a RawValue>,
+    }
+    type Fields<'a> = std::collections::BTreeMap<std::borrow::Cow<'a, str>, &'a RawValue>;
+    let is_reference = |item: &RawValue| {
+        serde_json::from_str::<Fields<'_>>(item.get()).is_ok_and(|fields| {
+            let is = |kind: &str| fields.get("type").is_some_and(|it| it.get().trim_matches('"') == kind);
+            is("item_reference")
+                || fields.contains_key("id") && fields.keys().all(|key| matches!(key.as_ref(), "id" | "type"))
+        })
+    };
+    serde_json::from_slice::<Given<'_>>(body).is_ok_and(|given| given.input.into_iter().any(is_reference))
 }
 
 #[cfg(test)]
@@ -153,14 +190,18 @@ mod tests {
     #[test]
     fn what_only_its_provider_has_is_noted() {
         let plain = request(r#"{"model":"m","input":"hi","conversation":null,"background":false}"#).unwrap();
-        assert!(!plain.needs_its_provider() && !plain.is_background && !plain.stream);
-        for kept in [
-            r#""previous_response_id":"resp_1""#,
-            r#""conversation":"conv_1""#,
-            r#""prompt":{"id":"pmpt_1"}"#,
+        assert!(plain.kept().is_none() && !plain.is_background && !plain.stream);
+        for (kept, field) in [
+            (r#""previous_response_id":"resp_1""#, "previous_response_id"),
+            (r#""conversation":"conv_1""#, "conversation"),
+            (r#""prompt":{"id":"pmpt_1"}"#, "prompt"),
+            (r#""input":[{"role":"user","content":"x"},{"type":"item_reference","id":"msg_1"}]"#, "input"),
+            (r#""input":[{"id":"msg_1"}]"#, "input"),
         ] {
-            assert!(request(&format!(r#"{{"model":"m",{kept}}}"#)).unwrap().needs_its_provider(), "{kept}");
+            assert_eq!(request(&format!(r#"{{"model":"m",{kept}}}"#)).unwrap().kept(), Some(field));
         }
+        let whole = r#"{"model":"m","prompt":null,"input":[{"id":"msg_1","type":"message","role":"user","content":"x"}]}"#;
+        assert_eq!(request(whole).unwrap().kept(), None);
         assert!(request(r#"{"model":"m","input":"hi","background":true}"#).unwrap().is_background);
     }
 

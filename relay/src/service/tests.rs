@@ -674,6 +674,32 @@ async fn a_provider_that_does_not_answer_in_time_is_a_504() {
 }
 
 #[tokio::test]
+async fn a_stream_that_never_pauses_ends_at_the_limit_of_a_call_whether_or_not_its_caller_reads() {
+    for reads in [true, false] {
+        let endless = || sse_of(stream::repeat_with(|| Ok(Bytes::from(HELLO.repeat(100)))));
+        let provider = provider(move |_| endless()).await;
+        let options = RelayOptions { call_limit: Duration::from_millis(500), ..RelayOptions::default() };
+        let gateway = gateway_with(options, PLENTY, ranked(&[&provider.url])).await;
+        let mut response = gateway.call(STREAM).await;
+        let mut last = Bytes::new();
+        let mut read = async || {
+            while let Some(chunk) = response.chunk().await.unwrap() {
+                last = chunk;
+            }
+        };
+        if reads {
+            let read = tokio::time::timeout(Duration::from_secs(20), read());
+            read.await.expect("the stream ends at the limit of a call");
+        }
+        let record = gateway.settled_one().await;
+        assert_eq!(record.attempts[0].error, Some(label("call_limit")), "{reads}");
+        assert!(record.charge.is_positive() && record.duration_ms < 15_000, "{record:?}");
+        let tail = String::from_utf8_lossy(&last);
+        assert_eq!(tail.contains("\"code\":\"provider_timeout\""), reads, "{tail}");
+    }
+}
+
+#[tokio::test]
 async fn a_stuck_provider_is_a_504() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap(); // accepts, and says nothing
     let options = RelayOptions { first_byte_timeout: Duration::from_millis(50), ..RelayOptions::default() };

@@ -2,7 +2,7 @@
 
 use super::{
     Form, Heard,
-    bills::Line,
+    bills::{self, Line},
     decode, encode,
     keys::KeyPair,
     refunds::{Refunds, says},
@@ -22,7 +22,7 @@ use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 /// The application's id.
@@ -44,6 +44,8 @@ struct Shared {
     app: KeyPair,
     alipay: KeyPair,
     has_certificates: bool,
+    /// What it signs with since its certificate has changed; the old one issued it.
+    changed: OnceLock<KeyPair>,
     state: Mutex<Trades>,
 }
 
@@ -76,6 +78,7 @@ impl AlipayGateway {
             app,
             alipay,
             has_certificates,
+            changed: OnceLock::new(),
             state: Mutex::default(),
         });
         let router = Router::new()
@@ -145,16 +148,23 @@ impl AlipayGateway {
         (trade.status, trade.paid_at) = ("TRADE_SUCCESS", Some(beijing_time()));
     }
 
-    /// What its bill says of the payments so far.
+    /// What its bill says of the payments and refunds so far.
     pub fn lines(&self) -> Vec<Line> {
         let state = self.shared.state.lock().unwrap();
         let paid = state.trades.iter().filter_map(|(number, trade)| Some((number, trade, trade.paid_at?)));
-        paid.map(|(number, trade, at)| Line::payment(number, &trade.trade_no, &trade.amount, at)).collect()
+        let paid = paid.map(|(number, trade, at)| Line::payment(number, &trade.trade_no, &trade.amount, at));
+        bills::with_refunds(paid.collect(), &self.refunds, bills::minor, beijing_time())
     }
 
     /// From now on a bill (`trade`, `signcustomer`) of a day can be downloaded.
     pub fn offers_bill(&self, kind: &str, day: &str, bytes: Vec<u8>) {
         self.shared.state.lock().unwrap().bills.insert((kind.to_owned(), day.to_owned()), bytes);
+    }
+
+    /// Its certificate changes, as it does every few years: from now on it signs with another.
+    pub async fn changes_its_certificate(&self) {
+        let new = self.shared.alipay.issues().await;
+        assert!(self.shared.changed.set(new).is_ok(), "once");
     }
 
     /// How far a trade is.
@@ -216,18 +226,25 @@ impl AlipayGateway {
 
     /// The same, signed.
     pub fn signed(&self, mut form: Form) -> Form {
-        let sign = self.shared.alipay.sign(&sorted(&form, &["sign", "sign_type"]));
+        if self.shared.has_certificates {
+            form.insert("alipay_cert_sn".to_owned(), sn(self.shared.signer()));
+        }
+        let sign = self.shared.signer().sign(&sorted(&form, &["sign", "sign_type"]));
         form.extend([("sign".to_owned(), sign), ("sign_type".to_owned(), "RSA2".to_owned())]);
         form
     }
 
     /// Tells the gateway.
     pub async fn tells(&self, door: &str, form: &Form) -> Heard {
-        let request = http::client()
+        tell(Self::telling(door, form)).await
+    }
+
+    /// The same, not sent yet.
+    pub fn telling(door: &str, form: &Form) -> reqwest::RequestBuilder {
+        http::client()
             .post(door)
             .header("content-type", "application/x-www-form-urlencoded; text/html; charset=utf-8")
-            .body(encode(form));
-        tell(request).await
+            .body(encode(form))
     }
 
     /// Tells the gateway what it has to say of a trade.
@@ -256,6 +273,11 @@ fn sn(pair: &KeyPair) -> String {
 }
 
 impl Shared {
+    /// What it signs with now.
+    fn signer(&self) -> &KeyPair {
+        self.changed.get().unwrap_or(&self.alipay)
+    }
+
     fn knows(&self, form: &Form) -> bool {
         let text = |name: &str| form.get(name).map_or("", String::as_str);
         let has_certificates = !self.has_certificates
@@ -270,9 +292,9 @@ impl Shared {
     /// An answer is text, with blanks that a rewriting would lose and slashes that it would change.
     fn answer(&self, method: &str, node: &Value) -> Response {
         let node = node.to_string().replace("\":", "\": ").replace('/', "\\/");
-        let sign = self.alipay.sign(&node);
+        let sign = self.signer().sign(&node);
         let certificate = match self.has_certificates {
-            true => format!("\"alipay_cert_sn\":\"{}\",", sn(&self.alipay)),
+            true => format!("\"alipay_cert_sn\":\"{}\",", sn(self.signer())),
             false => String::new(),
         };
         let text = format!(
@@ -355,6 +377,17 @@ async fn gateway(
                 }
                 // It says so of refunds that it does not have.
                 None => json!({"code": "10000", "msg": "Success"}),
+            }
+        }
+        "alipay.open.app.alipaycert.download" => {
+            let wanted = content["alipay_cert_sn"].as_str().unwrap();
+            let all = [Some(&shared.alipay), shared.changed.get()];
+            match all.into_iter().flatten().find(|it| sn(it) == wanted) {
+                Some(pair) => {
+                    let sent = format!("{}{}", pair.certificate, shared.alipay.certificate);
+                    json!({"code": "10000", "msg": "Success", "alipay_cert_content": super::base64(sent.as_bytes())})
+                }
+                None => refused("CERT_NOT_EXIST"),
             }
         }
         "alipay.data.dataservice.bill.downloadurl.query" => {

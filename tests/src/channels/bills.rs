@@ -40,8 +40,7 @@ pub struct Line {
 impl Line {
     /// A payment, with the fee that the channel was agreed to keep: 0.6%.
     pub fn payment(order: &str, txn: &str, amount: &str, at: NaiveDateTime) -> Self {
-        let (whole, cents) = amount.split_once('.').unwrap_or((amount, "00"));
-        let minor: i64 = format!("{whole}{cents:0<2}").parse().unwrap();
+        let minor = minor(amount);
         Self {
             kind: Kind::Payment,
             order: order.to_owned(),
@@ -53,6 +52,34 @@ impl Line {
             is_held: false,
         }
     }
+}
+
+impl Line {
+    /// The same payment, of which so much went back now; the fee stays with the channel.
+    pub fn refund(&self, number: &str, minor: i64, at: NaiveDateTime) -> Self {
+        Self { kind: Kind::Refund, refund: number.to_owned(), minor, fee: 0, at, ..self.clone() }
+    }
+}
+
+/// The lines of payments, and behind them those of what went back of them.
+pub fn with_refunds(
+    mut lines: Vec<Line>,
+    refunds: &super::refunds::Refunds,
+    minor: fn(&str) -> i64,
+    at: NaiveDateTime,
+) -> Vec<Line> {
+    for (number, given) in refunds.done() {
+        if let Some(paid) = lines.iter().find(|line| line.txn == given.of) {
+            lines.push(paid.refund(&number, minor(&given.amount), at));
+        }
+    }
+    lines
+}
+
+/// Hundredths of a decimal.
+pub fn minor(amount: &str) -> i64 {
+    let (whole, cents) = amount.split_once('.').unwrap_or((amount, "00"));
+    format!("{whole}{cents:0<2}").parse().unwrap()
 }
 
 /// Hundredths as a decimal.

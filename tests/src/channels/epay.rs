@@ -217,7 +217,12 @@ impl EpaySite {
 
     /// Tells the merchant's gateway, by GET.
     pub async fn tells(&self, notify_url: &str, form: &Form) -> Heard {
-        tell(http::client().get(format!("{notify_url}?{}", encode(form)))).await
+        tell(Self::telling(notify_url, form)).await
+    }
+
+    /// The same, not sent yet.
+    pub fn telling(notify_url: &str, form: &Form) -> reqwest::RequestBuilder {
+        http::client().get(format!("{notify_url}?{}", encode(form)))
     }
 
     /// Tells the merchant's gateway what it has to say of an order.
@@ -431,8 +436,8 @@ async fn new_api(State(shared): Asked, Path((room, act)): Path<(String, String)>
                 false => json!({"code": -1, "msg": "退款不存在"}),
             },
             ("merchant", "orders") => {
-                let rows: Vec<Value> =
-                    state.orders.iter().map(|(number, order)| shared.row(number, order)).collect();
+                let truth = || state.orders.iter().map(|(number, order)| shared.row(number, order)).collect();
+                let rows: Vec<Value> = state.listed.clone().unwrap_or_else(truth);
                 let offset: usize = form["offset"].parse().unwrap();
                 json!({"code": 0, "data": rows.into_iter().skip(offset).take(50).collect::<Vec<_>>()})
             }

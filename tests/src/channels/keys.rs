@@ -8,9 +8,9 @@ use ring::{
 };
 use serde_json::Value;
 
-/// Prints a key pair, with a certificate of its own.
+/// Prints a key pair, with a certificate by itself or by the key that is given.
 const SCRIPT: &str = r#"
-import base64, datetime, json
+import base64, datetime, json, sys
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization as s
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -19,9 +19,10 @@ key = rsa.generate_private_key(65537, 2048)
 now = datetime.datetime.now(datetime.timezone.utc)
 name = x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "CN"), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Tests"),
                   x509.NameAttribute(NameOID.COMMON_NAME, "A gateway")])
+issuer = s.load_pem_private_key(sys.argv[1].encode(), None) if sys.argv[1] else key
 cert = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256()))
+        .not_valid_after(now + datetime.timedelta(days=1)).sign(issuer, hashes.SHA256()))
 text = lambda encoding, form: key.private_bytes(encoding, form, s.NoEncryption())
 print(json.dumps({
     "private_pem": text(s.Encoding.PEM, s.PrivateFormat.PKCS8).decode(),
@@ -45,7 +46,7 @@ pub struct KeyPair {
     pub public_pem: String,
     /// SPKI, as bare base64.
     pub public_spki: String,
-    /// A certificate over it, by itself, as PEM.
+    /// A certificate over it, by itself or by whoever issued it, as PEM.
     pub certificate: String,
     /// The certificate's serial number, in capital hexadecimal digits.
     pub serial_hex: String,
@@ -58,8 +59,17 @@ pub struct KeyPair {
 impl KeyPair {
     /// A new one.
     pub async fn new() -> Self {
+        Self::issued_by("").await
+    }
+
+    /// A new one, whose certificate this one's key has signed. All have the same name.
+    pub async fn issues(&self) -> Self {
+        Self::issued_by(&self.private_pem).await
+    }
+
+    async fn issued_by(key: &str) -> Self {
         let output =
-            tokio::process::Command::new(place::python()).args(["-c", SCRIPT]).output().await.unwrap();
+            tokio::process::Command::new(place::python()).args(["-c", SCRIPT, key]).output().await.unwrap();
         let said: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|_| panic!("no key: {}", String::from_utf8_lossy(&output.stderr)));
         let text = |name: &str| said[name].as_str().unwrap().to_owned();

@@ -64,6 +64,14 @@ impl Refunds {
         self.with(|state| state.calls)
     }
 
+    /// All of them that were given, by their numbers.
+    pub fn done(&self) -> Vec<(String, Given)> {
+        self.with(|state| {
+            let done = state.given.iter().filter(|(_, it)| it.state == "done");
+            done.map(|(number, it)| (number.clone(), it.clone())).collect()
+        })
+    }
+
     /// One refund.
     pub fn get(&self, number: &str) -> Option<Given> {
         self.with(|state| state.given.get(number).cloned())

@@ -147,12 +147,13 @@ impl StripeApi {
     pub fn lines(&self) -> Vec<Line> {
         let account = self.shared.lock().unwrap();
         let paid = account.sessions.iter().filter_map(|(id, session)| Some((id, session, session.paid_at?)));
-        paid.map(|(id, session, at)| {
+        let paid = paid.map(|(id, session, at)| {
             let cents: i64 = session.form["line_items[0][price_data][unit_amount]"].parse().unwrap();
             let (order, txn) = (&session.form["client_reference_id"], format!("pi_{}", &id[3..]));
             Line::payment(order, &txn, &super::bills::amount(cents), at)
-        })
-        .collect()
+        });
+        let now = Utc::now().naive_utc();
+        super::bills::with_refunds(paid.collect(), &self.refunds, |it| it.parse().unwrap(), now)
     }
 
     /// From now on the report of a day can be downloaded.
@@ -194,13 +195,18 @@ impl StripeApi {
 
     /// Tells the gateway of an event as if it had been sent so many seconds ago, under a secret.
     pub async fn tells(&self, door: &str, event: &Value, age_s: i64, secret: &str) -> Heard {
+        tell(Self::telling(door, event, age_s, secret)).await
+    }
+
+    /// The same, not sent yet.
+    pub fn telling(door: &str, event: &Value, age_s: i64, secret: &str) -> reqwest::RequestBuilder {
         // As it is written, with blanks that a rewriting would lose.
         let body = serde_json::to_string_pretty(event).unwrap();
         let time = Utc::now().timestamp() - age_s;
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         let signature = hex::encode(hmac::sign(&key, format!("{time}.{body}").as_bytes()));
         let header = format!("t={time},v1={},v1={signature},v0=6ffbb59b", "0".repeat(64));
-        tell(http::client().post(door).header("stripe-signature", header).body(body)).await
+        http::client().post(door).header("stripe-signature", header).body(body)
     }
 
     /// Tells the gateway that an order was paid.

@@ -78,6 +78,10 @@ pub struct Tampering {
     pub serial: Option<&'static str>,
     /// Sealed with another key.
     pub wrong_key: bool,
+    /// Something else in the place of what is sealed.
+    pub ciphertext: Option<&'static str>,
+    /// A nonce of its own.
+    pub nonce: Option<&'static str>,
     /// The body is changed after it was signed.
     pub changed: bool,
 }
@@ -153,11 +157,12 @@ impl WechatApi {
     pub fn lines(&self) -> Vec<Line> {
         let state = self.shared.state.lock().unwrap();
         let paid = state.orders.iter().filter_map(|(number, order)| Some((number, order, order.paid_at?)));
-        paid.map(|(number, order, at)| {
+        let paid = paid.map(|(number, order, at)| {
             let total = order.asked["amount"]["total"].as_i64().unwrap();
             Line::payment(number, &order.transaction_id, &super::bills::amount(total), at)
-        })
-        .collect()
+        });
+        let now = (Utc::now() + TimeDelta::hours(8)).naive_utc();
+        super::bills::with_refunds(paid.collect(), &self.refunds, |it| it.parse().unwrap(), now)
     }
 
     /// From now on a bill (`tradebill`, `fundflowbill`) of a day can be downloaded.
@@ -204,8 +209,19 @@ impl WechatApi {
     }
 
     async fn tells_of(&self, door: &str, event: &str, transaction: &Value, tampering: Tampering) -> Heard {
+        tell(self.telling(door, event, transaction, tampering)).await
+    }
+
+    /// The same, not sent yet.
+    pub fn telling(
+        &self,
+        door: &str,
+        event: &str,
+        transaction: &Value,
+        tampering: Tampering,
+    ) -> reqwest::RequestBuilder {
         let key = if tampering.wrong_key { "0123456789abcdef0123456789abcdef" } else { API_V3_KEY };
-        let body = json!({
+        let mut body = json!({
             "id": "EV-2018022511223320873", "create_time": Utc::now().to_rfc3339(), "resource_type": "encrypt-resource",
             "event_type": event, "summary": "支付成功",
             "resource": {
@@ -213,6 +229,11 @@ impl WechatApi {
                 "nonce": "fdasflkja484", "ciphertext": sealed(key, "transaction", transaction.to_string().as_bytes()),
             },
         });
+        for (name, other) in [("ciphertext", tampering.ciphertext), ("nonce", tampering.nonce)] {
+            if let Some(other) = other {
+                body["resource"][name] = json!(other);
+            }
+        }
         let body = serde_json::to_string_pretty(&body).unwrap();
         let signed = self.shared.headers(body.as_bytes(), tampering.age_s);
         let mut request = http::client().post(door).header("content-type", "application/json");
@@ -225,7 +246,7 @@ impl WechatApi {
             };
             request = request.header(name, value);
         }
-        tell(request.body(if tampering.changed { format!("{body} ") } else { body })).await
+        request.body(if tampering.changed { format!("{body} ") } else { body })
     }
 
     /// Tells the gateway what became of an order.

@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{sync::watch, task::JoinSet};
 
@@ -86,6 +86,8 @@ pub struct Seen {
     pub calls: Mutex<Vec<Call>>,
     /// Orders.
     pub paid: Mutex<Vec<Paid>>,
+    /// Pages of the console that were answered.
+    pub pages: AtomicU64,
 }
 
 impl Seen {
@@ -112,13 +114,28 @@ pub struct Manner {
     pub pause_ms: u64,
     /// Does somebody top up meanwhile?
     pub pays: bool,
+    /// How much of what they could do the callers do, in percent: after each call they rest as long as that takes.
+    pub percent: u32,
+    /// Does somebody read the console's pages meanwhile?
+    pub reads: bool,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { callers: 12, tokens: 60, pause_ms: 50, pays: true }
+        Self { callers: 12, tokens: 60, pause_ms: 50, pays: true, percent: 100, reads: false }
     }
 }
+
+/// What the console asks for when somebody looks around in it.
+const PAGES: [&str; 7] = [
+    "/",
+    "/api/user/self",
+    "/api/user/balance",
+    "/api/user/usage?limit=20",
+    "/api/user/usage/stats?by=model",
+    "/api/user/billing?limit=20",
+    "/api/user/keys",
+];
 
 /// Load that goes on until it is told to stop.
 pub struct Load {
@@ -153,13 +170,36 @@ impl Load {
                         seen.under_way.lock().unwrap().push(node);
                         (node, url)
                     };
+                    let asked = Instant::now();
                     let call = call(&model, &person.account, &key, (node, &url), manner, &mut chance).await;
+                    let took = asked.elapsed();
                     seen.ends_at(node);
                     let fate = call.fate;
                     seen.calls.lock().unwrap().push(call);
                     if fate != Fate::Complete {
                         tokio::time::sleep(chance.millis(30, 90)).await;
+                    } else if manner.percent < 100 {
+                        tokio::time::sleep(took * (100 - manner.percent) / manner.percent).await;
                     }
+                }
+            });
+        }
+        if manner.reads {
+            let (reader, addresses, seen) = (people[0].clone(), addresses.clone(), seen.clone());
+            let (stop, mut chance) = (stop.subscribe(), chance.another());
+            tasks.spawn(async move {
+                while !*stop.borrow() {
+                    let page = PAGES[chance.index(PAGES.len())];
+                    let session = reader.session.at(&address(&addresses, None, &mut chance).1);
+                    // A process that was just killed answers nothing, and one without its database an error.
+                    if session
+                        .try_send(reqwest::Method::GET, page, None)
+                        .await
+                        .is_ok_and(|it| it.status == 200)
+                    {
+                        seen.pages.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(chance.millis(20, 100)).await;
                 }
             });
         }

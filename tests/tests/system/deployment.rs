@@ -1,8 +1,11 @@
 //! What `deploy/` holds, with the real binary: users at the log by role, the page of metrics, backups and the ways back.
 
+use domain::Credits;
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::future::IntoFuture;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use system_tests::{
     Behaviour, FakeProvider, Gateway, GatewayOptions,
@@ -66,6 +69,22 @@ impl Guarded {
     }
 }
 
+/// A collector of traces: its address, and what was posted there with the right token.
+async fn collector() -> (String, Arc<Mutex<Vec<Value>>>) {
+    let taken = Arc::<Mutex<Vec<Value>>>::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+    let into = taken.clone();
+    let take = move |headers: axum::http::HeaderMap, axum::Json(body): axum::Json<Value>| {
+        assert_eq!(headers["authorization"], "Bearer of-the-collector");
+        into.lock().unwrap().push(body);
+        std::future::ready(())
+    };
+    let router = axum::Router::new().route("/v1/traces", axum::routing::post(take));
+    tokio::spawn(axum::serve(listener, router).into_future());
+    (url, taken)
+}
+
 fn password(role: &str) -> String {
     format!("of-{role}")
 }
@@ -91,7 +110,12 @@ async fn each_role_does_its_work_with_the_least_rights_and_its_page_tells_of_it(
             .with("NEXUSROUTE_NATS_USER", user)
             .with("NEXUSROUTE_NATS_PASSWORD_FILE", path.to_str().unwrap())
     };
-    let (as_api, as_relay, as_reader) = (shared("api"), shared("relay"), shared("reader"));
+    let (collector, traced) = collector().await;
+    let as_relay = shared("relay")
+        .with("NEXUSROUTE_TRACES_URL", &collector)
+        .with("NEXUSROUTE_TRACES_TOKEN", "of-the-collector")
+        .with("NEXUSROUTE_LOG_LEVEL", "warn");
+    let (as_api, as_reader) = (shared("api"), shared("reader"));
     // All at once: those that may not make the streams wait for the one that may.
     let (api, relay, projector) =
         tokio::join!(as_api.start("api"), as_relay.start("relay"), as_reader.start("projector"));
@@ -100,12 +124,24 @@ async fn each_role_does_its_work_with_the_least_rights_and_its_page_tells_of_it(
     let user = User::with_credits(&api, &operator, "1").await;
     user.tops_up("50.00", "pay").await;
     let caller = Caller::new(&relay, &user.makes_key().await);
-    eventually("the relay knows the key", PATIENCE, async || {
+    let request = eventually("the relay knows the key", PATIENCE, async || {
         let answer = caller.chat(MODEL, 20).await;
-        (!matches!(answer.status, 401 | 404)).then(|| drop(answer.ok()))
+        (!matches!(answer.status, 401 | 404)).then(|| {
+            answer.ok();
+            answer.header("x-request-id").unwrap().to_owned()
+        })
     })
     .await;
     user.until_total(credits(&json!("7.924444444"))).await;
+    // Its trace, whatever the log shows: found by the request's id, and without a word of the prompt, the answer or the key.
+    let trace =
+        eventually("the trace arrives", PATIENCE, async || traced.lock().unwrap().first().cloned()).await;
+    let span = &trace["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+    assert_eq!(span["traceId"], request.replace('-', ""), "{trace}");
+    assert_eq!(span["name"], format!("call {MODEL}"), "{trace}");
+    for secret in ["Count the credits", "balance.", "sk-", &user.id] {
+        assert!(!trace.to_string().contains(secret), "{secret} in {trace}");
+    }
     relay.nobody().bearer("sk-none").post("/v1/chat/completions", &json!({})).await.openai_error(401);
 
     // What the page tells of it.
@@ -126,6 +162,15 @@ async fn each_role_does_its_work_with_the_least_rights_and_its_page_tells_of_it(
     ] {
         assert_eq!(metric(gateway, line).await.as_deref(), Some(value), "{line}");
     }
+    // What users are told of it: one call tells nothing about now, and something about the day.
+    let status = api.nobody().get("/api/status").await.ok();
+    let model = &status["models"][0];
+    assert_eq!((&status["state"], &model["model"]), (&json!("unknown"), &json!(MODEL)), "{status}");
+    assert_eq!(
+        (&model["uptime"], &model["days"][0]["uptime"]),
+        (&json!("100.00"), &json!("100.00")),
+        "{status}"
+    );
     // Through a proxy there is no page.
     assert_eq!(api.nobody().with("x-forwarded-for", "203.0.113.1").get("/metrics").await.status, 404);
 
@@ -238,18 +283,41 @@ async fn what_a_disaster_takes_is_brought_back_by_the_log_or_by_last_nights_back
         process::signal("KILL", id);
     }
 
-    // Log and database are lost, the backup of last night is left. The outbox speaks of leases that the older log never granted:
-    // it is put aside, as docs/backup.md says.
+    // Log and database are lost, the backup of last night and the outbox are left. That speaks of a lease which the older log
+    // never granted: nothing starts on both until somebody says that it is written off, as docs/backup.md has it.
     destroy(options.data().join("nexusroute.db"));
     destroy(options.data().join("nats"));
-    std::fs::rename(options.data().join("outbox"), options.data().join("outbox.before")).unwrap();
     backs_up(&options, backups.path(), "restore latest", true).await;
+    let refused = options.run(&["serve"]).await;
+    let said =
+        String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
+    assert!(!refused.status.success() && said.contains("never granted"), "{said}");
+    let outbox = options.data().join("outbox");
+    std::fs::write(outbox.join("write-off"), "").unwrap();
     let gateway = options.start().await;
+    let files = std::fs::read_dir(&outbox).unwrap().map(|it| it.unwrap().path());
+    let told: String = files
+        .filter(|it| it.file_name().unwrap().to_string_lossy().starts_with("written-off-"))
+        .map(|it| std::fs::read_to_string(it).unwrap())
+        .collect();
+    assert!(
+        !told.is_empty() && told.lines().all(|line| line.contains(&user.id)),
+        "what is lost is told: {told}"
+    );
     let user = User { api: user.api.at(gateway.url()), ..user };
-    // The window of loss is what came after the backup, and nothing else: the balance is the one of then.
-    user.until_total(before).await;
+    // The window of loss is what came after the backup, less what the outbox brought back: usage of a lease that the backup has.
+    let calls = async |least: usize| {
+        eventually("what is charged is what is listed", PATIENCE, async || {
+            let calls = user.every("/api/user/usage").await.len();
+            let left = Credits::from_nano(1_000_000_000 - 20_000_000 * i64::try_from(calls).unwrap());
+            (calls >= least && user.balance().await.total == left).then_some(calls)
+        })
+        .await
+    };
+    let back = calls(1).await - 1;
+    assert!((1..=2).contains(&(back + told.lines().count())) && back <= 1, "{back} came back: {told}");
     Caller::new(&gateway, &key).chat(MODEL, 20).await.ok();
-    user.until_total(credits(&json!("0.96"))).await;
+    assert_eq!(calls(back + 2).await, back + 2);
     gateway.stop().await;
     let verified = options.run(&["ledger", "verify"]).await;
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
@@ -262,4 +330,36 @@ async fn what_a_disaster_takes_is_brought_back_by_the_log_or_by_last_nights_back
     std::fs::write(&archive, bytes).unwrap();
     let refused = backs_up(&options, backups.path(), "verify latest", false).await;
     assert!(refused.contains("log.nra is not the file"), "{refused}");
+}
+
+/// rclone takes a folder for a second place too; what is S3's own about it is rclone's to get right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_goes_to_a_second_place_and_comes_back_from_there_whole_or_not_at_all() {
+    let (backups, remote) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = GatewayOptions::default().environment("BACKUP_REMOTE", remote.path().to_str().unwrap());
+    options.start().await.stop().await;
+    // Beyond the retention, and at the second place alone.
+    std::fs::create_dir(remote.path().join("2020-01-01T00-00-00Z")).unwrap();
+    let said = backs_up(&options, backups.path(), "create", true).await;
+    assert!(said.contains("sent to ") && said.contains("removed "), "{said}");
+    let names = |folder: &Path| -> Vec<_> {
+        std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names(remote.path()), names(backups.path()), "{said}");
+    let name = names(remote.path()).remove(0);
+    destroy(backups.path().join(&name));
+    backs_up(&options, backups.path(), "fetch latest", true).await;
+    backs_up(&options, backups.path(), "verify latest", true).await;
+    // Damaged over there.
+    destroy(backups.path().join(&name));
+    let archive = remote.path().join(&name).join("log.nra");
+    let mut bytes = std::fs::read(&archive).unwrap();
+    bytes.pop();
+    std::fs::write(&archive, bytes).unwrap();
+    let refused = backs_up(&options, backups.path(), "fetch latest", false).await;
+    assert!(refused.contains("log.nra is not the file"), "{refused}");
+    // Without what makes a backup whole it is none.
+    std::fs::remove_file(remote.path().join(&name).join("about.json")).unwrap();
+    let refused = backs_up(&options, backups.path(), "fetch latest", false).await;
+    assert!(refused.contains("there is no backup"), "{refused}");
 }

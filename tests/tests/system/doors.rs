@@ -15,6 +15,7 @@ const OPEN: &[&str] = &[
     "GET /api/models",
     "GET /api/payments/sandbox/{order}",
     "GET /api/site",
+    "GET /api/status",
     "POST /api/payments/sandbox/{order}/{button}",
     "GET /api/payments/{channel}/callback",
     "POST /api/keys/revoke-leaked",

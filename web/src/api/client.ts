@@ -11,7 +11,8 @@ export type Schemas = components['schemas'];
 // Where the last write of this tab stands on the log. Reads that may trail wait for it, for some time.
 let written: { position: string; at: number } | null = null;
 const MEMORY_MS = 30_000;
-const TRAILING = /^\/api\/user\/(balance|billing|topup(?!\/options|\/imported)|usage|keys\/[^/]+\/stats)/;
+export const TRAILING =
+  /^\/api\/user\/(balance|billing|refunds|statements|topup(?!\/options|\/imported)|usage|keys\/[^/]+\/stats)/;
 
 // How far the gateway's clock is ahead of this one, in milliseconds.
 let ahead = 0;

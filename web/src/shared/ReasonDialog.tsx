@@ -1,8 +1,7 @@
-import { Button, Group, Stack, Textarea } from '@mantine/core';
+import { Textarea } from '@mantine/core';
 import { type ReactNode, useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Dialog } from './Dialog';
-import { ProblemAlert } from './States';
+import { FormDialog } from './FormDialog';
 
 /** Asks why, before an act that is kept with its reason. What else it asks for stands above, as `children`. */
 export function ReasonDialog({
@@ -41,37 +40,32 @@ export function ReasonDialog({
   }, [opened]);
   const good = ready && (optional || reason.trim() !== '');
   return (
-    <Dialog opened={opened} onClose={close} title={title}>
-      <form
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (good && !busy) act(reason.trim());
-        }}
-      >
-        <Stack>
-          {children}
-          <Textarea
-            label={label ?? t('reason.label')}
-            description={optional ? undefined : t('reason.note')}
-            autosize
-            minRows={2}
-            maxRows={6}
-            maxLength={200}
-            value={reason}
-            onChange={(event) => setReason(event.currentTarget.value)}
-          />
-          {error ? <ProblemAlert error={error} /> : null}
-          <Group justify="flex-end">
-            <Button variant="default" data-autofocus onClick={close}>
-              {t('common.cancel')}
-            </Button>
-            <Button type="submit" {...(danger ? { color: 'red' } : {})} loading={busy} disabled={!good}>
-              {verb}
-            </Button>
-          </Group>
-        </Stack>
-      </form>
-    </Dialog>
+    <FormDialog
+      opened={opened}
+      close={close}
+      title={title}
+      verb={verb}
+      submit={(event) => {
+        event.preventDefault();
+        if (good && !busy) act(reason.trim());
+      }}
+      busy={busy}
+      error={error}
+      ready={good}
+      danger={danger}
+      careful
+    >
+      {children}
+      <Textarea
+        label={label ?? t('reason.label')}
+        description={optional ? undefined : t('reason.note')}
+        autosize
+        minRows={2}
+        maxRows={6}
+        maxLength={200}
+        value={reason}
+        onChange={(event) => setReason(event.currentTarget.value)}
+      />
+    </FormDialog>
   );
 }

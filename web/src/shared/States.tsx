@@ -35,6 +35,8 @@ export function useSentence(): (problem: Problem) => string {
           : t('problem.tooManySoon');
       case 'position_not_reached':
         return t('problem.trailing');
+      case 'stream_broken':
+        return t('problem.streamBroken');
       case 'passkey_cancelled':
         return t('problem.passkeyCancelled');
       case 'passkey_known':

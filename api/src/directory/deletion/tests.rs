@@ -177,7 +177,7 @@ async fn the_last_owner_stays_and_nobody_deletes_whom_they_do_not_govern() {
 #[tokio::test]
 async fn every_table_of_a_person_is_erased_with_them_or_kept_for_a_reason() {
     // Money and its history know a person by id only; a key's row is emptied; the rest is about the deletion itself.
-    const KEPT: [&str; 18] = [
+    const KEPT: [&str; 20] = [
         "account_deletions",
         "api_keys",
         "approvals",
@@ -192,8 +192,10 @@ async fn every_table_of_a_person_is_erased_with_them_or_kept_for_a_reason() {
         "reconciliation_differences",
         "redemption_codes",
         "refund_calls",
-        "refund_differences",
+        "outside_refunds",
+        "refund_notices",
         "refunds",
+        "top_up_bonuses",
         "top_up_orders",
         "usage_records",
     ];

@@ -144,6 +144,20 @@ pub async fn ask(
     }
 }
 
+/// Asks for what nobody does alone.
+pub(super) async fn ask_two(
+    app: &App,
+    admin: &Admin,
+    account: AccountId,
+    asked: Asked,
+    key: Option<IdempotencyKey>,
+) -> Result<(StatusCode, Json<ApprovalView>), Problem> {
+    let live = app.live.now();
+    let day = approval::day(now(), live.time_zone_offset_minutes);
+    let request = app.directory.ask_for(&admin.0, account, asked, key.as_ref(), &live.adjustments, &day);
+    Ok((StatusCode::ACCEPTED, Json(request.await?.map_err(fault)?.into())))
+}
+
 /// Counts what is handed out to whoever comes, such as codes, as if the caller moved it. There is no request for it: what is beyond
 /// the limits somebody with wider ones must do.
 pub async fn move_alone(app: &App, admin: &Admin, credits: Credits) -> Result<(), Problem> {
@@ -296,7 +310,11 @@ pub(super) async fn second(
         let detail = "whoever asked for this may not move credits any more; reject it";
         return Err(Problem::conflict("requester_gone", detail));
     }
-    let request = app.directory.approve(id, &admin.0, note).await?.map_err(fault)?;
+    let request = match alone(app, admin, before.requester, note).await? {
+        Some(note) => app.directory.approve_alone(id, &admin.0, note, Permission::MoneyWrite.roles()).await?,
+        None => app.directory.approve(id, &admin.0, note).await?,
+    };
+    let request = request.map_err(fault)?;
     if request.asked.payment().is_some() {
         // What cannot be done yet is tried again; what cannot be done at all is noted.
         if let Err(error) = crate::payments::suspense::perform(app, &request).await {
@@ -309,6 +327,23 @@ pub(super) async fn second(
         Err(LedgerError::Unavailable(_) | LedgerError::Contended { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Where the operator's file says that there is one operator, and there is: what they say when they agree with themselves.
+pub(in crate::http) async fn alone<'a>(
+    app: &App,
+    admin: &Admin,
+    asked_by: AccountId,
+    note: Option<&'a str>,
+) -> Result<Option<&'a str>, Problem> {
+    if !app.config.single_operator || asked_by != admin.0.user {
+        return Ok(None);
+    }
+    if app.directory.others_of(Permission::MoneyWrite.roles(), admin.0.user).await? > 0 {
+        return Ok(None);
+    }
+    let missing = "say why: who agrees with themselves leaves a note";
+    note.map(Some).ok_or_else(|| Problem::invalid("note", missing))
 }
 
 /// Rejects a request, or takes one's own back.

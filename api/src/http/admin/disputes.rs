@@ -1,6 +1,7 @@
 //! Disputes, as operators see them, and those that a gateway does not tell of by itself.
 //!
-//! Claims: an operator's dispute is booked as a gateway's is; told twice, by the same reference, it is one.
+//! Claims: an operator's dispute is booked as a gateway's is; told twice, by the same reference, it is one; what it gives back counts
+//! among what an operator may hand out alone, and is never one's own.
 
 use super::approvals;
 use super::refunds::{order, problem, worth};
@@ -213,7 +214,8 @@ struct CloseDispute {
     reason: String,
 }
 
-/// Ends a dispute. Of one that was won the credits come back; one that was won stays so.
+/// Ends a dispute. Of one that was won the credits come back, within what the caller may hand out alone (`403 above_limit`), and
+/// not to the caller's own account; one that was won stays so.
 #[utoipa::path(operation_id = "close_dispute", post, path = "/api/admin/disputes/{id}/close", tag = "admin: money",
     params(("id" = Uuid, Path)), request_body = CloseDispute, responses((status = 200, body = DisputeView)))]
 async fn close(
@@ -234,10 +236,29 @@ async fn close(
             "this dispute was won, and what was taken has come back",
         ));
     }
+    if state == DisputeState::Won {
+        may_give_back(&app, &admin, &before).await?;
+    }
     let told = Dispute { state, what: reason.to_string(), updated_at: now(), ..before };
     let dispute = app.directory.note_dispute(&told, Some(&admin.0)).await?;
     book(&app, &admin, &dispute).await?;
     Ok(Json(view(&app, dispute).await?))
+}
+
+/// Credits that come back by an operator's word count as if the operator handed them out, and never to oneself.
+async fn may_give_back(app: &App, admin: &Admin, dispute: &Dispute) -> Result<(), Problem> {
+    if dispute.account == Some(admin.0.user) {
+        let why = "this dispute is about your own account; another person must say how it ended";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "second_person_needed", why));
+    }
+    let Some(order_id) = dispute.order else { return Ok(()) };
+    let credits = match refunds::chargeback(&app.db, dispute.id).await? {
+        Some(taken) if taken.reversed_at.is_some() => return Ok(()),
+        Some(taken) => taken.credits,
+        // The tables trail, or it was never booked: what it would be worth.
+        None => worth(&order(app, order_id.uuid()).await?, dispute.amount),
+    };
+    approvals::move_alone(app, admin, credits).await
 }
 
 async fn book(app: &App, admin: &Admin, dispute: &Dispute) -> Result<(), Problem> {

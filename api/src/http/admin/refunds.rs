@@ -7,9 +7,8 @@
 use super::approvals::{self, ApprovalView, Taken};
 use crate::app::App;
 use crate::body::{Idempotency, Json, Page, Path, Query, page_before, page_limit};
-use crate::directory::approval::{ApprovalFilter, ApprovalState, Asked};
-use crate::directory::refund::{CallState, Difference, RefundCall, RefundDifferenceState, chargeback_of};
-use crate::directory::words;
+use crate::directory::approval::{ApprovalFilter, ApprovalState, Asked, SettleOutcome};
+use crate::directory::refund::{CallState, OutsideRefund, OutsideRefundState, RefundCall, chargeback_of};
 use crate::http::permission::{Permission, Routes};
 use crate::http::reading::{MoneyView, Position, page_of, paging, reached};
 use crate::http::refunds::{RefundView, RefundWord, RequestRefund};
@@ -40,18 +39,8 @@ pub fn routes() -> Routes {
         .guarded(Permission::MoneyWrite, routes!(reject))
         .confirmed(Permission::MoneyWrite, routes!(retry))
         .confirmed(Permission::MoneyWrite, routes!(settle))
-        .guarded(Permission::MoneyRead, routes!(list_differences))
+        .guarded(Permission::MoneyRead, routes!(list_outside))
         .confirmed(Permission::MoneyWrite, routes!(resolve))
-}
-
-words! {
-    /// How a refund ended, by an operator's word.
-    SettleOutcome {
-        /// The money went back.
-        Completed = "completed",
-        /// It did not, and will not.
-        Failed = "failed",
-    }
 }
 
 /// What the payment gateway was asked and said of a refund.
@@ -251,7 +240,9 @@ async fn approve(State(app): State<App>, admin: Admin, Path(id): Path<Uuid>) -> 
     let waiting = app.directory.approvals(&waiting).await?;
     let waiting = waiting.into_iter().find(|it| match &it.asked {
         Asked::Refund { refund: which, .. } => *which == refund.refund,
-        Asked::Adjustment { .. } | Asked::Grant { .. } | Asked::Suspense { .. } => false,
+        Asked::Adjustment { .. } | Asked::Grant { .. } | Asked::Settle { .. } | Asked::Suspense { .. } => {
+            false
+        }
     });
     let taken = match waiting {
         Some(request) if request.requester == admin.0.user => Taken::Waits(Box::new(request.into())),
@@ -337,41 +328,43 @@ struct SettleRefund {
     reason: String,
 }
 
-/// Ends a refund by hand: one that the gateway refused, has not finished, or cannot tell of.
+/// Asks that a refund be ended by hand: one that the gateway refused, has not finished, or cannot tell of. It ends once a second
+/// person approves, whatever the sum: nobody else can say where the money is.
 #[utoipa::path(operation_id = "settle_refund", post, path = "/api/admin/refunds/{id}/settle", tag = "admin: money",
-    params(("id" = Uuid, Path)), request_body = SettleRefund,
-    responses((status = 200, body = AdminRefundView, headers(("X-Ledger-Position" = u64, description = "Where it stands on the log")))))]
+    params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header, description = "The same key and word: the same request")),
+    request_body = SettleRefund, responses((status = 202, description = "It waits for a second person", body = ApprovalView)))]
 async fn settle(
     State(app): State<App>,
     admin: Admin,
     Path(id): Path<Uuid>,
+    Idempotency(key): Idempotency,
     Json(body): Json<SettleRefund>,
-) -> Result<Response, Problem> {
+) -> Result<(StatusCode, Json<ApprovalView>), Problem> {
     let reason = Reason::try_new(body.reason).map_err(|error| Problem::invalid("reason", error))?;
     let reference = body.reference.map(Label::try_new).transpose();
     let reference = reference.map_err(|error| Problem::invalid("reference", error))?;
     let refund = found(&app, RefundId::from_uuid(id)).await?;
-    let (word, said) = (body.outcome.as_str(), reason.as_str());
-    if refund.status != RefundStatus::Approved
-        || !app.directory.settle_refund(refund.refund, &admin.0, word, reference.as_ref(), said).await?
-    {
+    let call = app.directory.refund_call(refund.refund).await?;
+    let waits = call.is_some_and(|it| match it.state {
+        CallState::Unknown | CallState::Refused | CallState::Pending | CallState::Abnormal => true,
+        CallState::Due | CallState::Sending | CallState::Done => false,
+    });
+    if refund.status != RefundStatus::Approved || !waits {
         return Err(not_waiting());
     }
-    let command = match body.outcome {
-        SettleOutcome::Completed => {
-            Command::CompleteRefund { refund: refund.refund, provider_refund: reference }
-        }
-        SettleOutcome::Failed => Command::FailRefund { refund: refund.refund, reason },
+    let asked = Asked::Settle {
+        refund: refund.refund,
+        outcome: body.outcome,
+        reference,
+        credits: refund.credits,
+        reason,
     };
-    let by = actor(ActorKind::Admin, admin.0.user);
-    let receipt = app.ledger.execute(refund.account, command, by, None).await?;
-    app.directory.hurry_refund(refund.refund).await?;
-    view_at(&app, refund.refund, receipt.recorded.sequence).await
+    approvals::ask_two(&app, &admin, refund.account, asked, key).await
 }
 
 /// Money that a gateway says went back, and the ledger does not know of.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct RefundDifferenceView {
+struct OutsideRefundView {
     /// Its id.
     id: Uuid,
     /// Where.
@@ -396,7 +389,7 @@ struct RefundDifferenceView {
     /// Where the callback lies in INBOX; 0: it was an answer.
     inbox: u64,
     /// Has somebody looked after it?
-    state: RefundDifferenceState,
+    state: OutsideRefundState,
     /// What they said.
     note: Option<String>,
     /// Who.
@@ -410,8 +403,8 @@ struct RefundDifferenceView {
     resolved_at: Option<Moment>,
 }
 
-impl From<Difference> for RefundDifferenceView {
-    fn from(it: Difference) -> Self {
+impl From<OutsideRefund> for OutsideRefundView {
+    fn from(it: OutsideRefund) -> Self {
         let text = |label: Option<Label>| label.map(String::from);
         Self {
             id: it.id,
@@ -437,10 +430,10 @@ impl From<Difference> for RefundDifferenceView {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct DifferencesQuery {
+struct OutsideQuery {
     /// Only those that somebody has, or nobody has, looked after.
     #[param(inline)]
-    state: Option<RefundDifferenceState>,
+    state: Option<OutsideRefundState>,
     /// How many at most: 1 to 100, else 20.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -449,25 +442,23 @@ struct DifferencesQuery {
 
 /// Money that gateways say went back otherwise than the ledger knows, newest first: refunds made at a gateway's own console, or of
 /// another amount, or of a refund that had failed here.
-#[utoipa::path(operation_id = "list_refund_differences", get, path = "/api/admin/refund-differences", tag = "admin: money",
-    params(DifferencesQuery), responses((status = 200, body = Page<RefundDifferenceView>)))]
-async fn list_differences(
+#[utoipa::path(operation_id = "list_outside_refunds", get, path = "/api/admin/outside-refunds", tag = "admin: money",
+    params(OutsideQuery), responses((status = 200, body = Page<OutsideRefundView>)))]
+async fn list_outside(
     State(app): State<App>,
     _: Admin,
-    Query(query): Query<DifferencesQuery>,
-) -> Result<Json<Page<RefundDifferenceView>>, Problem> {
+    Query(query): Query<OutsideQuery>,
+) -> Result<Json<Page<OutsideRefundView>>, Problem> {
     let limit = page_limit(query.limit)?;
-    let items = app
-        .directory
-        .refund_differences(query.state, page_before(query.cursor.as_deref())?, limit + 1)
-        .await?;
-    Ok(Json(Page::of(items, limit, |it| it.id.to_string()).map(RefundDifferenceView::from)))
+    let items =
+        app.directory.outside_refunds(query.state, page_before(query.cursor.as_deref())?, limit + 1).await?;
+    Ok(Json(Page::of(items, limit, |it| it.id.to_string()).map(OutsideRefundView::from)))
 }
 
 /// What was done about a difference.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ResolveRefundDifference {
+struct ResolveOutsideRefund {
     /// What was found.
     reason: String,
     /// Take the order's credits for the money that went, also where they are spent: the account then owes them.
@@ -475,19 +466,19 @@ struct ResolveRefundDifference {
 }
 
 /// Notes that somebody has looked after a difference, and takes the credits that went with the money if asked.
-#[utoipa::path(operation_id = "resolve_refund_difference", post, path = "/api/admin/refund-differences/{id}/resolve",
-    tag = "admin: money", params(("id" = Uuid, Path)), request_body = ResolveRefundDifference,
-    responses((status = 200, body = RefundDifferenceView)))]
+#[utoipa::path(operation_id = "resolve_outside_refund", post, path = "/api/admin/outside-refunds/{id}/resolve",
+    tag = "admin: money", params(("id" = Uuid, Path)), request_body = ResolveOutsideRefund,
+    responses((status = 200, body = OutsideRefundView)))]
 async fn resolve(
     State(app): State<App>,
     admin: Admin,
     Path(id): Path<Uuid>,
-    Json(body): Json<ResolveRefundDifference>,
-) -> Result<Json<RefundDifferenceView>, Problem> {
+    Json(body): Json<ResolveOutsideRefund>,
+) -> Result<Json<OutsideRefundView>, Problem> {
     let reason = Reason::try_new(body.reason).map_err(|error| Problem::invalid("reason", error))?;
-    let it = app.directory.refund_difference(id).await?;
-    let over = || Problem::conflict("difference_resolved", "somebody has looked after this difference");
-    if it.state == RefundDifferenceState::Resolved {
+    let it = app.directory.outside_refund(id).await?;
+    let over = || Problem::conflict("outside_refund_resolved", "somebody has looked after this difference");
+    if it.state == OutsideRefundState::Resolved {
         return Err(over());
     }
     if body.take_credits {
@@ -508,10 +499,10 @@ async fn resolve(
         let by = actor(ActorKind::Admin, admin.0.user);
         app.ledger.execute(account, command, by, None).await?;
     }
-    if !app.directory.resolve_difference(id, &admin.0, reason.as_str(), body.take_credits).await? {
+    if !app.directory.resolve_outside_refund(id, &admin.0, reason.as_str(), body.take_credits).await? {
         return Err(over());
     }
-    Ok(Json(app.directory.refund_difference(id).await?.into()))
+    Ok(Json(app.directory.outside_refund(id).await?.into()))
 }
 
 /// The credits that an amount of an order is worth, for the limits of operators; the ledger counts exactly.

@@ -6,11 +6,10 @@
 
 use crate::{
     app::App,
-    approval,
     body::{Idempotency, Json, Page, Path, Query, page_limit},
     directory::{approval::Asked, now, suspense::End, words},
     http::{
-        admin::approvals::{ApprovalView, fault},
+        admin::approvals::{ApprovalView, ask_two},
         permission::{Permission, Routes},
         reading::{MoneyView, parameter},
     },
@@ -21,7 +20,7 @@ use crate::{
 use axum::{extract::State, http::StatusCode};
 use domain::event::{Resolution, ReturnedBy};
 use domain::suspense::Held;
-use domain::{AccountId, ChannelName, IdempotencyKey, Label, Moment, Money, OrderId, Reason};
+use domain::{AccountId, ChannelName, Label, Moment, Money, OrderId, Reason};
 use projections::top_ups;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -411,7 +410,7 @@ async fn claim(
         return Err(Problem::conflict("worth_nothing", "the payment buys no credits; give it back"));
     }
     let asked = Asked::Suspense { channel, payment, paid, end: End::Claim { credits }, reason };
-    ask(&app, &admin, user, asked, key).await
+    ask_two(&app, &admin, user, asked, key).await
 }
 
 /// How a payment goes back.
@@ -463,7 +462,7 @@ async fn give_back(
     };
     let (paid, end) = (held.payment.paid, End::Return { by, reference });
     let asked = Asked::Suspense { channel, payment, paid, end, reason };
-    ask(&app, &admin, AccountId::from_uuid(Uuid::nil()), asked, key).await
+    ask_two(&app, &admin, AccountId::from_uuid(Uuid::nil()), asked, key).await
 }
 
 /// Why a payment is none.
@@ -488,25 +487,11 @@ async fn dismiss(
     let reason = reason(body.reason)?;
     let (channel, held) = waiting(&app, payment).await?;
     let asked = Asked::Suspense { channel, payment, paid: held.payment.paid, end: End::Dismiss, reason };
-    ask(&app, &admin, AccountId::from_uuid(Uuid::nil()), asked, key).await
+    ask_two(&app, &admin, AccountId::from_uuid(Uuid::nil()), asked, key).await
 }
 
 fn reason(text: String) -> Result<Reason, Problem> {
     Reason::try_new(text).map_err(|error| Problem::invalid("reason", error))
-}
-
-async fn ask(
-    app: &App,
-    admin: &Admin,
-    account: AccountId,
-    asked: Asked,
-    key: Option<IdempotencyKey>,
-) -> Result<(StatusCode, Json<ApprovalView>), Problem> {
-    let live = app.live.now();
-    let day = approval::day(now(), live.time_zone_offset_minutes);
-    let request = app.directory.ask_for(&admin.0, account, asked, key.as_ref(), &live.adjustments, &day);
-    let request = request.await?.map_err(fault)?;
-    Ok((StatusCode::ACCEPTED, Json(request.into())))
 }
 
 #[cfg(test)]

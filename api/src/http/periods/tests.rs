@@ -1,12 +1,14 @@
 //! Statements, exports and closed months through their routes.
 
-use crate::directory::period;
 use crate::directory::user::Role;
+use crate::directory::{now, period};
+use crate::exports::Clerk;
 use crate::http::tests::{Gateway, Node, gateway, lease, record};
+use crate::payments::sandbox::{Press, SIGNATURE_HEADER};
 use axum::body::Body;
 use axum::http::Request;
 use domain::account::event::GrantSource;
-use domain::{Command, GrantId, LeaseId};
+use domain::{AccountId, ChannelName, Command, Currency, GrantId, LeaseId, Money, OrderId};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -174,6 +176,145 @@ async fn an_export_is_asked_for_made_fetched_and_let_go() {
     ask(journal).await;
     stop.cancel();
     it.app.clerk.make_next(&stop).await.unwrap();
+}
+
+/// An order of 50.00 CNY at the sandbox, paid so many days ago.
+async fn paid_order(it: &Gateway, account: AccountId, days_ago: i64) -> OrderId {
+    let order = OrderId::from_uuid(Uuid::new_v4());
+    let channel = ChannelName::try_new("sandbox").unwrap();
+    let pay = Money::parse("50.00", Currency::try_new("CNY").unwrap()).unwrap();
+    let begin = Command::InitiateTopUp {
+        order,
+        channel: channel.clone(),
+        pay,
+        credits: "7".parse().unwrap(),
+        expires_at: now().plus_ms(60_000),
+    };
+    it.decides(account, begin).await;
+    let provider_txn = format!("txn-{order}").parse().unwrap();
+    let position =
+        it.decides(account, Command::CompleteTopUp { order, channel, provider_txn, paid: pay }).await;
+    assert!(it.projector.wait_for(position, Duration::from_secs(20)).await);
+    let older = "UPDATE top_up_orders SET completed_at = completed_at - ? WHERE order_id = ?";
+    let back = (days_ago * 86_400_000_000).into();
+    it.app.db.execute(older, &[back, order.into()]).await.unwrap();
+    order
+}
+
+#[tokio::test]
+async fn what_has_no_counterpart_is_listed_once_with_its_age() {
+    let it = gateway().await;
+    let finance = it.token("fin", Role::Finance).await;
+    let ann = it.account_of(&it.token("ann", Role::User).await).await;
+    let mut orders = Vec::new();
+    for days_ago in [9, 5, 40, 3, 2] {
+        orders.push(paid_order(&it, ann, days_ago).await);
+    }
+    let run = async |sql: &str, values: &[projections::Value]| it.app.db.execute(sql, values).await.unwrap();
+    // The second is on a bill that stands; the third on one that stands no more, and as a refund's row.
+    for (bill, is_current) in [("b1", 1_i64), ("b2", 0)] {
+        let sql = "INSERT INTO reconciliation_bills (id, channel, merchant, day, kind, name, sha256, entries, source, is_current, \
+                   imported_at) VALUES (?, 'sandbox', '', '2026-11-20', 'trades', 'n', ?, 1, 'upload', ?, 0)";
+        run(sql, &[bill.into(), bill.into(), is_current.into()]).await;
+    }
+    let row =
+        "INSERT INTO reconciliation_rows (bill_id, line, txn, refund_number, body) VALUES (?, ?, ?, ?, '{}')";
+    for (bill, line, order, refund) in
+        [("b1", 1_i64, orders[1], None), ("b2", 1, orders[2], None), ("b1", 2, orders[2], Some("r"))]
+    {
+        run(row, &[bill.into(), line.into(), format!("txn-{order}").into(), refund.into()]).await;
+    }
+    // Of the fourth a difference tells; the fifth was signed off.
+    for (id, order, state) in [("d1", orders[3], "open"), ("d2", orders[4], "resolved")] {
+        let sql = "INSERT INTO reconciliation_differences (id, run_id, channel, day, class, mark, state, order_id, account, \
+                   ledger_currency, ledger_amount, detail, created_at, updated_at) \
+                   VALUES (?, 'r', 'sandbox', '2026-11-20', 'ledger_only', ?, ?, ?, ?, 'CNY', 5000, '=look', ?, 0)";
+        let since = now().plus_ms(-1_000);
+        run(sql, &[id.into(), id.into(), state.into(), order.into(), ann.into(), since.into()]).await;
+    }
+    let outside = "INSERT INTO outside_refunds (id, fingerprint, channel, currency, amount, what, inbox, state, created_at) \
+                   VALUES ('o1', 'f', 'sandbox', 'CNY', 720, 'a refund of its own', 1, ?, 5)";
+    run(outside, &["open".into()]).await;
+    // A payment that no order takes.
+    let pay = Money::parse("3.00", Currency::try_new("CNY").unwrap()).unwrap();
+    let stranger = OrderId::from_uuid(Uuid::new_v4());
+    let signed = it.app.channels.sandbox().unwrap().callback(stranger, pay, Press::Pay).unwrap();
+    let request = Request::post("/api/payments/sandbox/callback").header(SIGNATURE_HEADER, signed.signature);
+    assert_eq!(it.send(request.body(Body::from(signed.body)).unwrap()).await.status, 404);
+    let end = it.app.ledger.log().identity().await.unwrap().last_sequence;
+    assert!(it.projector.wait_for(end, Duration::from_secs(20)).await);
+
+    let lines = async |body: Value| {
+        let asked = it.call("POST", "/api/admin/exports", Some(&finance), Some(body)).await;
+        assert_eq!(asked.status, 201, "{}", asked.body);
+        assert!(it.app.clerk.make_next(&CancellationToken::new()).await.unwrap());
+        let path = format!("/api/admin/exports/{}/file", asked.body["id"].as_str().unwrap());
+        let (status, _, bytes) = fetched(&it, &path, &finance).await;
+        assert_eq!(status, 200);
+        let text = String::from_utf8(bytes).unwrap();
+        text.lines()
+            .skip(1)
+            .map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
+    let found = lines(json!({"kind": "unmatched", "format": "csv"})).await;
+    let told: Vec<_> = found.iter().map(|it| [&*it[0], &*it[2], &*it[6], &*it[7]]).collect();
+    let (first, third) = (orders[0].to_string(), orders[2].to_string());
+    let payment = found[0][2].clone();
+    let ages = (now().micros() / 86_400_000_000).to_string();
+    assert_eq!(
+        told,
+        [
+            ["suspense", &payment, "0", "0-1 days"],
+            ["difference", "d1", "0", "0-1 days"],
+            ["outside_refund", "o1", &ages, "over 30 days"],
+            ["not_billed", &third, "40", "over 30 days"],
+            ["not_billed", &first, "9", "8-30 days"],
+        ],
+        "{found:?}"
+    );
+    assert_eq!((&*found[0][15], &*found[1][13], &*found[1][17]), ("3.00", "50.00", "\"'=look\""));
+    assert!(found.iter().all(|line| line.len() == 19), "{found:?}");
+    // What came by the end of a day.
+    let by = (chrono::Utc::now() - chrono::TimeDelta::days(20)).date_naive();
+    let older = lines(json!({"kind": "unmatched", "format": "csv", "from": by, "to": by})).await;
+    let kinds: Vec<_> = older.iter().map(|it| &*it[0]).collect();
+    assert_eq!(kinds, ["outside_refund", "not_billed"], "{older:?}");
+}
+
+#[tokio::test]
+async fn a_file_is_told_to_lie_elsewhere_or_to_be_gone() {
+    let it = gateway().await;
+    let finance = it.token("fin", Role::Finance).await;
+    let asked = json!({"kind": "journal", "format": "csv"});
+    let asked = it.call("POST", "/api/admin/exports", Some(&finance), Some(asked)).await.body;
+    let path = format!("/api/admin/exports/{}", asked["id"].as_str().unwrap());
+    let file = async |it: &Gateway| {
+        let answer = it.call("GET", &format!("{path}/file"), Some(&finance), None).await;
+        (answer.status.as_u16(), answer.body["code"].as_str().unwrap_or_default().to_owned(), answer.body)
+    };
+    // Another process with a data folder of its own, and one that shares this one's.
+    let (far, near) = (tempfile::tempdir().unwrap(), it.app.config.data_dir.clone());
+    let clerk = |folder: &std::path::Path| {
+        let app = &it.app;
+        Clerk::new(app.directory.clone(), app.db.clone(), app.ledger.clone(), app.config.zone(), folder)
+    };
+    let stop = CancellationToken::new();
+    assert!(clerk(far.path()).make_next(&stop).await.unwrap());
+    let (status, code, body) = file(&it).await;
+    assert_eq!((status, &*code), (409, "export_elsewhere"));
+    let host = it.call("GET", &path, Some(&finance), None).await.body["made_on"].clone();
+    assert!(body["detail"].as_str().unwrap().contains(host.as_str().unwrap()), "{body}");
+
+    it.app.db.execute("UPDATE exports SET state = 'queued', attempts = 0", &[]).await.unwrap();
+    assert!(clerk(&near).make_next(&stop).await.unwrap(), "who shares the folder");
+    assert_eq!(file(&it).await.0, 200);
+    let lies = std::fs::read_dir(near.join("exports")).unwrap().map(|it| it.unwrap().path());
+    let lies = lies.filter(|it| it.extension().is_some_and(|it| it == "csv")).collect::<Vec<_>>();
+    std::fs::remove_file(&lies[0]).unwrap();
+    assert_eq!(file(&it).await.1, "export_gone");
+    let state = it.call("GET", &path, Some(&finance), None).await.body["state"].clone();
+    assert_eq!(state, "expired", "nobody has it any more, and so it stays");
 }
 
 #[tokio::test]

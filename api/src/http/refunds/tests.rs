@@ -38,7 +38,11 @@ fn sandbox() -> ChannelName {
 impl Payer {
     /// An order of the sandbox that was paid.
     async fn paid(&self, amount: &str, credits: &str) -> OrderId {
-        let account = self.it.account_of(&self.user).await;
+        self.paid_by(&self.user, amount, credits).await
+    }
+
+    async fn paid_by(&self, token: &str, amount: &str, credits: &str) -> OrderId {
+        let account = self.it.account_of(token).await;
         let order = OrderId::from_uuid(Uuid::new_v4());
         let expires_at = crate::directory::now().plus_ms(60_000);
         let (pay, credits) = (money(amount), credits.parse().unwrap());
@@ -218,13 +222,13 @@ async fn what_a_callback_tells_is_booked_once_and_what_nobody_asked_for_is_seen(
         ("4.2", &json!("completed"))
     );
 
-    let path = "/api/admin/refund-differences?state=open";
-    let open = it.it.call("GET", path, Some(&it.finance), None).await.body;
+    let path_of_open = "/api/admin/outside-refunds?state=open";
+    let open = it.it.call("GET", path_of_open, Some(&it.finance), None).await.body;
     let open = open["items"].as_array().unwrap().clone();
     assert_eq!(open.len(), 4, "{open:?}");
     let made_there = open.iter().find(|row| row["refund_number"] == json!("made-there")).unwrap();
     assert_eq!((&made_there["order"], &made_there["inbox"]), (&json!(order), &json!(7)));
-    let path = format!("/api/admin/refund-differences/{}/resolve", made_there["id"].as_str().unwrap());
+    let path = format!("/api/admin/outside-refunds/{}/resolve", made_there["id"].as_str().unwrap());
     let body = json!({"reason": "made on the console", "take_credits": true});
     let resolved = it.it.call("POST", &path, Some(&it.finance), Some(body.clone())).await;
     assert_eq!((outcome(&resolved), &resolved.body["state"]), ((200, ""), &json!("resolved")));
@@ -232,6 +236,70 @@ async fn what_a_callback_tells_is_booked_once_and_what_nobody_asked_for_is_seen(
     it.settled().await;
     // 5 of 50 yuan bought 0.7 credits.
     assert_eq!(it.available().await, "3.5");
+    // One that nobody asked for and that has not gone, or does not go, is no difference.
+    let unknown = |number: &str, state| RefundNotice {
+        provider_refund: Some(label(number)),
+        ..notice(Some("made-there-too"), "3.00", state)
+    };
+    let noted = async |notice| road::told(app, &channel, notice, 8).await.unwrap().verdict().to_owned();
+    assert_eq!(noted(unknown("re_2", RefundState::Pending)).await, "noted");
+    assert_eq!(noted(unknown("re_2", RefundState::Failed)).await, "noted");
+    let count = async || {
+        let open = it.it.call("GET", path_of_open, Some(&it.finance), None).await.body;
+        open["items"].as_array().unwrap().len()
+    };
+    assert_eq!(count().await, 3);
+    // The one whose credits were taken failed after all: somebody must give them back.
+    assert_eq!(tell(notice(Some("made-there"), "5.00", RefundState::Failed)).await, "refund_differs");
+    assert_eq!(count().await, 4);
+}
+
+#[tokio::test]
+async fn a_running_total_is_a_difference_of_what_nobody_knows_of_and_only_once() {
+    let it = payer().await;
+    let order = it.paid("72.00", "10").await;
+    let mut numbers = Vec::new();
+    for amount in ["14.40", "7.20"] {
+        let refund = id(&it.asks(json!({"order": order, "amount": amount, "reason": "r"}), None).await);
+        it.says(&it.finance, &refund, "approve", None).await;
+        numbers.push(it.refund(&refund).await["number"].as_str().unwrap().to_owned());
+    }
+    let (app, channel) = (&it.it.app, sandbox());
+    let tell = async |refund: &str, total: &str| {
+        let notice = RefundNotice {
+            order: Some(label(&order.merchant_number())),
+            refund: Some(label(refund)),
+            provider_refund: None,
+            provider_txn: None,
+            amount: money(total),
+            is_total: true,
+            state: RefundState::Done,
+        };
+        let ending = road::told(app, &channel, notice, 7).await.unwrap();
+        it.settled().await;
+        ending.verdict().to_owned()
+    };
+    assert_eq!(tell(&numbers[0], "14.40").await, "refunded");
+    // On the gateway's console, and told of by one of ours first.
+    assert_eq!(tell(&numbers[1], "28.80").await, "refunded");
+    for _ in 0..2 {
+        assert_eq!(tell("console", "28.80").await, "noted");
+        assert_eq!(tell(&numbers[0], "14.40").await, "refunded");
+    }
+    assert_eq!(tell("console2", "36.00").await, "refund_differs");
+    assert_eq!(tell("console2", "36.00").await, "noted");
+    let path = "/api/admin/outside-refunds?state=open";
+    let open =
+        it.it.call("GET", path, Some(&it.finance), None).await.body["items"].as_array().unwrap().clone();
+    let amounts: Vec<&Value> = open.iter().map(|row| &row["amount"]["amount"]).collect();
+    assert_eq!(amounts, ["7.20", "7.20"], "{open:?}");
+    assert!(open[0]["what"].as_str().unwrap().contains("36.00 CNY went back of this payment so far"));
+    let path = format!("/api/admin/outside-refunds/{}/resolve", open[1]["id"].as_str().unwrap());
+    let body = json!({"reason": "made on the console", "take_credits": true});
+    assert_eq!(it.it.call("POST", &path, Some(&it.finance), Some(body)).await.status, 200);
+    it.settled().await;
+    // 10 less 2, 1 and 1.
+    assert_eq!(it.available().await, "6");
 }
 
 #[tokio::test]
@@ -287,4 +355,69 @@ async fn a_dispute_takes_spent_credits_too_and_gives_them_back_when_it_is_won() 
     assert_eq!(it.available().await, "4");
     let late = it.it.call("POST", &path, Some(&it.finance), Some(end("lost"))).await;
     assert_eq!(outcome(&late), (409, "dispute_won"));
+
+    // Nobody says of their own payment that its credits come back.
+    let own = it.paid_by(&it.finance, "50.00", "7").await;
+    let body = json!({"order": own, "reference": "case 10", "reason": "a letter"});
+    let opened = it.it.call("POST", "/api/admin/disputes", Some(&it.other), Some(body)).await;
+    assert_eq!(outcome(&opened), (201, ""));
+    it.settled().await;
+    let path = format!("/api/admin/disputes/{}/close", id(&opened));
+    let by_oneself = it.it.call("POST", &path, Some(&it.finance), Some(end("won"))).await;
+    assert_eq!(outcome(&by_oneself), (403, "second_person_needed"));
+    assert_eq!(outcome(&it.it.call("POST", &path, Some(&it.other), Some(end("won"))).await), (200, ""));
+}
+
+#[tokio::test]
+async fn an_owner_is_told_once_of_each_stage_of_a_refund() {
+    let it = payer().await;
+    let order = it.paid("50.00", "7").await;
+    let directory = it.it.app.directory.clone();
+    let tells = async || crate::alerts::tell_of_refunds(&directory).await.unwrap();
+    let kinds = async || {
+        let rows = it.it.app.db.fetch_all("SELECT kind FROM mails WHERE kind LIKE 'refund-%'", &[]).await;
+        let mut kinds: Vec<String> = rows.unwrap().iter().map(|row| row.text("kind").unwrap()).collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(tells().await, 0);
+    let wish = |amount: &str| json!({"order": order, "amount": amount, "reason": "not wanted"});
+    let first = id(&it.asks(wish("20.00"), None).await);
+    // Several look at the same time.
+    let (one, two) = tokio::join!(tells(), tells());
+    assert_eq!((one + two, tells().await), (1, 0));
+    assert_eq!(kinds().await, ["refund-requested"]);
+    assert_eq!(it.says(&it.finance, &first, "reject", Some(json!({"reason": "no"}))).await.status, 200);
+    assert_eq!((tells().await, tells().await), (1, 0));
+    assert_eq!(kinds().await, ["refund-failed", "refund-requested"]);
+    // One that was approved is still only asked for, to its owner; one that is done before anybody looks is told of as done.
+    let second = id(&it.asks(wish("10.00"), None).await);
+    assert_eq!(tells().await, 1);
+    assert_eq!(it.says(&it.finance, &second, "approve", None).await.status, 200);
+    assert_eq!(tells().await, 0);
+    let account = it.it.account_of(&it.user).await;
+    let refund = second.parse().unwrap();
+    it.it.decides(account, Command::CompleteRefund { refund, provider_refund: None }).await;
+    it.settled().await;
+    assert_eq!((tells().await, tells().await), (1, 0));
+    assert_eq!(kinds().await, ["refund-completed", "refund-failed", "refund-requested", "refund-requested"]);
+    // An old change of tables that were made anew is no news.
+    it.it.app.db.execute("DELETE FROM refund_notices", &[]).await.unwrap();
+    it.it.app.db.execute("UPDATE refunds SET updated_at = updated_at - 400000000000", &[]).await.unwrap();
+    assert_eq!(tells().await, 0);
+}
+
+/// A database that lost its notes knows of no question: an operator's word is one, or such a refund would wait for ever.
+#[tokio::test]
+async fn a_refund_that_was_never_asked_for_is_asked_for_by_an_operators_word() {
+    let it = payer().await;
+    let order = it.paid("50.00", "7").await;
+    let refund = id(&it.asks(json!({"order": order, "amount": "20.00", "reason": "r"}), None).await);
+    it.says(&it.finance, &refund, "approve", None).await;
+    let app = &it.it.app;
+    app.directory.adopt_refunds(10, crate::directory::now()).await.unwrap();
+    app.db.execute("UPDATE refund_calls SET state = 'unknown', attempts = 0", &[]).await.unwrap();
+    assert_eq!(it.says(&it.finance, &refund, "retry", None).await.status, 200);
+    let row = app.db.fetch_one("SELECT state, attempts FROM refund_calls", &[]).await.unwrap();
+    assert_eq!((row.text("state").unwrap().as_str(), row.int("attempts").unwrap()), ("due", 1));
 }

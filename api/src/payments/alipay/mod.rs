@@ -3,7 +3,7 @@
 //! May not touch: orders; like any channel it says what Alipay said.
 //! Claims: a notification is believed only if Alipay's key signed it and both the application and the seller are ours; an answer is
 //! verified over the text that was sent, not over one written anew; an answer that is not verified can be a failure and never a
-//! payment; a certificate that changed is refused until the operator has put the new one in place.
+//! payment; a certificate that changed is taken over only by a chain to the configured root, and under the configured name.
 
 mod answer;
 mod keys;
@@ -22,7 +22,7 @@ use super::fields::Fields;
 use super::form::{encode, string_to_sign};
 use super::gateway::words;
 use crate::reconciliation::{bill::Format, matching::FeeTerms};
-use answer::{Said, read_answer};
+use answer::{Said, read_answer, read_certificates};
 use chrono::{DateTime, FixedOffset};
 use domain::account::event::CloseReason;
 use domain::{ChannelName, Currency, Label, Moment};
@@ -114,6 +114,54 @@ impl Alipay {
 
     /// Calls the gateway; a refusal of its business is an answer too.
     async fn ask(&self, method: &str, content: &Value, more: &[(&str, &str)]) -> Result<Said, ChannelError> {
+        let body = self.send(method, content, more).await?;
+        if let Some(said) = read_answer(&self.keys, method, &body)? {
+            return Ok(said);
+        }
+        self.fetch_certificate().await?;
+        read_answer(&self.keys, method, &body)?.ok_or_else(|| {
+            let text = "its certificate is not the one in alipay_cert: download the new one from the console";
+            ChannelError::Refused(text.to_owned())
+        })
+    }
+
+    /// Asks for the certificate that something named and nobody knows. Answers whether it was taken over.
+    async fn fetch_certificate(&self) -> Result<bool, ChannelError> {
+        let Some(sn) = self.keys.wanted() else { return Ok(false) };
+        let method = "alipay.open.app.alipaycert.download";
+        let body = self.send(method, &json!({"alipay_cert_sn": sn}), &[]).await?;
+        let sent = match read_certificates(&body) {
+            Ok(sent) => sent,
+            // It knows of no such certificate: whoever named it is not the gateway.
+            Err(ChannelError::Refused(why)) => {
+                tracing::warn!(channel = %self.name, sn, "a certificate that was named cannot be had: {why}");
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        let now_s = crate::directory::now().micros() / 1_000_000;
+        match self.keys.learn(&sn, &sent, now_s) {
+            Ok(()) => {
+                tracing::warn!(
+                    channel = %self.name, sn,
+                    "Alipay signs with another certificate now, and it is taken over: put it in the place of alipay_cert"
+                );
+                Ok(true)
+            }
+            Err(fault) => {
+                tracing::error!(alert = "certificate_not_trusted", channel = %self.name, sn, "a certificate is refused: {fault}");
+                Ok(false)
+            }
+        }
+    }
+
+    /// The bytes of an answer, believed in nothing yet.
+    async fn send(
+        &self,
+        method: &str,
+        content: &Value,
+        more: &[(&str, &str)],
+    ) -> Result<Vec<u8>, ChannelError> {
         let fields = self.signed(method, content, more)?;
         let (body, query): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, _)| name == "biz_content");
         let url = format!("{}?{}", self.common.base_url, encode(borrowed(&query)));
@@ -122,7 +170,7 @@ impl Alipay {
         if answer.status >= 500 {
             return Err(ChannelError::Unreachable(format!("HTTP {}", answer.status)));
         }
-        read_answer(&self.keys, method, &answer.body)
+        Ok(answer.body)
     }
 
     async fn begin(&self, order: &NewOrder) -> Result<Created, ChannelError> {
@@ -279,6 +327,10 @@ impl Channel for Alipay {
 
     fn read_callback(&self, callback: &RawCallback) -> Result<Verdict, CallbackFault> {
         notice::read(self, callback)
+    }
+
+    fn learn_keys(&self) -> BoxFuture<'_, Result<bool, ChannelError>> {
+        Box::pin(self.fetch_certificate())
     }
 
     fn query<'a>(&'a self, order: &'a NewOrder) -> BoxFuture<'a, Result<PaymentState, ChannelError>> {

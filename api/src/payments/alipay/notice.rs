@@ -14,7 +14,9 @@ const TRADE: &str = "trade_status_sync";
 /// Judges a notification.
 pub(super) fn read(alipay: &Alipay, callback: &RawCallback) -> Result<Verdict, CallbackFault> {
     let form = Form::read(&callback.body).map_err(CallbackFault::Unreadable)?;
-    check(&alipay.keys.alipay, &form)?;
+    let keys = alipay.keys.of(form.get("alipay_cert_sn")).ok_or(CallbackFault::UnknownKey)?;
+    let checked = keys.iter().map(|key| check(key, &form)).reduce(Result::or);
+    checked.unwrap_or(Err(CallbackFault::BadSignature))?;
     if form.get("notify_type") != Some(TRADE) {
         return Ok(Verdict::Nothing);
     }

@@ -1,3 +1,4 @@
+use super::keys::NotTrusted;
 use super::*;
 use crate::payments::configured::common_for_tests;
 use crate::payments::crypto::certificate::{Certificate, alipay_root_sn};
@@ -13,6 +14,8 @@ const APP_CERT: &str =
     include_str!("../../../testdata/payments/alipay/certs/appCertPublicKey_2021001161683774.crt");
 const ALIPAY_CERT: &str =
     include_str!("../../../testdata/payments/alipay/certs/alipayCertPublicKey_RSA2.crt");
+/// Made for these tests.
+const CHANGED: &str = include_str!("../../../testdata/payments/alipay/changed_certificates.json");
 const ROOT_CERT: &str = include_str!("../../../testdata/payments/alipay/certs/alipayRootCert.crt");
 
 fn json(text: &str) -> Value {
@@ -142,7 +145,7 @@ fn an_answer_is_good_only_if_it_is_verified() {
     let alipay = alipay("2019", "2088", text(vector, "public_key_der_b64"));
     let raw = text(vector, "raw");
     let read = |raw: &str| read_answer(&alipay.keys, "alipay.open.file.upload", raw.as_bytes());
-    assert!(matches!(read(raw), Ok(Said::Good(_))));
+    assert!(matches!(read(raw), Ok(Some(Said::Good(_)))));
     for bad in [
         raw.replace("CAxAToWB1", "CAxAToWB2"),
         raw.replace("\"sign\"", "\"nosign\""),
@@ -153,10 +156,9 @@ fn an_answer_is_good_only_if_it_is_verified() {
     }
     // A failure needs no signature: nobody is credited by one.
     let failed = r#"{"alipay_open_file_upload_response":{"code":"40004","sub_code":"ACQ.TRADE_NOT_EXIST"}}"#;
-    assert!(matches!(read(failed), Ok(Said::Failed(it)) if it.sub_code == "ACQ.TRADE_NOT_EXIST"));
-    assert!(
-        matches!(read(r#"{"error_response":{"code":"40002"}}"#), Ok(Said::Failed(it)) if it.code == "40002")
-    );
+    assert!(matches!(read(failed), Ok(Some(Said::Failed(it))) if it.sub_code == "ACQ.TRADE_NOT_EXIST"));
+    let refused = read(r#"{"error_response":{"code":"40002"}}"#);
+    assert!(matches!(refused, Ok(Some(Said::Failed(it))) if it.code == "40002"));
 }
 
 #[test]
@@ -274,4 +276,107 @@ async fn refunds_are_numbered_and_bills_come_from_where_they_may() {
         None,
         "there was nothing on that day"
     );
+}
+
+/// An application in certificate mode, and what a gateway may send it when its certificate has changed.
+fn in_certificate_mode(base_url: &str) -> (Alipay, Value) {
+    let made = json(CHANGED);
+    let field = |name: &str, key: &str| format!("{name} = '''{}'''\n", text(&made, key));
+    let table = format!(
+        "app_id = \"2021001161683774\"\nseller_id = \"2088831204659217\"\n{}{}{}{}",
+        field("private_key", "private_key"),
+        field("app_cert", "app_cert"),
+        field("alipay_cert", "alipay_cert"),
+        field("alipay_root_cert", "root_cert"),
+    );
+    let config = ChannelConfig::try_new("alipay", &table.parse().unwrap()).unwrap();
+    (Alipay::try_new(&config, common_for_tests(base_url)).unwrap(), made)
+}
+
+/// The SN of what a case is about: the one certificate in it that is no authority's.
+fn sn_in(case: &Value) -> String {
+    let sent = Certificate::read_all(text(case, "pem"));
+    let leaf = sent.iter().find(|it| it.subject.starts_with("CN=Test Payments Ltd"));
+    leaf.unwrap().alipay_sn()
+}
+
+#[test]
+fn a_changed_certificate_is_taken_over_only_by_a_chain_to_the_root_and_under_the_same_name() {
+    let now_s = 1_790_000_000;
+    for case in json(CHANGED)["sent"].as_array().unwrap() {
+        let (alipay, made) = in_certificate_mode("https://openapi.alipay.com/gateway.do");
+        let (sn, name) = (sn_in(case), text(case, "name"));
+        assert_eq!(alipay.keys.of(Some(&sn)), None, "{name}");
+        let expected = match text(case, "expect") {
+            "trusted" => Ok(()),
+            "foreign" => Err(NotTrusted::Foreign),
+            "no chain" => Err(NotTrusted::NoChain),
+            other => panic!("{other}"),
+        };
+        assert_eq!(alipay.keys.learn(&sn, text(case, "pem"), now_s), expected, "{name}");
+        let new = PrivateKey::read(text(&made, "new_private_key")).unwrap().public();
+        let known = alipay.keys.of(Some(&sn));
+        assert_eq!(known, expected.is_ok().then(|| vec![new]), "{name}");
+        assert_eq!(alipay.keys.of(None).unwrap().len(), if expected.is_ok() { 2 } else { 1 });
+        // Asked for one, and another was sent.
+        let other = alipay.keys.learn(&"0".repeat(32), text(case, "pem"), now_s);
+        assert_eq!(other, Err(NotTrusted::Other), "{name}");
+    }
+}
+
+#[test]
+fn a_certificate_that_nobody_knows_is_asked_for_once_and_not_whatever_is_sent() {
+    let (alipay, _) = in_certificate_mode("https://openapi.alipay.com/gateway.do");
+    assert_eq!(alipay.keys.wanted(), None);
+    for sn in ["", "a", "no certificate\u{2019}s number, of any kind"] {
+        assert_eq!((alipay.keys.of(Some(sn)), alipay.keys.wanted()), (None, None), "{sn}");
+    }
+    let mut asked = 0;
+    for n in 0..40_u128 {
+        let sn = format!("{n:032x}");
+        for _ in 0..2 {
+            assert_eq!(alipay.keys.of(Some(&sn)), None);
+            asked += usize::from(alipay.keys.wanted() == Some(sn.clone()));
+        }
+    }
+    assert_eq!(asked, 10, "within a minute");
+}
+
+#[tokio::test]
+async fn an_answer_under_a_changed_certificate_is_verified_with_the_one_that_is_fetched() {
+    let made = json(CHANGED);
+    let (trusted, refused) = (made["sent"][0].clone(), made["sent"][4].clone());
+    let key = std::sync::Arc::new(PrivateKey::read(text(&made, "new_private_key")).unwrap());
+    let (of_trusted, of_refused) = (trusted.clone(), refused.clone());
+    let stub = Stub::start(move |_, asked| {
+        use base64::Engine;
+        let query = Form::read(asked.path.split_once('?').unwrap().1.as_bytes()).unwrap();
+        let method = query.get("method").unwrap();
+        let content = Form::read(asked.body.as_bytes()).unwrap().get("biz_content").unwrap().to_owned();
+        let is_first = content.contains(&sn_in(&of_trusted)) || content.contains("first");
+        let case = if is_first { &of_trusted } else { &of_refused };
+        let node = if method.ends_with("alipaycert.download") {
+            let sent = base64::engine::general_purpose::STANDARD.encode(text(case, "pem"));
+            format!(r#"{{"code":"10000","alipay_cert_content":"{sent}"}}"#)
+        } else {
+            r#"{"code":"10000","refund_status":"REFUND_SUCCESS"}"#.to_owned()
+        };
+        let (name, sn) = (method.replace('.', "_"), sn_in(case));
+        let sign = key.sign(node.as_bytes()).unwrap();
+        Reply::of(format!(r#"{{"{name}_response":{node},"alipay_cert_sn":"{sn}","sign":"{sign}"}}"#))
+    })
+    .await;
+    let (alipay, _) = in_certificate_mode(&format!("{}/gateway.do", stub.url));
+    let asks = async |what: &str| {
+        alipay.ask("alipay.trade.fastpay.refund.query", &json!({"out_request_no": what}), &[]).await
+    };
+    let why = asks("second").await.unwrap_err().to_string();
+    assert!(why.contains("alipay_cert"), "{why}");
+    assert_eq!(stub.asked().len(), 2, "asked, and asked for the certificate");
+    assert!(matches!(asks("first").await, Ok(Said::Good(_))));
+    assert_eq!(stub.asked().len(), 4);
+    // From now on it is known; the other is not asked for again so soon.
+    assert!(matches!(asks("first").await, Ok(Said::Good(_))));
+    assert!(asks("second").await.is_err());
+    assert_eq!(stub.asked().len(), 6);
 }

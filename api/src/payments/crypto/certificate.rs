@@ -1,12 +1,18 @@
-//! As much of a certificate as gateways make us look at: serial number, issuer, key, and the kind of its signature.
+//! As much of a certificate as gateways make us look at: serial number, names, key, life, and who signed it.
 //!
-//! May not touch: trust. Who issued a certificate is not judged here; each channel says why it believes one.
+//! May not touch: trust. Whom to believe, each channel says; here is only whether a chain leads there ([`is_chained`]).
 
 use super::der::{self, Reader, tag};
 use super::{PublicKey, blocks};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::NaiveDateTime;
 use md5::{Digest, Md5};
+
+/// How RSA signs with SHA-256.
+const SHA256_WITH_RSA: &str = "1.2.840.113549.1.1.11";
+/// How many certificates may stand between a root and another; no gateway has more than one or two.
+const LONGEST_CHAIN: usize = 5;
 
 /// A certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +23,16 @@ pub struct Certificate {
     pub serial_decimal: String,
     /// Its issuer, last part first: `CN=…,OU=…,O=…,C=…`.
     pub issuer: String,
+    /// Whose key it is, written alike.
+    pub subject: String,
+    /// From when on it holds, in seconds since 1970.
+    pub from_s: i64,
+    /// Until when.
+    pub until_s: i64,
+    /// May it issue others?
+    pub is_authority: bool,
+    /// What is signed of it, and the signature.
+    signed: (Vec<u8>, Vec<u8>),
     /// How it is signed, as an object identifier.
     pub signature_algorithm: String,
     /// Its key, where that is RSA.
@@ -36,10 +52,14 @@ impl Certificate {
 
     pub(super) fn of_der(bytes: &[u8]) -> Option<Self> {
         // The outer sequence may be followed by something in the wild; what is read stands within it.
-        let mut outer = Reader::new(Reader::new(bytes).expect(tag::SEQUENCE)?);
+        let all = Reader::new(bytes).expect(tag::SEQUENCE)?;
+        let mut outer = Reader::new(all);
         let mut body = Reader::new(outer.expect(tag::SEQUENCE)?);
-        let mut signature = Reader::new(outer.expect(tag::SEQUENCE)?);
-        let signature_algorithm = der::oid(signature.expect(tag::OID)?)?;
+        let signed = all.get(..all.len() - outer.left())?.to_vec();
+        let mut algorithm = Reader::new(outer.expect(tag::SEQUENCE)?);
+        let signature_algorithm = der::oid(algorithm.expect(tag::OID)?)?;
+        // Its first byte counts the bits of the last one that are not used: none.
+        let (_, signature) = outer.expect(tag::BIT_STRING)?.split_first()?;
         let mut first = body.next()?;
         if first.tag == tag::VERSION {
             first = body.next()?;
@@ -50,14 +70,26 @@ impl Certificate {
         let serial = first.contents;
         body.expect(tag::SEQUENCE)?; // the signature's algorithm, once more
         let issuer = name(body.expect(tag::SEQUENCE)?)?;
-        body.expect(tag::SEQUENCE)?; // validity
-        body.expect(tag::SEQUENCE)?; // subject
+        let mut life = Reader::new(body.expect(tag::SEQUENCE)?);
+        let (from_s, until_s) = (seconds(life.next()?)?, seconds(life.next()?)?);
+        let subject = name(body.expect(tag::SEQUENCE)?)?;
         let spki = body.expect(tag::SEQUENCE)?;
+        let mut is_authority = false;
+        while let Some(more) = body.next() {
+            if more.tag == tag::EXTENSIONS {
+                is_authority = may_issue(more.contents).unwrap_or(false);
+            }
+        }
         let hex: String = hex::encode_upper(serial).trim_start_matches('0').to_owned();
         Some(Self {
             serial_hex: if hex.is_empty() { "0".to_owned() } else { hex },
             serial_decimal: der::decimal(serial),
             issuer,
+            subject,
+            from_s,
+            until_s,
+            is_authority,
+            signed: (signed, signature.to_vec()),
             signature_algorithm,
             public_key: PublicKey::of_spki(&as_sequence(spki)),
         })
@@ -66,6 +98,19 @@ impl Certificate {
     /// Is it signed with RSA?
     pub fn is_signed_by_rsa(&self) -> bool {
         self.signature_algorithm.starts_with("1.2.840.113549.1.1")
+    }
+
+    /// Did this other certificate's key sign it? RSA with SHA-256 only.
+    pub fn is_signed_by(&self, issuer: &Self) -> bool {
+        let (signed, signature) = &self.signed;
+        self.signature_algorithm == SHA256_WITH_RSA
+            && self.issuer == issuer.subject
+            && issuer.public_key.as_ref().is_some_and(|key| key.verifies(signed, &BASE64.encode(signature)))
+    }
+
+    /// Does it hold at this moment, in seconds since 1970?
+    pub fn holds_at(&self, now_s: i64) -> bool {
+        (self.from_s..=self.until_s).contains(&now_s)
     }
 
     /// What Alipay calls a certificate's SN: MD5 of issuer and serial number.
@@ -77,12 +122,66 @@ impl Certificate {
     }
 }
 
+/// Does a chain lead from a certificate to one of the roots, by certificates that hold and may issue others?
+pub fn is_chained(leaf: &Certificate, between: &[Certificate], roots: &[Certificate], now_s: i64) -> bool {
+    let mut at = leaf;
+    for _ in 0..LONGEST_CHAIN {
+        if !at.holds_at(now_s) {
+            return false;
+        }
+        if roots.iter().any(|root| root.holds_at(now_s) && at.is_signed_by(root)) {
+            return true;
+        }
+        let Some(next) = between.iter().find(|it| it.is_authority && at.is_signed_by(it)) else {
+            return false;
+        };
+        at = next;
+    }
+    false
+}
+
 /// What Alipay calls the root's SN: those of the certificates in the bundle that RSA signed.
 pub fn alipay_root_sn(pem: &str) -> Option<String> {
     let all = Certificate::read_all(pem);
     let sns: Vec<String> =
         all.iter().filter(|it| it.is_signed_by_rsa()).map(Certificate::alipay_sn).collect();
     (!sns.is_empty()).then(|| sns.join("_"))
+}
+
+/// A time within a certificate, in seconds since 1970.
+fn seconds(value: der::Value<'_>) -> Option<i64> {
+    let text = std::str::from_utf8(value.contents).ok()?;
+    let text = match value.tag {
+        tag::GENERALIZED_TIME => text.to_owned(),
+        // Two digits of the year: from 1950 to 2049.
+        tag::UTC_TIME => {
+            let year: u32 = text.get(..2)?.parse().ok()?;
+            format!("{}{text}", if year < 50 { "20" } else { "19" })
+        }
+        _ => return None,
+    };
+    let time = NaiveDateTime::parse_from_str(&text, "%Y%m%d%H%M%SZ").ok()?;
+    Some(time.and_utc().timestamp())
+}
+
+/// What the extensions say of issuing others; nothing where they do not.
+fn may_issue(extensions: &[u8]) -> Option<bool> {
+    let mut all = Reader::new(Reader::new(extensions).expect(tag::SEQUENCE)?);
+    while let Some(extension) = all.expect(tag::SEQUENCE) {
+        let mut parts = Reader::new(extension);
+        if der::oid(parts.expect(tag::OID)?)? != "2.5.29.19" {
+            continue;
+        }
+        let mut value = parts.next()?;
+        // Whether it is critical.
+        if value.tag == tag::BOOLEAN {
+            value = parts.next()?;
+        }
+        let text = (value.tag == tag::OCTET_STRING).then_some(value.contents)?;
+        let says = Reader::new(Reader::new(text).expect(tag::SEQUENCE)?).next();
+        return Some(says.is_some_and(|it| it.tag == tag::BOOLEAN && it.contents == [0xff]));
+    }
+    None
 }
 
 /// The contents of a sequence as a value again.

@@ -11,9 +11,15 @@ pub(super) mod tag {
     pub(in super::super) const SET: u8 = 0x31;
     /// `[0] EXPLICIT`: a certificate's version.
     pub(in super::super) const VERSION: u8 = 0xa0;
+    pub(in super::super) const BOOLEAN: u8 = 0x01;
+    pub(in super::super) const OCTET_STRING: u8 = 0x04;
+    pub(in super::super) const UTC_TIME: u8 = 0x17;
+    pub(in super::super) const GENERALIZED_TIME: u8 = 0x18;
+    /// `[3] EXPLICIT`: a certificate's extensions.
+    pub(in super::super) const EXTENSIONS: u8 = 0xa3;
 }
 
-/// One value: its tag, its contents, and all of its bytes.
+/// One value: its tag and its contents.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value<'a> {
     pub(super) tag: u8,
@@ -51,6 +57,11 @@ impl<'a> Reader<'a> {
     /// The next value, if it has this tag.
     pub(super) fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|value| value.tag == tag).map(|value| value.contents)
+    }
+
+    /// How many bytes have not been read.
+    pub(super) fn left(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn is_at_end(&self) -> bool {

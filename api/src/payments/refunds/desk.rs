@@ -6,7 +6,7 @@
 //! moment it is known that it may have been; a refund that may have been given is asked about before it is asked for again, and
 //! at a gateway that can not be asked about refunds, a person decides; several processes may do this at once.
 
-use super::{Booked, Difference, RefundDifferenceState, book, note_difference};
+use super::{Booked, OutsideRefund, OutsideRefundState, book, note_outside_refund};
 use crate::app::App;
 use crate::directory::now;
 use crate::directory::refund::{CallState, RefundCall};
@@ -272,7 +272,7 @@ impl Look<'_> {
         match book(self.app, self.refund, state, told.provider_refund.clone(), actor).await? {
             Booked::Yes | Booked::NotYet => Ok(Note::done()),
             Booked::Contradicts(why) => {
-                let it = Difference {
+                let it = OutsideRefund {
                     id: Uuid::now_v7(),
                     channel: self.refund.channel.clone(),
                     order: Some(self.refund.order),
@@ -283,13 +283,13 @@ impl Look<'_> {
                     amount: self.refund.pay,
                     what: format!("the gateway says {}, and here {why}", super::word(state)),
                     inbox: 0,
-                    state: RefundDifferenceState::Open,
+                    state: OutsideRefundState::Open,
                     note: None,
                     resolved_by: None,
                     created_at: now(),
                     resolved_at: None,
                 };
-                note_difference(self.app, &it).await?;
+                note_outside_refund(self.app, &it).await?;
                 Ok(Note::done())
             }
         }

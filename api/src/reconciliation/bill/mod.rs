@@ -8,6 +8,8 @@
 
 mod alipay;
 mod epay;
+#[cfg(test)]
+mod published;
 mod stripe;
 mod table;
 #[cfg(test)]
@@ -79,6 +81,15 @@ impl Format {
             Self::Alipay { .. } | Self::Wechat { .. } => true,
             // Stripe's itemised report is both; its report of payouts is another thing.
             Self::Stripe | Self::Epay { .. } => false,
+        }
+    }
+
+    /// Does its bill have rows of refunds?
+    pub fn has_refunds(&self) -> bool {
+        match self {
+            Self::Alipay { .. } | Self::Wechat { .. } | Self::Stripe => true,
+            // A list of orders, each with its own state.
+            Self::Epay { .. } => false,
         }
     }
 

@@ -132,6 +132,8 @@ pub struct Question<'a> {
     pub orders: &'a [KnownOrder],
     /// The refunds that the rows name or whose orders they name, and those that ended on the day.
     pub refunds: &'a [KnownRefund],
+    /// Has the channel's bill rows of refunds? Else that one is missing tells nothing.
+    pub has_refunds: bool,
     /// What was agreed about fees, where that is known.
     pub terms: Option<FeeTerms>,
 }
@@ -493,6 +495,9 @@ impl<'a> Work<'a, '_> {
     /// Refunds that ended well on the day, and are in no bill.
     fn given_back(&mut self) {
         let it = self.it;
+        if !it.has_refunds {
+            return;
+        }
         let rows = || it.elsewhere.iter().map(|(_, row)| row).filter(|row| row.kind == RowKind::Refund);
         let numbers: BTreeSet<&str> = rows().filter_map(|row| row.refund.as_deref()).collect();
         // Of those without a number.

@@ -93,6 +93,7 @@ impl Day {
             has_after: self.has_neighbours,
             orders: &self.orders,
             refunds: &self.refunds,
+            has_refunds: true,
             terms: self.terms,
         })
     }

@@ -1,8 +1,9 @@
 //! Refunds and chargebacks: money that goes back to a payer, with our will or against it.
 //!
 //! Claims: never more goes back than was paid; a refund takes only credits that are available, and gives them back if it
-//! fails; the channel may be asked only for what was approved, and a refund ends once; a chargeback takes the order's credits
-//! even where they were spent: the account then owes them.
+//! fails; an order's bonus goes with it in proportion; the channel may be asked only for what was approved, and a refund ends
+//! once; a chargeback takes the order's credits even where they were spent, or wait in a refund: the account then owes them.
+//! Whoever lost a dispute has no credits beside the money, however the order's refunds end.
 
 use super::Decision;
 use crate::account::error::Refusal;
@@ -34,7 +35,7 @@ pub(super) fn request(
     if pay.currency != left.currency || pay.minor > left.minor {
         return Err(Refusal::AboveOrder { left, wanted: pay });
     }
-    let (credits, available) = (share(order, pay)?, account.available());
+    let (Share { credits, bonus }, available) = (share(order, pay)?, account.available());
     if credits > available {
         return Err(Refusal::InsufficientCredits { available, wanted: credits });
     }
@@ -44,6 +45,7 @@ pub(super) fn request(
         channel: order.channel.clone(),
         pay,
         credits,
+        bonus,
         reason: reason.clone(),
     })))
 }
@@ -52,7 +54,11 @@ pub(super) fn approve(account: &Account, id: RefundId) -> Result<Decision, Refus
     let (refund, _) = known(account, id)?;
     match (refund.status, refund.approved) {
         (RefundStatus::Requested, _) => {
-            let order = refund.order;
+            let (order, paid) = (refund.order, paid_order(account, refund.order)?);
+            if paid.taken_minor > paid.pay.minor {
+                // The payer's bank has taken it back meanwhile: asked now, the channel would give it back twice.
+                return Err(Refusal::AboveOrder { left: paid.left(), wanted: refund.pay });
+            }
             Ok(Decision::Append(AccountEvent::RefundApproved(RefundApproved { refund: id, order })))
         }
         (RefundStatus::Approved | RefundStatus::Completed { .. }, Some(sequence)) => {
@@ -91,6 +97,7 @@ pub(super) fn complete(
             channel,
             pay: refund.pay,
             credits: refund.credits,
+            bonus: refund.bonus,
             provider_refund: provider_refund.cloned(),
         }))),
         RefundStatus::Completed { sequence } => Ok(Decision::AlreadyApplied { sequence }),
@@ -131,15 +138,20 @@ pub(super) fn charge_back(
     if pay.currency != order.pay.currency || pay.minor > order.pay.minor {
         return Err(Refusal::AboveOrder { left: order.left(), wanted: pay });
     }
-    let left = order.left();
-    // Of what was given back before, the credits are gone already.
-    let credits = share(order, Money { minor: pay.minor.min(left.minor), ..pay })?;
+    // Of what was given back before, the credits are gone already. A refund that has not ended holds its credits only for
+    // now: if it fails they return to the payer, who must not have them beside the money. If it does not, the payer had
+    // that money twice.
+    let order_but_for_pending = without_pending_refunds(account, order_id, order);
+    let left = order_but_for_pending.left();
+    let part = Money { minor: pay.minor.min(left.minor), ..pay };
+    let Share { credits, bonus } = share(&order_but_for_pending, part)?;
     Ok(Decision::Append(AccountEvent::ChargebackPosted(ChargebackPosted {
         chargeback,
         order: order_id,
         channel: order.channel.clone(),
         pay,
         credits,
+        bonus,
         reference: reference.clone(),
     })))
 }
@@ -156,6 +168,7 @@ pub(super) fn reverse(account: &Account, id: ChargebackId) -> Result<Decision, R
         channel: order.channel.clone(),
         pay: posted.pay,
         credits: posted.credits,
+        bonus: posted.bonus,
     })))
 }
 
@@ -165,6 +178,16 @@ fn paid_order(account: &Account, id: OrderId) -> Result<&Order, Refusal> {
         OrderStatus::Completed { .. } => Ok(order),
         OrderStatus::Pending | OrderStatus::Closed { .. } => Err(Refusal::OrderNotPaid(id)),
     }
+}
+
+/// The order as it would be if none of its refunds were under way.
+fn without_pending_refunds(account: &Account, id: OrderId, order: &Order) -> Order {
+    let mut order = order.clone();
+    let pending = |it: &&Refund| matches!(it.status, RefundStatus::Requested | RefundStatus::Approved);
+    for refund in account.refunds.values().filter(|it| it.order == id).filter(pending) {
+        order.put_back(refund.pay, refund.credits, refund.bonus);
+    }
+    order
 }
 
 fn known(account: &Account, id: RefundId) -> Result<(&Refund, ChannelName), Refusal> {
@@ -183,14 +206,29 @@ fn failed(id: RefundId, refund: &Refund, channel: ChannelName, reason: &Reason) 
     }))
 }
 
-/// The credits that belong to a part of what is left of an order: all of them for all of it, else the share, rounded up to
-/// the nano, so that many small parts never leave more credits than money.
-fn share(order: &Order, part: Money) -> Result<Credits, Refusal> {
-    let (left, credits) = (order.left().minor, order.left_credits());
-    if part.minor >= left {
+/// What goes with a part of an order.
+struct Share {
+    /// All of it.
+    credits: Credits,
+    /// What of that came as its bonus.
+    bonus: Credits,
+}
+
+/// The credits that belong to a part of what is left of an order, and of its bonus.
+fn share(order: &Order, part: Money) -> Result<Share, Refusal> {
+    let left = order.left().minor;
+    let bonus = share_of(order.left_bonus(), part.minor, left)?;
+    let bought = share_of(order.left_credits(), part.minor, left)?;
+    Ok(Share { credits: bought.checked_add(bonus).ok_or(Refusal::Overflow)?, bonus })
+}
+
+/// All of them for all that is left, else the share, rounded up to the nano, so that many small parts never leave more
+/// credits than money.
+fn share_of(credits: Credits, part: i64, left: i64) -> Result<Credits, Refusal> {
+    if part >= left {
         return Ok(credits);
     }
-    let product = i128::from(credits.nano()) * i128::from(part.minor);
+    let product = i128::from(credits.nano()) * i128::from(part);
     let (whole, rest) = (product / i128::from(left), product % i128::from(left));
     let nano = whole + i128::from(rest > 0);
     i64::try_from(nano).map(Credits::from_nano).map_err(|_| Refusal::Overflow)

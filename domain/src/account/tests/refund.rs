@@ -17,6 +17,7 @@ fn requested(refund: &str, pay: &str, takes: &str) -> AccountEvent {
         channel: channel("sandbox"),
         pay: money(pay),
         credits: credits(takes),
+        bonus: Credits::ZERO,
         reason: reason("not wanted"),
     })
 }
@@ -33,6 +34,7 @@ fn given_back(refund: &str, pay: &str, took: &str) -> AccountEvent {
         channel: channel("sandbox"),
         pay: money(pay),
         credits: credits(took),
+        bonus: Credits::ZERO,
         provider_refund: Some(label("re_1")),
     })
 }
@@ -54,6 +56,7 @@ fn charged_back(name: &str, pay: &str, takes: &str) -> AccountEvent {
         channel: channel("sandbox"),
         pay: money(pay),
         credits: credits(takes),
+        bonus: Credits::ZERO,
         reference: label("dp_1"),
     })
 }
@@ -216,6 +219,7 @@ fn a_chargeback_takes_what_was_spent_too_and_the_debt_blocks_until_it_is_paid() 
         channel: channel("sandbox"),
         pay: money("50.00 CNY"),
         credits: credits("7"),
+        bonus: Credits::ZERO,
     });
     let reverse = |name: &str| Command::ReverseChargeback { chargeback: ChargebackId::from_uuid(uuid(name)) };
     owing().when(reverse("d")).then(reversed.clone()).has_available("1");
@@ -225,9 +229,11 @@ fn a_chargeback_takes_what_was_spent_too_and_the_debt_blocks_until_it_is_paid() 
 }
 
 #[test]
-fn a_chargeback_takes_no_credits_that_a_refund_took() {
+fn a_chargeback_takes_no_credits_that_a_finished_refund_took() {
     paid()
         .and(requested("a", "20.00 CNY", "2.8"))
+        .and(approved("a"))
+        .and(given_back("a", "20.00 CNY", "2.8"))
         .when(charge_back("d", "50.00 CNY"))
         .then(charged_back("d", "50.00 CNY", "4.2"))
         .has_available("0")
@@ -238,8 +244,135 @@ fn a_chargeback_takes_no_credits_that_a_refund_took() {
 }
 
 #[test]
+fn whoever_took_the_money_back_during_a_refund_has_no_credits_beside_it() {
+    let disputed = || {
+        paid()
+            .and(requested("a", "50.00 CNY", "7"))
+            .when(charge_back("d", "50.00 CNY"))
+            .then(charged_back("d", "50.00 CNY", "7"))
+            .has_available("-7")
+    };
+    let again = || Given { account: disputed().account.clone() };
+    again()
+        .when(approve("a"))
+        .refused(Refusal::AboveOrder { left: money("0.00 CNY"), wanted: money("50.00 CNY") });
+    again().when(reject("a")).then(failed("a", "7")).has_available("0");
+    // Approved before the bank was asked: the gateway refuses what is disputed, or pays it a second time.
+    let approved_before = || {
+        paid()
+            .and(requested("a", "20.00 CNY", "2.8"))
+            .and(approved("a"))
+            .when(charge_back("d", "50.00 CNY"))
+            .then(charged_back("d", "50.00 CNY", "7"))
+            .has_available("-2.8")
+    };
+    let again = || Given { account: approved_before().account.clone() };
+    again().when(fail("a")).then(failed("a", "2.8")).has_available("0");
+    again().when(settle("a")).then(given_back("a", "20.00 CNY", "2.8")).has_available("-2.8");
+}
+
+#[test]
 fn a_repeated_key_is_the_same_refund_or_a_conflict() {
     let keyed = || paid().and_keyed("k", requested("a", "20.00 CNY", "2.8"));
     keyed().when_keyed("k", request("b", "20.00 CNY")).already_applied(3);
     keyed().when_keyed("k", request("b", "20.01 CNY")).refused(Refusal::KeyReused);
+}
+
+/// The order of [`paid`], whose bonus of 0.7 credits came beside it.
+fn paid_with_bonus() -> Given {
+    paid().when(bonus()).then(bonus_given())
+}
+
+fn bonus() -> Command {
+    let grant = GrantId::bonus_of(order_id("order"));
+    Command::GrantCredit { grant, source: GrantSource::Promotion, credits: credits("0.7"), reason: None }
+}
+
+fn bonus_given() -> AccountEvent {
+    let grant = GrantId::bonus_of(order_id("order"));
+    AccountEvent::CreditGranted(CreditGranted {
+        grant,
+        source: GrantSource::Promotion,
+        credits: credits("0.7"),
+        reason: None,
+    })
+}
+
+/// The same event, of which so much came as the bonus.
+fn of_it(event: AccountEvent, amount: &str) -> AccountEvent {
+    let bonus = credits(amount);
+    match event {
+        AccountEvent::RefundRequested(it) => AccountEvent::RefundRequested(RefundRequested { bonus, ..it }),
+        AccountEvent::RefundCompleted(it) => AccountEvent::RefundCompleted(RefundCompleted { bonus, ..it }),
+        AccountEvent::ChargebackPosted(it) => {
+            AccountEvent::ChargebackPosted(ChargebackPosted { bonus, ..it })
+        }
+        AccountEvent::ChargebackReversed(it) => {
+            AccountEvent::ChargebackReversed(ChargebackReversed { bonus, ..it })
+        }
+        other => panic!("{other:?} takes no bonus"),
+    }
+}
+
+#[test]
+fn a_bonus_goes_back_with_its_payment_in_proportion_and_returns_with_it() {
+    let done = paid_with_bonus()
+        .has_available("7.7")
+        .when(request("a", "20.00 CNY"))
+        .then(of_it(requested("a", "20.00 CNY", "3.08"), "0.28"))
+        .has_available("4.62")
+        .when(approve("a"))
+        .then(approved("a"))
+        .when(settle("a"))
+        .then(of_it(given_back("a", "20.00 CNY", "3.08"), "0.28"))
+        .when(request("b", "0.01 CNY"))
+        .then(of_it(requested("b", "0.01 CNY", "0.00154"), "0.00014"))
+        .when(reject("b"))
+        .then(failed("b", "0.00154"))
+        .has_available("4.62");
+    // All that is left takes all of the bonus that is left.
+    done.when(request("c", "30.00 CNY"))
+        .then(of_it(requested("c", "30.00 CNY", "4.62"), "0.42"))
+        .has_available("0")
+        .when(fail("c"))
+        .refused(Refusal::RefundNotApproved(refund_id("c")));
+}
+
+#[test]
+fn a_bonus_that_is_spent_must_be_made_up_for_before_its_payment_goes_back() {
+    paid_with_bonus()
+        .and(adjusted("spent", "-0.5"))
+        .when(request("a", "50.00 CNY"))
+        .refused(Refusal::InsufficientCredits { available: credits("7.2"), wanted: credits("7.7") });
+}
+
+#[test]
+fn a_dispute_takes_the_bonus_too_and_gives_it_back() {
+    let reverse = Command::ReverseChargeback { chargeback: ChargebackId::from_uuid(uuid("d")) };
+    let reversed = AccountEvent::ChargebackReversed(ChargebackReversed {
+        chargeback: ChargebackId::from_uuid(uuid("d")),
+        order: order_id("order"),
+        channel: channel("sandbox"),
+        pay: money("50.00 CNY"),
+        credits: credits("7.7"),
+        bonus: credits("0.7"),
+    });
+    paid_with_bonus()
+        .when(charge_back("d", "50.00 CNY"))
+        .then(of_it(charged_back("d", "50.00 CNY", "7.7"), "0.7"))
+        .has_available("0")
+        .when(reverse)
+        .then(reversed)
+        .has_available("7.7");
+}
+
+#[test]
+fn a_bonus_comes_once_and_only_beside_a_payment_of_which_nothing_went_back() {
+    paid_with_bonus().when(bonus()).already_applied(3);
+    given([initiated("order", "7")]).when(bonus()).refused(Refusal::OrderNotPaid(order_id("order")));
+    let left = || Refusal::AboveOrder { left: money("49.99 CNY"), wanted: money("50.00 CNY") };
+    let asked = || paid().and(requested("a", "0.01 CNY", "0.0014"));
+    asked().when(bonus()).refused(left());
+    asked().and(failed("a", "0.0014")).when(bonus()).then(bonus_given());
+    paid().and(charged_back("d", "0.01 CNY", "0.0014")).when(bonus()).refused(left());
 }

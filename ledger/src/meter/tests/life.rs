@@ -405,3 +405,90 @@ async fn a_full_outbox_admits_nobody_and_lets_the_admitted_end() {
     let records = node.drain("10").await;
     assert_eq!(records.len(), settled);
 }
+
+/// What the auditor says of a whole log.
+async fn verified(log: &Log) -> crate::verify::Report {
+    let (mut verifier, stream) = (crate::verify::Verifier::new(), crate::log::Stream::Ledger);
+    let extent = log.extent(stream).await.unwrap().unwrap();
+    let mut scan = log.scan(stream, extent.first - 1, extent.last);
+    while let Some(batch) = scan.next_batch().await.unwrap() {
+        batch.iter().for_each(|message| verifier.take(message));
+    }
+    verifier.finish()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outbox_younger_than_a_restored_log_is_refused_until_a_person_writes_the_rest_off() {
+    let node = Node::start("10", quiet()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("log.nra");
+    let dir = node.server.folder().join("outbox-mortal");
+    let mortal = Mortal::start(&node, dir, quiet()).await;
+    let (meter, request, log) = (mortal.meter.clone(), node.request("1"), node.ledger.log().clone());
+    let other = funded(&server_ledger(&node).await, "10").await;
+    let path = backup.clone();
+    mortal
+        .run(async move {
+            // Two calls of a lease that the backup has, one of them only the outbox.
+            let again = HoldRequest { worst_case: credits("0.1"), ..request.clone() };
+            meter.hold(request).await.unwrap().settle(usage(credits("0.25"))).await;
+            all_reported(&meter).await;
+            crate::archive::export(&log, &path).await.unwrap();
+            meter.hold(again).await.unwrap().settle(usage(credits("0.125"))).await;
+            // A lease that it has not, with a call that is reported, and one in flight.
+            let later =
+                HoldRequest { account: other, scope: Scope::Account, budget: None, worst_case: credits("1") };
+            meter.hold(later.clone()).await.unwrap().settle(usage(credits("0.5"))).await;
+            let mut open = meter.hold(later).await.unwrap();
+            open.open(interrupted("0.0625")).await.unwrap();
+            all_reported(&meter).await;
+            std::mem::forget(open);
+        })
+        .await;
+    let dir = mortal.kill().await;
+    let restored = Server::start().await;
+    crate::archive::import(&Log::attach(restored.options()).await.unwrap(), &backup).await.unwrap();
+    let ledger = restored.ledger().await;
+    let log = ledger.log().clone();
+    let options = || MeterOptions { outbox: crate::outbox::OutboxOptions::at(&dir), ..quiet() };
+    let before = log.identity().await.unwrap().last_sequence;
+    for _ in 0..2 {
+        let refused = Meter::start(ledger.clone(), Arc::new(Unprojected), options()).await.err().unwrap();
+        assert!(
+            refused.to_string().contains("holds 2 calls of leases that this log never granted"),
+            "{refused}"
+        );
+    }
+    assert_eq!(log.identity().await.unwrap().last_sequence, before, "nothing was appended");
+
+    std::fs::write(dir.join("write-off"), "").unwrap();
+    let next = Meter::start(ledger.clone(), Arc::new(Unprojected), options()).await.unwrap();
+    assert!(!dir.join("write-off").exists(), "the act is for one start");
+    let files = std::fs::read_dir(&dir).unwrap().map(|it| it.unwrap().path());
+    let files: Vec<_> =
+        files.filter(|it| it.file_name().unwrap().to_string_lossy().starts_with("written-off-")).collect();
+    let told = std::fs::read_to_string(&files[0]).unwrap();
+    assert_eq!((files.len(), told.lines().count()), (1, 2), "{told}");
+    assert!(
+        told.contains("\"settled\"") && told.contains("\"interrupted\"") && told.contains("0.0625"),
+        "{told}"
+    );
+    // What the log knows the lease of is charged once, all else to nobody.
+    let available = async |account| ledger.account(account).await.unwrap().available();
+    assert_eq!(available(node.account).await, credits("9.625"));
+    assert_eq!(available(other).await, credits("10"));
+    next.drain(DRAIN).await;
+    let report = verified(&log).await;
+    assert!(report.clean, "{:?}", report.findings);
+    assert_eq!((report.counts.usage_records, report.counts.leases_open), (2, 0));
+
+    // Nothing of it comes back.
+    let (again, end) = (copy_of(&dir), log.identity().await.unwrap().last_sequence);
+    drop(next);
+    let last = start_in(again, ledger.clone(), quiet()).await;
+    last.drain(DRAIN).await;
+    let sealed = log.identity().await.unwrap().last_sequence - end;
+    assert_eq!(sealed, 1, "a seal, and no usage");
+    assert_eq!((available(node.account).await, available(other).await), (credits("9.625"), credits("10")));
+    node.meter.drain(DRAIN).await;
+}

@@ -707,6 +707,29 @@ fn a_full_outbox_begins_nothing_and_still_records_what_ends() {
 }
 
 #[test]
+fn a_run_is_named_even_when_the_reserve_of_a_full_outbox_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = OutboxOptions { max_bytes: 40_000, segment_bytes: 10_000, ..manual(dir.path()) };
+    let (outbox, _) = Outbox::open(options.clone()).unwrap();
+    let mut calls = 1;
+    while outbox.append(&opened(calls)).is_ok() && outbox.append(&settled(calls)).is_ok() {
+        calls += 1;
+    }
+    while outbox.append(&settled(calls)).is_ok() {
+        calls += 1;
+    }
+    // An entry of a run is smaller than a settlement: the first few still find room within the reserve.
+    let runs: Vec<_> = (100..130).map(epoch).collect();
+    for epoch in runs.iter().copied() {
+        write(&outbox, &[Entry::Began { epoch }]);
+    }
+    assert!(outbox.status().bytes > 45_000, "{:?}", outbox.status());
+    drop(outbox);
+    let named: Vec<_> = Outbox::open(options).unwrap().1.epochs.iter().map(|it| it.epoch).collect();
+    assert!(named.ends_with(&runs), "{named:?}");
+}
+
+#[test]
 fn a_full_disk_refuses_an_entry_whole_and_takes_the_next_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let outbox = open(manual(dir.path()));

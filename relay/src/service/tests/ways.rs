@@ -107,6 +107,30 @@ async fn a_key_that_is_refused_is_left_alone_and_the_next_one_serves() {
     }
 }
 
+#[tokio::test]
+async fn a_flagged_prompt_is_its_callers_affair_and_leaves_the_key_to_the_others() {
+    let flagged = r#"{"error":{"message":"Your input was flagged","code":403}}"#;
+    let provider = provider(move |body| match body["x"].as_str() {
+        Some("flagged") => (StatusCode::FORBIDDEN, flagged).into_response(),
+        Some(_) => StatusCode::FORBIDDEN.into_response(),
+        None => json_answer(ANSWER),
+    })
+    .await;
+    let gateway = gateway(ranked(&[&provider.url, &provider.url])).await;
+    let refused = gateway.call(r#","x":"flagged""#).await;
+    assert_eq!(refused.status(), 403);
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!(body["error"]["message"], "Your input was flagged");
+    assert_eq!(provider.calls.lock().unwrap().len(), 1, "no other provider was asked");
+    for _ in 0..5 {
+        assert_eq!(gateway.call(r#","x":"forbidden""#).await.status(), 502);
+    }
+    assert_eq!(gateway.call("").await.status(), 200);
+    let records = gateway.settled().await;
+    assert_eq!((records[0].outcome, records[0].charge), (Outcome::Refused, Credits::ZERO));
+    assert_eq!(chosen(records.last().unwrap()).len(), 1, "the first provider's key is not left alone");
+}
+
 /// A provider that knows one key.
 async fn picky(good: &'static str) -> Provider {
     let calls = Arc::new(Mutex::new(Vec::new()));
@@ -161,6 +185,59 @@ async fn a_callers_own_fault_leaves_the_provider_well() {
     }
     gateway.settled().await;
     assert_eq!(refusing.calls.lock().unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn counting_tokens_keeps_to_the_limits_and_leaves_unwell_providers_alone() {
+    let asked = Arc::new(Mutex::new(0));
+    let seen = Arc::clone(&asked);
+    let count = move || {
+        let seen = Arc::clone(&seen);
+        async move {
+            *seen.lock().unwrap() += 1;
+            json_answer(r#"{"input_tokens":7777}"#)
+        }
+    };
+    let router = Router::new()
+        .route("/v1/messages/count_tokens", post(count))
+        .route("/v1/messages", post(|| async { StatusCode::UNAUTHORIZED }));
+    let mut routes = ranked(&[&format!("http://{}", serve(router).await)]);
+    routes[0].format = ProviderFormat::Claude;
+    let limit = |most| Limit { requests_per_minute: Some(most), ..Limit::NONE };
+    routes[0].limit = Some((Subject::new(SubjectKind::Provider, "fake"), limit(3)));
+    let gateway = gateway(routes).await;
+    gateway.grants(|grant| grant.limits = vec![(Subject::new(SubjectKind::Key, "k"), limit(5))]);
+    let count = async || {
+        let request = gateway.http.post(format!("{}/v1/messages/count_tokens", gateway.url));
+        let answer = request.header("x-api-key", &gateway.key).header("content-type", "application/json");
+        let answer = answer.body(body("")).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap()["input_tokens"].as_u64())
+    };
+    assert_eq!(count().await, (200, Some(7777)));
+    assert_eq!(gateway.messages("").await.status(), 502, "the key is refused, and left alone from now on");
+    let guess = count().await;
+    assert!(guess.0 == 200 && guess.1.is_some_and(|tokens| tokens < 1000), "{guess:?}");
+    gateway.relay.health().forgive(&label("fake"));
+    assert_eq!(count().await, (200, Some(7777)));
+    assert_eq!(count().await, guess, "the provider's limit is reached");
+    assert_eq!(count().await, (429, None), "and now the key's");
+    assert_eq!(*asked.lock().unwrap(), 2);
+    gateway.relay.drain(Duration::ZERO).await;
+    assert_eq!(count().await.0, 503);
+}
+
+#[tokio::test]
+async fn an_answer_that_reached_nobody_is_not_charged_and_its_cost_is_booked() {
+    const ODD: &str = r#"{"content":[{"type":"text","text":"Hello there"}],"error":{"message":"x"},"usage":{"input_tokens":1000,"output_tokens":200}}"#;
+    let address = serve(Router::new().route("/v1/messages", post(|| async { json_answer(ODD) }))).await;
+    let mut routes = ranked(&[&format!("http://{address}")]);
+    routes[0].format = ProviderFormat::Claude;
+    let gateway = gateway(routes).await;
+    assert_eq!(gateway.call("").await.status(), 502);
+    let record = gateway.settled_one().await;
+    assert_eq!(record.attempts[0].error, Some(label("unconvertible")));
+    assert_eq!((record.charge, record.cost.to_string()), (Credits::ZERO, "0.002".into()));
 }
 
 #[tokio::test]

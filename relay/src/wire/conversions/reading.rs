@@ -168,10 +168,10 @@ fn every_cell_of_what_is_read_is_as_the_document_says() {
     case("", GEMINI, r#""generationConfig":{"responseModalities":["AUDIO"]}"#, &[], &[Refuses("`generationConfig.responseModalities`")]);
     case("", GEMINI, r#""tools":[{"googleSearch":{}}]"#, &[], &[Refuses("`tools[0].googleSearch`")]);
 
-    case("state kept at the provider", RESPONSES, r#""previous_response_id":"r""#, &[], &[Refuses("`previous_response_id`")]);
-    case("", RESPONSES, r#""conversation":"c""#, &[], &[Refuses("`conversation`")]);
-    case("", RESPONSES, r#""prompt":{"id":"p"}"#, &[], &[Refuses("`prompt`")]);
-    case("", RESPONSES, r#""input":[{"type":"item_reference","id":"x"}]"#, &[], &[Refuses("`input[0].type`")]);
+    case("state kept at the provider", RESPONSES, r#""previous_response_id":"r""#, &["responses", "openai", "claude-opus-4-5", "gemini-2.5-flash"], &[Refuses("`previous_response_id`")]);
+    case("", RESPONSES, r#""conversation":"c""#, &["responses", "openai", "claude-opus-4-5", "gemini-2.5-flash"], &[Refuses("`conversation`")]);
+    case("", RESPONSES, r#""prompt":{"id":"p"}"#, &["responses", "openai", "claude-opus-4-5", "gemini-2.5-flash"], &[Refuses("`prompt`")]);
+    case("", RESPONSES, r#""input":[{"type":"item_reference","id":"x"}]"#, &["responses", "openai", "claude-opus-4-5", "gemini-2.5-flash"], &[Refuses("`input`")]);
     case("", MESSAGES, r#""container":"c""#, &[], &[Notes("container")]);
     case("", GEMINI, r#""cachedContent":"cachedContents/1""#, &[], &[Refuses("`cachedContent`")]);
 

@@ -50,10 +50,22 @@ async fn a_payment_by_alipay_whose_notifications_are_all_lost_is_found() {
     eventually("Alipay is asked in vain", PATIENCE, async || (alipay.asked() > before + 1).then_some(()))
         .await;
     alipay.is_paid(&number(&order));
+    // Meanwhile Alipay has a new certificate: its answers are under it, and so are its notifications.
+    alipay.changes_its_certificate().await;
     alipay.is_down(false);
     user.until_total(bought(&order)).await;
-    assert_eq!(alipay.notifies(&door(&gateway, "alipay"), &number(&order)).await.body, "success");
+    let door = door(&gateway, "alipay");
+    assert_eq!(alipay.notifies(&door, &number(&order)).await.body, "success");
     assert_eq!(user.balance().await.total, bought(&order));
+    // One of a stranger, who names a certificate that Alipay does not know of, or this one.
+    let stranger = AlipayGateway::start(true).await;
+    let notice = alipay.notice(&number(&order));
+    assert_eq!(alipay.tells(&door, &stranger.signed(notice.clone())).await.status, 403);
+    let mut borrowed = stranger.signed(notice.clone());
+    borrowed.insert("alipay_cert_sn".into(), alipay.signed(notice)["alipay_cert_sn"].clone());
+    assert_eq!(alipay.tells(&door, &borrowed).await.status, 403);
+    let operator = Operator::of(&gateway).await;
+    assert_eq!(verdicts(&operator, "alipay").await, ["bad_signature", "unknown_key", "credited"]);
     nothing_leaks(&gateway, &alipay.secrets());
     gateway.stop().await;
 }
@@ -100,6 +112,9 @@ async fn forged_alipay_notifications_are_kept_and_change_nothing() {
     let good = signed(notice.clone());
     let mut raised = good.clone();
     raised.insert("total_amount".into(), "5000.00".into());
+    let [mut no_base64, mut of_kind] = [good.clone(), good.clone()];
+    no_base64.insert("sign".into(), "%%no base64%%".into());
+    of_kind.insert("sign_type".into(), "RSA".into());
     let post = |body: String| {
         let kind = "application/x-www-form-urlencoded";
         system_tests::http::client().post(&door).header("content-type", kind).body(body)
@@ -108,6 +123,8 @@ async fn forged_alipay_notifications_are_kept_and_change_nothing() {
         forgery("no signature", tells(notice.clone()).await, 403, "bad_signature"),
         forgery("a stranger's key", tells(stranger.signed(notice.clone())).await, 403, "bad_signature"),
         forgery("a changed amount", tells(raised).await, 403, "bad_signature"),
+        forgery("a signature that is no base64", tells(no_base64).await, 403, "bad_signature"),
+        forgery("another kind of signature", tells(of_kind).await, 403, "bad_signature"),
         forgery("another application", tells(signed(with("app_id", "2021"))).await, 403, "wrong_merchant"),
         forgery("another seller", tells(signed(with("seller_id", "2088"))).await, 403, "wrong_merchant"),
         forgery("a lower amount", tells(signed(with("total_amount", "0.01"))).await, 409, "wrong_amount"),
@@ -139,7 +156,7 @@ async fn forged_alipay_notifications_are_kept_and_change_nothing() {
         ),
         forgery("too large", tell(post("a".repeat(70_000))).await, 413, ""),
     ];
-    all_refused(&operator, &user, "alipay", "success", forged).await;
+    all_refused(&gateway, &operator, &user, "alipay", "success", forged).await;
     assert_eq!(alipay.notifies(&door, &number).await.body, "success");
     user.until_total(bought(&order)).await;
     nothing_leaks(&gateway, &alipay.secrets());

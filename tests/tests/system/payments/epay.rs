@@ -103,12 +103,31 @@ async fn forged_epay_callbacks_are_kept_and_change_nothing() {
     let (site, other_site) = (EpaySite::start(1).await, EpaySite::start(1).await);
     let options = site.for_gateway(talkative(), "epay", "form");
     let options = other_site.for_gateway(options, "epay-two", "form");
-    // A third merchant, whose key was never filled in.
-    let options = options
-        .environment("NEXUSROUTE_PAYMENTS_EPAY_OFF_KIND", "epay")
-        .environment("NEXUSROUTE_PAYMENTS_EPAY_OFF_BASE_URL", "https://pay.example.com")
-        .environment("NEXUSROUTE_PAYMENTS_EPAY_OFF_PID", "1001")
-        .environment("NEXUSROUTE_PAYMENTS_EPAY_OFF_KEY", "changeme");
+    let two = EpaySite::start(2).await;
+    let options = two.for_gateway(options, "epay-rsa", "api");
+    // Merchants whose secrets were never filled in, or are empty.
+    let options = [
+        ("EPAY_OFF_KIND", "epay"),
+        ("EPAY_OFF_BASE_URL", "https://pay.example.com"),
+        ("EPAY_OFF_PID", "1001"),
+        ("EPAY_OFF_KEY", "changeme"),
+        ("ALIPAY_OFF_KIND", "alipay"),
+        ("ALIPAY_OFF_APP_ID", "2021000122671080"),
+        ("ALIPAY_OFF_SELLER_ID", "2088531891668739"),
+        ("ALIPAY_OFF_PRIVATE_KEY", ""),
+        ("WECHAT_OFF_KIND", "wechat"),
+        ("WECHAT_OFF_APPID", "wxd678efh567hg6787"),
+        ("WECHAT_OFF_MCHID", "1230000109"),
+        ("WECHAT_OFF_SERIAL_NO", "5157F09EFDC096DE15EBE81A47057A7232F1B8E1"),
+        ("WECHAT_OFF_API_V3_KEY", ""),
+        ("STRIPE_OFF_KIND", "stripe"),
+        ("STRIPE_OFF_SECRET_KEY", "sk_test_0123456789abcdef"),
+        ("STRIPE_OFF_WEBHOOK_SECRET", ""),
+    ]
+    .iter()
+    .fold(options, |options, (name, value)| {
+        options.environment(&format!("NEXUSROUTE_PAYMENTS_{name}"), value)
+    });
     let gateway = options.start().await;
     let (operator, user) = (Operator::of(&gateway).await, User::new(&gateway).await);
     let (own, others) = (orders(&user, "epay", "50").await, orders(&user, "epay-two", "50").await);
@@ -161,17 +180,20 @@ async fn forged_epay_callbacks_are_kept_and_change_nothing() {
     let large = system_tests::http::client().post(&door).body("a".repeat(70_000));
     // Never taken in.
     forged.push(forgery("too large", tell(large).await, 413, ""));
-    all_refused(&operator, &user, "epay", "success", forged).await;
+    all_refused(&gateway, &operator, &user, "epay", "success", forged).await;
 
-    let to_nobody = super::door(&gateway, "epay-off");
-    let heard = site.tells(&to_nobody, &good).await;
-    assert_eq!(
-        (heard.status, verdicts(&operator, "epay-off").await),
-        (503, vec!["channel_has_no_secret".to_owned()])
-    );
+    forged_with_rsa(&gateway, &operator, &user, &two).await;
+    for channel in ["epay-off", "alipay-off", "wechat-off", "stripe-off"] {
+        let heard = site.tells(&super::door(&gateway, channel), &good).await;
+        assert_eq!(
+            (heard.status, verdicts(&operator, channel).await),
+            (503, vec!["channel_has_no_secret".to_owned()]),
+            "{channel}"
+        );
+    }
     let options = user.api.get("/api/user/topup/options").await.ok();
     let names: Vec<&Value> = options["channels"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
-    assert_eq!(names, ["epay", "epay-two", "sandbox"], "what is off is not offered");
+    assert_eq!(names, ["epay", "epay-rsa", "epay-two", "sandbox"], "what is off is not offered");
     assert!(gateway.output().contains("key is a placeholder"), "and it says so at the start");
     // The order is as good as before.
     site.is_paid(&number(&own));
@@ -179,4 +201,47 @@ async fn forged_epay_callbacks_are_kept_and_change_nothing() {
     user.until_total(bought(&own)).await;
     nothing_leaks(&gateway, &site.secrets());
     gateway.stop().await;
+}
+
+/// The same of version 2, whose key signs for all merchants of a site.
+async fn forged_with_rsa(gateway: &Gateway, operator: &Operator, user: &User, site: &EpaySite) {
+    let order = orders(user, "epay-rsa", "50").await;
+    let (door, notice) = (super::door(gateway, "epay-rsa"), site.notice(&number(&order)));
+    let with = |name: &str, value: &str| -> Form {
+        let mut form = notice.clone();
+        form.insert(name.to_owned(), value.to_owned());
+        form
+    };
+    let after_signing = |name: &str, value: &str| -> Form {
+        let mut form = site.signed(notice.clone());
+        form.insert(name.to_owned(), value.to_owned());
+        form
+    };
+    let tells = async |form: Form| site.tells(&door, &form).await;
+    let forgery = |name, heard, status, verdict| Forged { name, heard, status, verdict };
+    let stranger = EpaySite::start(2).await;
+    let past = (chrono::Utc::now().timestamp() - 400).to_string();
+    let future = (chrono::Utc::now().timestamp() + 400).to_string();
+    let unknown = "0123456789abcdef".repeat(2);
+    let twice = system_tests::http::client()
+        .get(format!("{door}?{}&money=5000", encode(&site.signed(notice.clone()))));
+    let forged = vec![
+        forgery("unsigned", tells(notice.clone()).await, 403, "bad_signature"),
+        forgery("a stranger's key", tells(stranger.signed(notice.clone())).await, 403, "bad_signature"),
+        forgery("no base64", tells(after_signing("sign", "%%%")).await, 403, "bad_signature"),
+        forgery("a changed amount", tells(after_signing("money", "5000.00")).await, 403, "bad_signature"),
+        forgery("another kind", tells(after_signing("sign_type", "MD5")).await, 403, "bad_signature"),
+        forgery("another merchant", tells(site.signed(with("pid", "1002"))).await, 403, "wrong_merchant"),
+        forgery("too old", tells(site.signed(with("timestamp", &past))).await, 403, "stale"),
+        forgery("from the future", tells(site.signed(with("timestamp", &future))).await, 403, "stale"),
+        forgery("a lower amount", tells(site.signed(with("money", "0.01"))).await, 409, "wrong_amount"),
+        forgery(
+            "an unknown order",
+            tells(site.signed(with("out_trade_no", &unknown))).await,
+            404,
+            "unknown_order",
+        ),
+        forgery("a field twice", tell(twice).await, 400, "unreadable"),
+    ];
+    all_refused(gateway, operator, user, "epay-rsa", "success", forged).await;
 }

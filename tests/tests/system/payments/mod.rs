@@ -85,8 +85,19 @@ struct Forged {
     verdict: &'static str,
 }
 
-/// Every one was answered with a failure, is kept with its verdict, and changed nothing.
-async fn all_refused(operator: &Operator, user: &User, channel: &str, success: &str, forged: Vec<Forged>) {
+/// What is real and fits no order: kept in suspense, and a person is called.
+const MISFITS: [&str; 3] = ["unknown_order", "wrong_amount", "wrong_channel"];
+
+/// Every one was answered with a failure, is kept with its verdict, and changed nothing; what is real and fits no order waits in
+/// suspense, and somebody was called for each.
+async fn all_refused(
+    gateway: &Gateway,
+    operator: &Operator,
+    user: &User,
+    channel: &str,
+    success: &str,
+    forged: Vec<Forged>,
+) {
     for it in &forged {
         assert_eq!(it.heard.status, it.status, "{}: {:?}", it.name, it.heard);
         assert_ne!(it.heard.body, success, "{}", it.name);
@@ -97,6 +108,12 @@ async fn all_refused(operator: &Operator, user: &User, channel: &str, success: &
     let expected: Vec<&str> = kept.iter().map(|it| it.verdict).collect();
     assert_eq!(found, expected, "in the order in which they came");
     assert_eq!(user.balance().await.total, Credits::ZERO);
+    let misfits = forged.iter().filter(|it| MISFITS.contains(&it.verdict)).count();
+    let path = format!("/api/admin/payments/suspense?channel={channel}&status=open&limit=100");
+    let held = operator.api.get(&path).await.ok()["items"].as_array().unwrap().len();
+    let output = gateway.output();
+    let of_channel = |line: &&str| line.contains("payment_suspended") && line.contains(channel);
+    assert_eq!((held, output.lines().filter(of_channel).count()), (misfits, misfits), "{channel}");
 }
 
 /// Nothing that was logged holds one of these, nor a signature.

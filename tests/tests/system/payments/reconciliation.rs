@@ -7,33 +7,36 @@ use system_tests::Api;
 use system_tests::channels::alipay::{AlipayGateway, SELLER_ID};
 use system_tests::channels::bills::{self, Kind, Line};
 use system_tests::channels::epay::{EpaySite, PID};
-use system_tests::channels::stripe::StripeApi;
+use system_tests::channels::stripe::{StripeApi, WEBHOOK_SECRET};
 use system_tests::channels::wechat::{MCHID, WechatApi};
 use system_tests::databases;
 
-/// The four, with what differs between them.
+/// The channels, with what differs between them.
 struct Shops {
     alipay: AlipayGateway,
     wechat: WechatApi,
     stripe: StripeApi,
     epay: EpaySite,
+    epay_two: EpaySite,
 }
 
-const CHANNELS: [&str; 4] = ["alipay", "wechat", "stripe", "epay"];
+const CHANNELS: [&str; 5] = ["alipay", "wechat", "stripe", "epay", "epay-two"];
 
 impl Shops {
     async fn start() -> Self {
-        let (alipay, wechat, stripe, epay) = tokio::join!(
+        let (alipay, wechat, stripe, epay, epay_two) = tokio::join!(
             AlipayGateway::start(false),
             WechatApi::start(false),
             StripeApi::start(),
-            EpaySite::start(1)
+            EpaySite::start(1),
+            EpaySite::start(2)
         );
-        Self { alipay, wechat, stripe, epay }
+        Self { alipay, wechat, stripe, epay, epay_two }
     }
 
     fn for_gateway(&self, options: GatewayOptions) -> GatewayOptions {
         let options = self.alipay.for_gateway(self.wechat.for_gateway(self.stripe.for_gateway(options)));
+        let options = self.epay_two.for_gateway(options, "epay-two", "api");
         self.epay
             .for_gateway(options, "epay", "api")
             .environment("NEXUSROUTE_PAYMENTS_ALIPAY_FEE", "0.6%")
@@ -60,8 +63,8 @@ impl Shops {
                 self.stripe.notifies(&door, &number).await
             }
             _ => {
-                self.epay.is_paid(&number);
-                self.epay.notifies(&door, &number).await
+                self.site(channel).is_paid(&number);
+                self.site(channel).notifies(&door, &number).await
             }
         };
         assert!((200..300).contains(&heard.status), "{channel}: {heard:?}");
@@ -78,13 +81,41 @@ impl Shops {
         orders_with(user, wish).await
     }
 
-    /// What the channel has of the payments so far.
+    fn site(&self, channel: &str) -> &EpaySite {
+        if channel == "epay" { &self.epay } else { &self.epay_two }
+    }
+
+    /// The channel tells us of a refund, where it does such a thing; answers whether it does.
+    async fn tells_refund(&self, door: &str, channel: &str, number: &str, refund: &str) -> bool {
+        let heard = match channel {
+            "alipay" => {
+                let form = self.alipay.refund_notice(number, refund, "20.02");
+                self.alipay.tells(door, &self.alipay.signed(form)).await
+            }
+            "wechat" => self.wechat.tells_refund(door, number, refund).await,
+            "stripe" => {
+                let given = self.stripe.refunds.get(refund).unwrap();
+                let event = self.stripe.refund_event(
+                    "refund.updated",
+                    &self.stripe.txn(number),
+                    Some(refund),
+                    &given,
+                );
+                self.stripe.tells(door, &event, 0, WEBHOOK_SECRET).await
+            }
+            _ => return false,
+        };
+        assert!((200..300).contains(&heard.status), "{channel}: {heard:?}");
+        true
+    }
+
+    /// What the channel has of the payments and refunds so far.
     fn lines(&self, channel: &str) -> Vec<Line> {
         match channel {
             "alipay" => self.alipay.lines(),
             "wechat" => self.wechat.lines(),
             "stripe" => self.stripe.lines(),
-            _ => self.epay.lines(),
+            _ => self.site(channel).lines(),
         }
     }
 
@@ -101,7 +132,7 @@ impl Shops {
                 self.wechat.offers_bill("fundflowbill", &text, bills::wechat_funds(lines));
             }
             "stripe" => self.stripe.offers_bill(&text, bills::stripe(lines)),
-            _ => self.epay.lists(lines),
+            _ => self.site(channel).lists(lines),
         }
     }
 
@@ -160,6 +191,9 @@ async fn a_day_is_reconciled_on_mariadb() {
 
 async fn reconciles(options: GatewayOptions, channels: &[&str]) {
     let shops = Shops::start().await;
+    let options = options.environment("NEXUSROUTE_TOPUP_BONUS", "100=10");
+    // So that a payment in dollars reaches it too.
+    let options = options.environment("NEXUSROUTE_TOPUP_RATES", "CNY=1,USD=1");
     let gateway = shops.for_gateway(options).start().await;
     let (operator, user) = (Operator::of(&gateway).await, User::new(&gateway).await);
     futures_util::future::join_all(channels.iter().map(async |channel| {
@@ -174,6 +208,16 @@ async fn reconciles(options: GatewayOptions, channels: &[&str]) {
     secrets.extend(shops.wechat.secrets());
     secrets.extend(shops.stripe.secrets());
     secrets.extend(shops.epay.secrets());
+    secrets.extend(shops.epay_two.secrets());
+    eventually("the owner was told of each refund", PATIENCE, async || {
+        let mails = operator.api.get("/api/admin/mails?limit=100").await.ok();
+        let count =
+            |kind: &str| mails["items"].as_array().unwrap().iter().filter(|it| it["kind"] == kind).count();
+        // One that was done before anybody looked is told of as done only.
+        assert!(count("refund-failed") == 0 && count("refund-requested") <= channels.len(), "{mails}");
+        (count("refund-completed") == channels.len()).then_some(())
+    })
+    .await;
     nothing_leaks(&gateway, &secrets);
     gateway.stop().await;
 }
@@ -190,17 +234,18 @@ async fn closes(
     // Tomorrow's is empty, so that nothing can be waiting for it.
     let after = day.succ_opt().unwrap();
     uploads(&operator.api, channel, after, shops.file(channel, after, &[])).await.ok();
-    for amount in ["50", "100.10"] {
-        shops.pays(gateway, user, channel, amount).await;
-    }
+    shops.pays(gateway, user, channel, "50").await;
+    let number = shops.pays(gateway, user, channel, "100.10").await;
+    goes_back(shops, gateway, operator, user, channel, &number).await;
     let lines = shops.lines(channel);
-    assert_eq!(lines.len(), 2, "{channel}");
+    let has_refunds = !channel.starts_with("epay");
+    assert_eq!(lines.len(), if has_refunds { 3 } else { 2 }, "{channel}");
     shops.offers(channel, day, &lines);
     let body = json!({"channel": channel, "day": day.to_string(), "download": true});
     let run = operator.api.post("/api/admin/reconciliation/runs", &body).await.ok();
     assert_eq!(
         (&run["matched"], &run["differences"], &run["open"]),
-        (&json!(2), &json!(0), &json!(0)),
+        (&json!(lines.len()), &json!(0), &json!(0)),
         "{channel}: {run}"
     );
     let total = &run["totals"][0];
@@ -209,13 +254,15 @@ async fn closes(
         (&json!("150.10"), &json!("150.10")),
         "{run}"
     );
-    if channel != "epay" {
-        assert_eq!((&total["fees"], &total["net"]), (&json!("0.90"), &json!("149.20")), "{run}");
+    assert_eq!(total["ledger_refunds"], "20.02", "{run}");
+    if has_refunds {
+        assert_eq!(total["refunds"], "20.02", "{run}");
+        assert_eq!((&total["fees"], &total["net"]), (&json!("0.90"), &json!("129.18")), "{run}");
     }
     if matches!(channel, "alipay" | "wechat") {
         assert_eq!(
             (&total["fund_change"], &total["unexplained"]),
-            (&json!("149.20"), &json!("0.00")),
+            (&json!("129.18"), &json!("0.00")),
             "{run}"
         );
     }
@@ -230,6 +277,45 @@ async fn closes(
     assert_eq!(runs["items"].as_array().unwrap().len(), 2, "days without a difference are recorded too");
     let one = format!("/api/admin/reconciliation/runs/{}", text(&run["id"]));
     assert_eq!(operator.api.get(&one).await.ok(), run);
+}
+
+/// A part of a payment of 100.10 goes back: asked for, approved, given, told of. Its bonus goes with it in proportion.
+async fn goes_back(
+    shops: &Shops,
+    gateway: &Gateway,
+    operator: &Operator,
+    user: &User,
+    channel: &str,
+    number: &str,
+) {
+    let order = json!({"order": number});
+    until_status(user, &order, "completed").await;
+    let order = user.api.get(&format!("/api/user/topup/{number}")).await.ok();
+    let (credits, bonus) = (bought(&order), credits(&order["bonus"]));
+    assert_eq!(bonus.nano(), credits.nano() / 10, "{order}");
+    let path = format!("/api/admin/ledger/events?account={}&limit=100", user.id);
+    // The grant follows its payment at once.
+    eventually("the bonus is given", PATIENCE, async || {
+        let events = operator.api.get(&path).await.ok()["items"].as_array().unwrap().clone();
+        let of_it = |it: &&Value| {
+            it["event"]["type"] == "credit_granted" && it["event"]["data"]["grant"] == order["order"]
+        };
+        events.iter().find(of_it).map(|it| assert_eq!(it["event"]["data"]["credits"], order["bonus"]))
+    })
+    .await;
+    let refund = refunds::refunds(operator, user, &order, "20.02").await;
+    // A fifth of what it had bought, and of its bonus: 20.02 of 100.10, each rounded up to the nano.
+    let fifth = |credits: Credits| (credits.nano() + 4) / 5;
+    let taken = Credits::from_nano(fifth(credits) + fifth(bonus));
+    assert_eq!(refund["credits"], taken.to_string(), "{channel}: {order}");
+    refunds::until(operator, &refund, "status", "completed").await;
+    let told = shops.tells_refund(&door(gateway, channel), channel, number, &text(&refund["number"])).await;
+    if told {
+        eventually("the callback of the refund lies in INBOX", PATIENCE, async || {
+            verdicts(operator, channel).await.contains(&"refunded".to_owned()).then_some(())
+        })
+        .await;
+    }
 }
 
 /// One difference of each kind.
@@ -272,7 +358,7 @@ async fn plants(
     let n = at(&lines, 3);
     let mut yesterday = lines.remove(n);
     yesterday.at = day.and_hms_opt(0, 0, 0).unwrap() - TimeDelta::seconds(1);
-    if channel != "epay" {
+    if !channel.starts_with("epay") {
         let n = at(&lines, 4);
         lines[n].fee += 7;
         expect("fee");
@@ -325,7 +411,7 @@ async fn plants(
         "/api/admin/reconciliation/differences?channel={channel}&class=timing&from={before}&to={before}"
     );
     let linked = operator.api.get(&path).await.ok()["items"][0]["linked_day"].clone();
-    if channel != "epay" {
+    if !channel.starts_with("epay") {
         // Yesterday is over, so its fee is booked: 0.6% of 74.
         eventually("the fee stands in the books", PATIENCE, async || {
             let trial = operator.api.get("/api/admin/ledger/trial-balance").await.ok();
@@ -342,9 +428,7 @@ async fn plants(
 /// Open, assigned, proposed, signed off by another person; never opened again, but found anew by a later bill.
 async fn signs_off(gateway: &Gateway, operator: &Operator) {
     let finance = User::new(gateway).await;
-    let role = json!({"role": "finance"}).to_string().into_bytes();
-    let path = format!("/api/admin/users/{}", finance.id);
-    operator.api.send(reqwest::Method::PATCH, &path, Some(("application/json", role))).await.ok();
+    finance.becomes(operator, "finance").await;
     let list = "/api/admin/reconciliation/differences?channel=wechat&class=ledger_only&state=open";
     let it = finance.api.get(list).await.ok()["items"][0].clone();
     let step = |word: &str| format!("/api/admin/reconciliation/differences/{}/{word}", text(&it["id"]));

@@ -13,7 +13,7 @@ use system_tests::channels::{
 use system_tests::databases;
 
 /// Asks for a part of an order as its payer, and approves it as the operator. Answers the refund.
-async fn refunds(operator: &Operator, user: &User, order: &Value, amount: &str) -> Value {
+pub(super) async fn refunds(operator: &Operator, user: &User, order: &Value, amount: &str) -> Value {
     let wish = json!({"order": order["order"], "amount": amount, "reason": "not wanted"});
     let refund = user.api.post("/api/user/refunds", &wish).await.ok();
     assert_eq!(refund["status"], "requested");
@@ -31,7 +31,7 @@ async fn approves(operator: &Operator, refund: &Value) {
 }
 
 /// Waits until a refund, or the gateway's part in it, is so far; answers it.
-async fn until(operator: &Operator, refund: &Value, what: &str, state: &str) -> Value {
+pub(super) async fn until(operator: &Operator, refund: &Value, what: &str, state: &str) -> Value {
     let path = format!("/api/admin/refunds/{}", text(&refund["id"]));
     eventually(&format!("the refund's {what} is {state}"), PATIENCE, async || {
         let found = operator.api.get(&path).await.ok();
@@ -71,6 +71,20 @@ async fn an_epay_refund_is_given_once_and_where_nobody_can_ask_a_person_decides(
         let site = EpaySite::start(version).await;
         let gateway = site.for_gateway(impatient(600), "epay", "form").start().await;
         let (operator, user) = (Operator::of(&gateway).await, User::new(&gateway).await);
+        let finance = User::new(&gateway).await;
+        finance.becomes(&operator, "finance").await;
+        // Nobody alone says where money is.
+        let settles = async |path: &str, word: &Value| {
+            let request = operator.api.post(path, word).await.ok();
+            assert_eq!(
+                (&request["needed"], &request["kind"]),
+                (&json!("always"), &json!("settle")),
+                "{request}"
+            );
+            let path = format!("/api/admin/approvals/{}/approve", text(&request["id"]));
+            assert_eq!(operator.api.post(&path, &json!({})).await.problem(403), "second_person_needed");
+            finance.api.post(&path, &json!({})).await.ok()
+        };
         // 7.2 yuan are a credit.
         let order = orders(&user, "epay", "72").await;
         site.opens(&order["action"]).await;
@@ -97,7 +111,8 @@ async fn an_epay_refund_is_given_once_and_where_nobody_can_ask_a_person_decides(
             let settle =
                 json!({"outcome": "completed", "reference": "console 7", "reason": "seen on the console"});
             let path = format!("/api/admin/refunds/{}/settle", text(&second["id"]));
-            let settled = operator.api.post(&path, &settle).await.ok();
+            assert_eq!(settles(&path, &settle).await["state"], "done");
+            let settled = until(&operator, &second, "status", "completed").await;
             assert_eq!(
                 (&settled["status"], &settled["provider_refund"]),
                 (&json!("completed"), &json!("console 7"))
@@ -119,7 +134,8 @@ async fn an_epay_refund_is_given_once_and_where_nobody_can_ask_a_person_decides(
             until(&operator, &third, "status", "completed").await;
         } else {
             let settle = json!({"outcome": "failed", "reason": "the site has nothing"});
-            assert_eq!(operator.api.post(&path("settle"), &settle).await.ok()["status"], "failed");
+            assert_eq!(settles(&path("settle"), &settle).await["state"], "done");
+            until(&operator, &third, "status", "failed").await;
             user.until_total(part(&order, "3")).await;
         }
         assert_eq!(counted(&operator, &user, "refund_completed").await, if version == 2 { 3 } else { 2 });
@@ -161,15 +177,21 @@ async fn an_alipay_refund_is_told_often_and_booked_once_and_one_made_on_the_cons
     for _ in 0..3 {
         assert_eq!(alipay.tells(&door, &console).await.body, "success");
     }
-    let open = operator.api.get("/api/admin/refund-differences?state=open").await.ok();
+    let open = operator.api.get("/api/admin/outside-refunds?state=open").await.ok();
     assert_eq!(open["items"].as_array().map(Vec::len), Some(1), "{open}");
     assert_eq!(
         (&open["items"][0]["order"], &open["items"][0]["user_id"]),
         (&order["order"], &json!(user.id))
     );
     assert!(gateway.output().contains("refund_differs"), "somebody is called");
+    // What nobody knows of, not all that went back so far; its credits can be taken.
+    assert_eq!(open["items"][0]["amount"]["amount"], "7.20", "{open}");
     assert_eq!(counted(&operator, &user, "refund_completed").await, 2);
     user.until_total(part(&order, "3")).await;
+    let path = format!("/api/admin/outside-refunds/{}/resolve", text(&open["items"][0]["id"]));
+    let body = json!({"reason": "made on the console", "take_credits": true});
+    operator.api.post(&path, &body).await.ok();
+    user.until_total(part(&order, "4")).await;
     assert_eq!(alipay.refunds.calls(), 2);
     nothing_leaks(&gateway, &alipay.secrets());
     verified(gateway).await;
@@ -277,7 +299,7 @@ async fn a_death_in_the_middle_of_a_refund_loses_nothing_and_gives_nothing_twice
     let mut more = given.clone();
     more.amount = "500".to_owned();
     tells(&stripe.refund_event("refund.created", &txn, None, &more)).await;
-    let open = operator.api.get("/api/admin/refund-differences").await.ok();
+    let open = operator.api.get("/api/admin/outside-refunds").await.ok();
     assert_eq!(
         (&open["items"][0]["order"], &open["items"][0]["inbox"].is_u64()),
         (&order["order"], &true),

@@ -105,6 +105,10 @@ async fn forged_stripe_events_are_kept_and_change_nothing() {
         event["data"]["object"]["metadata"] = json!({"order_no": number});
         event
     };
+    let headed = async |header: &str| {
+        let request = post().header("stripe-signature", header).body(good.to_string());
+        system_tests::channels::tell(request).await
+    };
     let forged = vec![
         forgery(
             "unsigned",
@@ -121,6 +125,9 @@ async fn forged_stripe_events_are_kept_and_change_nothing() {
         forgery("an empty secret", stripe.tells(&door, &good, 0, "").await, 403, "bad_signature"),
         forgery("too old", stripe.tells(&door, &good, 400, WEBHOOK_SECRET).await, 403, "stale"),
         forgery("from the future", stripe.tells(&door, &good, -400, WEBHOOK_SECRET).await, 403, "stale"),
+        forgery("no signature in it", headed("t=1,v0=00").await, 403, "bad_signature"),
+        forgery("a time that is none", headed("t=now,v1=00").await, 403, "bad_signature"),
+        forgery("no hexadecimal digits", headed("t=1,v1=%%zz%%").await, 403, "bad_signature"),
         forgery("the other mode", tells(live).await, 403, "wrong_merchant"),
         forgery("a lower amount", tells(with("amount_total", json!(1))).await, 409, "wrong_amount"),
         forgery("another currency", tells(with("currency", json!("jpy"))).await, 409, "wrong_amount"),
@@ -139,7 +146,7 @@ async fn forged_stripe_events_are_kept_and_change_nothing() {
         ),
         forgery("too large", system_tests::channels::tell(post().body("a".repeat(70_000))).await, 413, ""),
     ];
-    all_refused(&operator, &user, "stripe", "ok", forged).await;
+    all_refused(&gateway, &operator, &user, "stripe", "ok", forged).await;
     assert_eq!(stripe.notifies(&door, &number).await.status, 200);
     user.until_total(bought(&order)).await;
     nothing_leaks(&gateway, &stripe.secrets());

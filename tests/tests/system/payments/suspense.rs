@@ -1,7 +1,6 @@
 //! Payments that fit no order, at a gateway of a kind that gives money back.
 
 use super::*;
-use reqwest::Method;
 use system_tests::Api;
 use system_tests::channels::epay::EpaySite;
 
@@ -23,9 +22,7 @@ async fn a_payment_of_the_wrong_sum_goes_back_at_its_channel_and_a_transaction_p
     let gateway = site.for_gateway(unasked(), "epay", "api").start().await;
     let (operator, user, other) =
         (Operator::of(&gateway).await, User::new(&gateway).await, User::new(&gateway).await);
-    let role = json!({"role": "finance"}).to_string().into_bytes();
-    let path = format!("/api/admin/users/{}", other.id);
-    operator.api.send(Method::PATCH, &path, Some(("application/json", role))).await.ok();
+    other.becomes(&operator, "finance").await;
     let door = door(&gateway, "epay");
     let asks = async |payment: &Value, act: &str, body: Value| {
         let path = format!("/api/admin/payments/suspense/{}/{act}", payment["payment"]);
@@ -84,9 +81,7 @@ async fn a_claim_whose_process_is_killed_on_its_way_is_credited_once() {
         let gateway = options.start().await;
         let (operator, user, other) =
             (Operator::of(&gateway).await, User::new(&gateway).await, User::new(&gateway).await);
-        let role = json!({"role": "finance"}).to_string().into_bytes();
-        let path = format!("/api/admin/users/{}", other.id);
-        operator.api.send(Method::PATCH, &path, Some(("application/json", role))).await.ok();
+        other.becomes(&operator, "finance").await;
         let order = orders(&user, "epay", "50").await;
         site.opens(&order["action"]).await;
         site.is_paid(&number(&order));

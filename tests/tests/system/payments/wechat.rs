@@ -144,6 +144,19 @@ async fn forged_wechat_callbacks_are_kept_and_change_nothing() {
             400,
             "malformed",
         ),
+        forgery(
+            "sealed with nothing",
+            tampered(Tampering { ciphertext: Some("%%no base64%%"), ..usual }).await,
+            400,
+            "malformed",
+        ),
+        forgery("cut off", tampered(Tampering { ciphertext: Some("AAAA"), ..usual }).await, 400, "malformed"),
+        forgery(
+            "a nonce of another length",
+            tampered(Tampering { nonce: Some("short"), ..usual }).await,
+            400,
+            "malformed",
+        ),
         forgery("another merchant", tells(with("mchid", json!("1230000110"))).await, 403, "wrong_merchant"),
         forgery("another application", tells(with("appid", json!("wx1"))).await, 403, "wrong_merchant"),
         forgery("a lower amount", tells(amount(1, "CNY")).await, 409, "wrong_amount"),
@@ -162,7 +175,7 @@ async fn forged_wechat_callbacks_are_kept_and_change_nothing() {
         ),
         forgery("too large", system_tests::channels::tell(post().body("a".repeat(70_000))).await, 413, ""),
     ];
-    all_refused(&operator, &user, "wechat", "", forged).await;
+    all_refused(&gateway, &operator, &user, "wechat", "", forged).await;
     assert_eq!(wechat.notifies(&door, &number).await.status, 200);
     user.until_total(bought(&order)).await;
     nothing_leaks(&gateway, &wechat.secrets());

@@ -92,6 +92,7 @@ export default {
     multiplierRule: 'A number, such as 0.8.',
     changeNamed: 'Change {{name}}',
     form: 'Make or change a group',
+    none: 'No groups',
   },
   codes: {
     title: 'Redemption codes',
@@ -288,6 +289,7 @@ export default {
       claim: 'Claim of a payment in suspense',
       return: 'Return of a payment in suspense',
       dismiss: 'Dismissal of a payment in suspense',
+      settle: 'Word on how a refund ended',
     },
     credits: 'Credits',
     by: 'By',
@@ -590,6 +592,7 @@ export default {
       usage: 'Usage',
       deferred_revenue: 'Deferred revenue',
       margin: 'Margin',
+      unmatched: 'Unmatched items with their age',
     },
     format: 'Format',
     from: 'From day',

@@ -90,6 +90,7 @@ const words: Admin = {
     multiplierRule: '请填写数字，例如 0.8。',
     changeNamed: '修改 {{name}}',
     form: '新建或修改分组',
+    none: '暂无分组',
   },
   codes: {
     title: '兑换码',
@@ -285,6 +286,7 @@ const words: Admin = {
       claim: '认领挂账款项',
       return: '退回挂账款项',
       dismiss: '撤销挂账款项',
+      settle: '退款结果认定',
     },
     credits: '额度',
     by: '申请人',
@@ -577,6 +579,7 @@ const words: Admin = {
       usage: '用量',
       deferred_revenue: '递延收入',
       margin: '毛利',
+      unmatched: '未匹配项目（含账龄）',
     },
     format: '格式',
     from: '起始日',

@@ -1,15 +1,4 @@
-import {
-  Button,
-  Checkbox,
-  Divider,
-  Group,
-  NativeSelect,
-  SimpleGrid,
-  Stack,
-  Text,
-  Textarea,
-  TextInput,
-} from '@mantine/core';
+import { Checkbox, Divider, Group, NativeSelect, SimpleGrid, Text, Textarea, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect } from 'react';
@@ -17,9 +6,8 @@ import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../api/client';
 import { offerQuery } from '../../api/queries';
 import { counted, typed } from '../../money/decimal';
-import { Dialog } from '../../shared/Dialog';
+import { FormDialog } from '../../shared/FormDialog';
 import { beside, localOf } from '../../shared/fields';
-import { ProblemAlert } from '../../shared/States';
 import type { Key } from '.';
 
 export interface Values {
@@ -131,98 +119,94 @@ export function KeyForm({
     save.reset();
   }, [opened]);
   return (
-    <Dialog opened={opened} onClose={close} title={of ? t('keys.change') : t('keys.make')} size="lg">
-      <form onSubmit={form.onSubmit((values) => save.mutate(values))} noValidate>
-        <Stack>
-          <TextInput
-            label={t('keys.name')}
-            description={t('keys.nameNote')}
-            required
-            data-autofocus
-            maxLength={100}
-            key={form.key('name')}
-            {...form.getInputProps('name')}
-          />
-          <SimpleGrid cols={{ base: 1, xs: 2 }}>
-            <TextInput
-              label={t('keys.budget')}
-              description={t('keys.budgetNote')}
-              inputMode="decimal"
-              placeholder={t('keys.unlimited')}
-              key={form.key('budget')}
-              {...form.getInputProps('budget')}
-            />
-            <NativeSelect
-              label={t('keys.period')}
-              description={t('keys.periodNote')}
-              data={(['month', 'day', 'total'] as const).map((it) => ({
-                value: it,
-                label: t(`keys.periods.${it}`),
-              }))}
-              key={form.key('period')}
-              {...form.getInputProps('period')}
-            />
-          </SimpleGrid>
-          <TextInput
-            type="datetime-local"
-            label={t('keys.expires')}
-            description={t('keys.expiresNote')}
-            key={form.key('expires_at')}
-            {...form.getInputProps('expires_at')}
-          />
-          {(offer.data?.items.length ?? 0) > 0 && (
-            <Checkbox.Group
-              label={t('keys.models')}
-              description={t('keys.modelsNote')}
-              key={form.key('models')}
-              {...form.getInputProps('models')}
-            >
-              <Group mt="xs" gap="md">
-                {offer.data?.items.map((it) => (
-                  <Checkbox key={it.name} value={it.name} label={it.name} />
-                ))}
-              </Group>
-            </Checkbox.Group>
-          )}
-          <Divider label={t('keys.limits')} />
-          <SimpleGrid cols={{ base: 1, xs: 3 }}>
-            {(['rpm', 'tpm', 'concurrency'] as const).map((name) => (
-              <TextInput
-                key={form.key(name)}
-                label={t(`keys.${name}`)}
-                inputMode="numeric"
-                placeholder={t('keys.unlimited')}
-                {...form.getInputProps(name)}
-              />
+    <FormDialog
+      opened={opened}
+      close={close}
+      title={of ? t('keys.change') : t('keys.make')}
+      verb={of ? t('common.save') : t('keys.makeIt')}
+      submit={form.onSubmit((values) => save.mutate(values))}
+      busy={save.isPending}
+      error={save.error}
+      size="lg"
+    >
+      <TextInput
+        label={t('keys.name')}
+        description={t('keys.nameNote')}
+        required
+        data-autofocus
+        maxLength={100}
+        key={form.key('name')}
+        {...form.getInputProps('name')}
+      />
+      <SimpleGrid cols={{ base: 1, xs: 2 }}>
+        <TextInput
+          label={t('keys.budget')}
+          description={t('keys.budgetNote')}
+          inputMode="decimal"
+          placeholder={t('keys.unlimited')}
+          key={form.key('budget')}
+          {...form.getInputProps('budget')}
+        />
+        <NativeSelect
+          label={t('keys.period')}
+          description={t('keys.periodNote')}
+          data={(['month', 'day', 'total'] as const).map((it) => ({
+            value: it,
+            label: t(`keys.periods.${it}`),
+          }))}
+          key={form.key('period')}
+          {...form.getInputProps('period')}
+        />
+      </SimpleGrid>
+      <TextInput
+        type="datetime-local"
+        label={t('keys.expires')}
+        description={t('keys.expiresNote')}
+        key={form.key('expires_at')}
+        {...form.getInputProps('expires_at')}
+      />
+      {(offer.data?.items.length ?? 0) > 0 && (
+        <Checkbox.Group
+          label={t('keys.models')}
+          description={t('keys.modelsNote')}
+          key={form.key('models')}
+          {...form.getInputProps('models')}
+        >
+          <Group mt="xs" gap="md">
+            {offer.data?.items.map((it) => (
+              <Checkbox key={it.name} value={it.name} label={it.name} />
             ))}
-          </SimpleGrid>
-          <Textarea
-            label={t('keys.ipAllow')}
-            description={t('keys.ipAllowNote')}
-            autosize
-            minRows={2}
-            maxRows={6}
-            size="md"
-            spellCheck={false}
-            key={form.key('ip_allow')}
-            {...form.getInputProps('ip_allow')}
-          />
-          {save.error ? <ProblemAlert error={save.error} /> : null}
-          {!of && (
-            <Text size="sm" c="dimmed">
-              {t('keys.onceNote')}
-            </Text>
-          )}
-          <Group justify="flex-end">
-            <Button variant="default" onClick={close}>
-              {t('common.cancel')}
-            </Button>
-            <Button type="submit" loading={save.isPending}>
-              {of ? t('common.save') : t('keys.makeIt')}
-            </Button>
           </Group>
-        </Stack>
-      </form>
-    </Dialog>
+        </Checkbox.Group>
+      )}
+      <Divider label={t('keys.limits')} />
+      <SimpleGrid cols={{ base: 1, xs: 3 }}>
+        {(['rpm', 'tpm', 'concurrency'] as const).map((name) => (
+          <TextInput
+            key={form.key(name)}
+            label={t(`keys.${name}`)}
+            inputMode="numeric"
+            placeholder={t('keys.unlimited')}
+            {...form.getInputProps(name)}
+          />
+        ))}
+      </SimpleGrid>
+      <Textarea
+        label={t('keys.ipAllow')}
+        description={t('keys.ipAllowNote')}
+        autosize
+        minRows={2}
+        maxRows={6}
+        size="md"
+        spellCheck={false}
+        key={form.key('ip_allow')}
+        {...form.getInputProps('ip_allow')}
+      />
+      {!of && (
+        <Text size="sm" c="dimmed">
+          {t('keys.onceNote')}
+        </Text>
+      )}
+    </FormDialog>
   );
 }

@@ -117,6 +117,13 @@ export function PlaygroundPage() {
           },
           control.signal,
         );
+      } catch (error) {
+        const { code, requestId } = asProblem(error);
+        // The connection broke in the middle: the gateway has the call all the same, and its charge.
+        if (code === 'stream_broken' && requestId) {
+          ended = { request: requestId, finish: null, input: null, output: null };
+        }
+        throw error;
       } finally {
         setComing(null);
         const ms = Math.round(performance.now() - began);
@@ -315,8 +322,8 @@ function Settled({ ended, ms }: { ended: Ended; ms: number }) {
     queryKey: ['usage', 'one', id],
     queryFn: () => ok(api.GET('/api/user/usage/{id}', { params: { path: { id: id ?? '' } } })),
     enabled: id !== null,
-    // The record is in the tables some moments after the call.
-    retry: (failures, error) => asProblem(error).status === 404 && failures < 40,
+    // The record is in the tables some moments after the call, and the network may be away as long.
+    retry: (failures, error) => [0, 404].includes(asProblem(error).status) && failures < 40,
     retryDelay: 500,
   });
   return (

@@ -7,10 +7,10 @@ import { newPasskey, passkeysWork } from '../../api/passkey';
 import { secondFactorQuery } from '../../api/queries';
 import { Confirm } from '../../shared/Confirm';
 import { type Column, DataTable } from '../../shared/DataTable';
-import { Dialog } from '../../shared/Dialog';
+import { FormDialog } from '../../shared/FormDialog';
 import { Icon } from '../../shared/Icon';
 import { Secret } from '../../shared/Secret';
-import { Loaded, ProblemAlert } from '../../shared/States';
+import { Loaded } from '../../shared/States';
 import { When } from '../../shared/When';
 
 type Passkey = Schemas['Passkey'];
@@ -134,39 +134,28 @@ export function Passkeys() {
         </Button>
         {!passkeysWork() && <Text size="sm">{t('passkeys.noneHere')}</Text>}
       </Group>
-      <Dialog
+      <FormDialog
         opened={naming !== null}
-        onClose={() => setNaming(null)}
+        close={() => setNaming(null)}
         title={naming === 'new' ? t('passkeys.add') : t('passkeys.rename')}
+        verb={naming === 'new' ? t('passkeys.go') : t('common.save')}
+        submit={(event) => {
+          event.preventDefault();
+          if (naming && name.trim()) save.mutate({ which: naming, name: name.trim() });
+        }}
+        busy={save.isPending}
+        error={save.error}
+        ready={name.trim() !== ''}
       >
-        <form
-          noValidate
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (naming && name.trim()) save.mutate({ which: naming, name: name.trim() });
-          }}
-        >
-          <Stack>
-            <TextInput
-              label={t('passkeys.name')}
-              description={t('passkeys.nameNote')}
-              maxLength={100}
-              data-autofocus
-              value={name}
-              onChange={(event) => setName(event.currentTarget.value)}
-            />
-            {save.error ? <ProblemAlert error={save.error} /> : null}
-            <Group justify="flex-end">
-              <Button variant="default" onClick={() => setNaming(null)}>
-                {t('common.cancel')}
-              </Button>
-              <Button type="submit" loading={save.isPending} disabled={!name.trim()}>
-                {naming === 'new' ? t('passkeys.go') : t('common.save')}
-              </Button>
-            </Group>
-          </Stack>
-        </form>
-      </Dialog>
+        <TextInput
+          label={t('passkeys.name')}
+          description={t('passkeys.nameNote')}
+          maxLength={100}
+          data-autofocus
+          value={name}
+          onChange={(event) => setName(event.currentTarget.value)}
+        />
+      </FormDialog>
       <Secret
         secret={codes}
         title={t('factor.codesTitle')}

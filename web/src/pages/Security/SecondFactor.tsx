@@ -6,7 +6,7 @@ import { api, ok, type Schemas } from '../../api/client';
 import { secondFactorQuery } from '../../api/queries';
 import { Confirm } from '../../shared/Confirm';
 import { CopyButton } from '../../shared/CopyButton';
-import { Dialog } from '../../shared/Dialog';
+import { FormDialog } from '../../shared/FormDialog';
 import { Qr } from '../../shared/Qr';
 import { Secret } from '../../shared/Secret';
 import { Loaded, ProblemAlert } from '../../shared/States';
@@ -91,43 +91,38 @@ export function SecondFactor() {
           )}
           {begin.error ? <ProblemAlert error={begin.error} /> : null}
           {anew.error ? <ProblemAlert error={anew.error} /> : null}
-          <Dialog opened={totp !== null} onClose={() => setTotp(null)} title={t('factor.setUp')}>
+          <FormDialog
+            opened={totp !== null}
+            close={() => setTotp(null)}
+            title={t('factor.setUp')}
+            verb={t('factor.switchOn')}
+            submit={(event) => {
+              event.preventDefault();
+              finish.mutate(code);
+            }}
+            busy={finish.isPending}
+            error={finish.error}
+            ready={code.trim() !== ''}
+          >
             {totp && (
-              <form
-                noValidate
-                onSubmit={(event) => {
-                  event.preventDefault();
-                  finish.mutate(code);
-                }}
-              >
-                <Stack>
-                  <Text>{t('factor.scan')}</Text>
-                  <Qr content={totp.otpauth_uri} title={t('factor.qr')} />
-                  <Group gap={6} justify="center">
-                    <Code>{totp.secret}</Code>
-                    <CopyButton text={totp.secret} label={t('factor.copySecret')} />
-                  </Group>
-                  <TextInput
-                    label={t('factor.sixDigits')}
-                    inputMode="numeric"
-                    autoComplete="one-time-code"
-                    data-autofocus
-                    value={code}
-                    onChange={(event) => setCode(event.currentTarget.value)}
-                  />
-                  {finish.error ? <ProblemAlert error={finish.error} /> : null}
-                  <Group justify="flex-end">
-                    <Button variant="default" onClick={() => setTotp(null)}>
-                      {t('common.cancel')}
-                    </Button>
-                    <Button type="submit" loading={finish.isPending} disabled={!code.trim()}>
-                      {t('factor.switchOn')}
-                    </Button>
-                  </Group>
-                </Stack>
-              </form>
+              <>
+                <Text>{t('factor.scan')}</Text>
+                <Qr content={totp.otpauth_uri} title={t('factor.qr')} />
+                <Group gap={6} justify="center">
+                  <Code>{totp.secret}</Code>
+                  <CopyButton text={totp.secret} label={t('factor.copySecret')} />
+                </Group>
+              </>
             )}
-          </Dialog>
+            <TextInput
+              label={t('factor.sixDigits')}
+              inputMode="numeric"
+              autoComplete="one-time-code"
+              data-autofocus
+              value={code}
+              onChange={(event) => setCode(event.currentTarget.value)}
+            />
+          </FormDialog>
           <Secret
             secret={codes}
             title={t('factor.codesTitle')}

@@ -1,12 +1,13 @@
-import { Button, Group, Stack } from '@mantine/core';
+import { Button, Group, Stack, Text } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../api/client';
 import { Confirm } from '../../shared/Confirm';
-import { type Column, DataTable } from '../../shared/DataTable';
-import { Loaded, ProblemAlert } from '../../shared/States';
+import type { Column } from '../../shared/DataTable';
+import { List } from '../../shared/List';
+import { ProblemAlert } from '../../shared/States';
 import { When } from '../../shared/When';
 import { sessionChanged } from '../../shell/session';
 
@@ -79,16 +80,13 @@ export function Sessions() {
   return (
     <Stack>
       {end.error ? <ProblemAlert error={end.error} /> : null}
-      <Loaded query={sessions}>
-        {(page) => (
-          <DataTable
-            caption={t('settings.sessions')}
-            columns={columns}
-            rows={page.items}
-            rowKey={(row) => row.id}
-          />
-        )}
-      </Loaded>
+      <List
+        query={sessions}
+        caption={t('settings.sessions')}
+        columns={columns}
+        rowKey={(row) => row.id}
+        empty={<Text c="dimmed">{t('settings.noSessions')}</Text>}
+      />
       <Group>
         <Button color="red" variant="outline" onClick={() => setAsking(true)}>
           {t('settings.endAll')}

@@ -17,7 +17,7 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, idempotencyKey, ok, type Schemas, serverNow } from '../../api/client';
 import { balanceQuery, listing, topUpOptionsQuery } from '../../api/queries';
-import { compare, divided, typed } from '../../money/decimal';
+import { compare, divided, times, typed } from '../../money/decimal';
 import { balance as cut, money } from '../../money/format';
 import { Balance } from '../../shared/Amount';
 import { AsOf } from '../../shared/AsOf';
@@ -94,6 +94,19 @@ export function amountFault(
   return null;
 }
 
+/** The tier of bonuses that an amount reaches, if any. */
+export function bonusTier(
+  amount: string,
+  tiers: Schemas['BonusOption'][],
+): Schemas['BonusOption'] | undefined {
+  return tiers.findLast((tier) => (compare(amount, tier.from) ?? -1) >= 0);
+}
+
+/** What a tier gives beside so many credits, cut to the nano as the gateway cuts it. */
+function bonusOf(credits: string, percent: string): string {
+  return divided(times(credits, percent) ?? '0', '100') ?? '0';
+}
+
 function Form({ options }: { options: Options }) {
   const { t } = useTranslation();
   const client = useQueryClient();
@@ -124,10 +137,12 @@ function Form({ options }: { options: Options }) {
     rate: options.rates[currency] ?? '1',
     min: options.min,
     max: options.max,
+    bonus: [],
   };
   const amount = preset === 'own' ? typed(own) : preset || null;
   const fault = amountFault(amount, bounds);
   const credits = amount && divided(amount, bounds.rate);
+  const tier = amount && fault === null ? bonusTier(amount, bounds.bonus) : undefined;
   const faultText =
     fault && (preset !== 'own' || touched || fault !== 'none')
       ? t(`topup.faults.${fault}`, {
@@ -215,6 +230,7 @@ function Form({ options }: { options: Options }) {
                   <Text size="sm" c="dimmed">
                     ≈ {cut(divided(String(it), bounds.rate) ?? '0')} {t('common.credits')}
                   </Text>
+                  <Bonus tier={bonusTier(String(it), bounds.bonus)} />
                 </Radio.Card>
               ))}
               <Radio.Card value="own" className="preset">
@@ -289,6 +305,12 @@ function Form({ options }: { options: Options }) {
                       <Balance amount={credits} />
                     </strong>{' '}
                     {t('common.credits')}
+                    {tier && (
+                      <>
+                        {' '}
+                        {t('topup.andBonus')} <Balance amount={bonusOf(credits, tier.percent)} />
+                      </>
+                    )}
                   </Text>
                   <Text size="sm" c="dimmed">
                     {t('topup.rate', { rate: money(bounds.rate, currency) })}
@@ -315,6 +337,17 @@ function Form({ options }: { options: Options }) {
         again={() => setPayment(null)}
       />
     </Paper>
+  );
+}
+
+function Bonus({ tier }: { tier: Schemas['BonusOption'] | undefined }) {
+  const { t } = useTranslation();
+  return (
+    tier && (
+      <Text size="sm" c="teal">
+        {t('topup.bonus', { percent: tier.percent })}
+      </Text>
+    )
   );
 }
 

@@ -217,3 +217,39 @@ async fn a_role_that_is_not_named_moves_nothing_alone() {
     let answer = it.call("POST", &path, Some(&admin), Some(json!({"credits": "0.000000001"}))).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
+
+#[tokio::test]
+async fn the_only_operator_agrees_with_themselves_where_the_file_says_so_and_nobody_else_could() {
+    let it = gateway_with(|config| config.single_operator = true).await;
+    let (boss, user) = (it.token("boss", Role::Owner).await, it.token("ann", Role::User).await);
+    // Who may look at money and not move it is nobody who could agree.
+    it.token("aud", Role::Auditor).await;
+    let ask = async |who: &str, of: &str| {
+        let path = format!("/api/admin/users/{}/adjustments", it.account_of(of).await);
+        let asked = it.call("POST", &path, Some(who), Some(json!({"credits": "20000", "reason": "x"}))).await;
+        assert_eq!(asked.status, 202, "{}", asked.body);
+        format!("/api/admin/approvals/{}/approve", id(&asked))
+    };
+    let note = json!({"note": "seen in the bank's statement"});
+    let path = ask(&boss, &user).await;
+    let silent = it.call("POST", &path, Some(&boss), None).await;
+    assert_eq!(silent.status, 422, "{}", silent.body);
+    let done = it.call("POST", &path, Some(&boss), Some(note.clone())).await;
+    assert_eq!((done.status.as_u16(), &done.body["state"]), (200, &json!("done")), "{}", done.body);
+    assert_eq!(done.body["decided_by"], done.body["requested_by"]);
+    let acts = it.app.db.fetch_all("SELECT act FROM audit_outbox", &[]).await.unwrap();
+    let acts: Vec<String> = acts.iter().map(|row| row.text("act").unwrap()).collect();
+    assert!(
+        acts.iter().any(|act| act.contains("approval.approve") && act.contains("\"alone\":true")),
+        "{acts:?}"
+    );
+    // Not about one's own account, and not while there is somebody else.
+    let own = ask(&boss, &boss).await;
+    let answer = it.call("POST", &own, Some(&boss), Some(note.clone())).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["code"]), (403, &json!("second_person_needed")));
+    let path = ask(&boss, &user).await;
+    let finance = it.token("fin", Role::Finance).await;
+    let answer = it.call("POST", &path, Some(&boss), Some(note)).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["code"]), (403, &json!("second_person_needed")));
+    assert_eq!(it.call("POST", &path, Some(&finance), None).await.body["state"], "done");
+}

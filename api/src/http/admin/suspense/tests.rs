@@ -1,10 +1,10 @@
 use crate::directory::user::Role;
 use crate::http::tests::{Answer, Gateway, gateway};
 use crate::payments::sandbox::{Press, SIGNATURE_HEADER};
-use crate::payments::suspense;
+use crate::payments::{RefundNotice, RefundState, refunds, suspense};
 use axum::body::Body;
 use axum::http::Request;
-use domain::{Currency, Money, OrderId};
+use domain::{Currency, Label, Money, OrderId};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -172,6 +172,25 @@ async fn a_payment_goes_back_by_its_channel_or_by_hand_or_is_dismissed() {
     assert_eq!(done.body["state"], "done", "{}", done.body);
     let detail = desk.sees(&format!("/api/admin/payments/suspense/{returned}")).await;
     assert!(detail["resolution"]["reference"].as_str().unwrap().starts_with("sbx_re_"), "{detail}");
+    // The gateway tells of it under the number that it was asked with: nothing that nobody asked for, unless it is another sum.
+    let number = asked.body["id"].as_str().unwrap().replace('-', "");
+    let tell = async |amount: &str| {
+        let notice = RefundNotice {
+            order: None,
+            refund: Some(Label::try_new(number.as_str()).unwrap()),
+            provider_refund: None,
+            provider_txn: None,
+            amount: Money::parse(amount, Currency::try_new("CNY").unwrap()).unwrap(),
+            is_total: false,
+            state: RefundState::Done,
+        };
+        let told = refunds::told(&desk.it.app, &"sandbox".parse().unwrap(), notice, 7).await.unwrap();
+        told.verdict().to_owned()
+    };
+    let differences =
+        async || desk.sees("/api/admin/outside-refunds").await["items"].as_array().map_or(0, Vec::len);
+    assert_eq!((tell("50.00").await.as_str(), differences().await), ("returned", 0));
+    assert_eq!((tell("49.00").await.as_str(), differences().await), ("refund_differs", 1));
 
     let (order, first) = suspended(&desk).await;
     let by_hand = json!({"by": "hand", "reference": "transfer 7", "reason": "theirs"});

@@ -1,4 +1,4 @@
-import { Button, Code, Group, SimpleGrid, Stack, Text, TextInput } from '@mantine/core';
+import { Button, Code, SimpleGrid, Text, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
@@ -10,14 +10,14 @@ import { counted, typed } from '../../../money/decimal';
 import { Balance } from '../../../shared/Amount';
 import { Confirm } from '../../../shared/Confirm';
 import type { Column } from '../../../shared/DataTable';
-import { Dialog } from '../../../shared/Dialog';
-import { beside } from '../../../shared/fields';
+import { FormDialog } from '../../../shared/FormDialog';
+import { beside, isoOf } from '../../../shared/fields';
 import { count, zone } from '../../../shared/format';
 import { Icon } from '../../../shared/Icon';
 import { List } from '../../../shared/List';
 import { PageTitle } from '../../../shared/PageTitle';
 import { Secret } from '../../../shared/Secret';
-import { Empty, ProblemAlert } from '../../../shared/States';
+import { Empty } from '../../../shared/States';
 import { When } from '../../../shared/When';
 import { Guarded, useMay } from '../Guarded';
 
@@ -163,7 +163,7 @@ function MakeCodes({
             name: values.name.trim(),
             credits: typed(values.credits) ?? '',
             count: counted(values.count) ?? 0,
-            expires_at: values.expires_at ? new Date(values.expires_at).toISOString() : null,
+            expires_at: isoOf(values.expires_at),
           },
         }),
       ),
@@ -175,50 +175,46 @@ function MakeCodes({
     gcTime: 0,
   });
   return (
-    <Dialog opened={opened} onClose={close} title={t('codes.make')} size="lg">
-      <form onSubmit={form.onSubmit((values) => save.mutate(values))} noValidate>
-        <Stack>
-          <TextInput
-            label={t('codes.name')}
-            description={t('codes.nameNote')}
-            data-autofocus
-            key={form.key('name')}
-            {...form.getInputProps('name')}
-          />
-          <SimpleGrid cols={{ base: 1, xs: 2 }}>
-            <TextInput
-              label={t('codes.credits')}
-              inputMode="decimal"
-              key={form.key('credits')}
-              {...form.getInputProps('credits')}
-            />
-            <TextInput
-              label={t('codes.count')}
-              inputMode="numeric"
-              key={form.key('count')}
-              {...form.getInputProps('count')}
-            />
-          </SimpleGrid>
-          <TextInput
-            type="datetime-local"
-            label={t('codes.expires')}
-            key={form.key('expires_at')}
-            {...form.getInputProps('expires_at')}
-          />
-          {save.error ? <ProblemAlert error={save.error} /> : null}
-          <Text size="sm" c="dimmed">
-            {t('codes.onceNote')} <Code>POST /api/admin/redemption-codes?format=csv</Code>
-          </Text>
-          <Group justify="flex-end">
-            <Button variant="default" onClick={close}>
-              {t('cancel')}
-            </Button>
-            <Button type="submit" loading={save.isPending}>
-              {t('codes.make')}
-            </Button>
-          </Group>
-        </Stack>
-      </form>
-    </Dialog>
+    <FormDialog
+      opened={opened}
+      close={close}
+      title={t('codes.make')}
+      verb={t('codes.make')}
+      submit={form.onSubmit((values) => save.mutate(values))}
+      busy={save.isPending}
+      error={save.error}
+      size="lg"
+    >
+      <TextInput
+        label={t('codes.name')}
+        description={t('codes.nameNote')}
+        data-autofocus
+        key={form.key('name')}
+        {...form.getInputProps('name')}
+      />
+      <SimpleGrid cols={{ base: 1, xs: 2 }}>
+        <TextInput
+          label={t('codes.credits')}
+          inputMode="decimal"
+          key={form.key('credits')}
+          {...form.getInputProps('credits')}
+        />
+        <TextInput
+          label={t('codes.count')}
+          inputMode="numeric"
+          key={form.key('count')}
+          {...form.getInputProps('count')}
+        />
+      </SimpleGrid>
+      <TextInput
+        type="datetime-local"
+        label={t('codes.expires')}
+        key={form.key('expires_at')}
+        {...form.getInputProps('expires_at')}
+      />
+      <Text size="sm" c="dimmed">
+        {t('codes.onceNote')} <Code>POST /api/admin/redemption-codes?format=csv</Code>
+      </Text>
+    </FormDialog>
   );
 }

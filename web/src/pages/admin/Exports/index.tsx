@@ -28,7 +28,15 @@ import { When } from '../../../shared/When';
 import { Guarded } from '../Guarded';
 
 const route = getRouteApi('/shell/admin/exports');
-const KINDS = ['journal', 'trial_balance', 'billing', 'usage', 'deferred_revenue', 'margin'] as const;
+const KINDS = [
+  'journal',
+  'trial_balance',
+  'billing',
+  'usage',
+  'deferred_revenue',
+  'margin',
+  'unmatched',
+] as const;
 const FORMATS = ['csv', 'xlsx', 'parquet', 'beancount'] as const;
 const LOOKS = {
   queued: 'pending',

@@ -5,10 +5,10 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useTranslation } from 'react-i18next';
 import { api, ok } from '../../../api/client';
 import { typed } from '../../../money/decimal';
-import { DataTable } from '../../../shared/DataTable';
 import { beside } from '../../../shared/fields';
+import { List } from '../../../shared/List';
 import { PageTitle } from '../../../shared/PageTitle';
-import { Loaded, ProblemAlert } from '../../../shared/States';
+import { Empty, ProblemAlert } from '../../../shared/States';
 import { Guarded, useMay } from '../Guarded';
 
 export function GroupsPage() {
@@ -51,43 +51,40 @@ function Groups() {
     <>
       <PageTitle title={t('groups.title')} lead={t('groups.lead')} />
       <Stack gap="lg" maw={760}>
-        <Loaded query={groups}>
-          {(it) => (
-            <DataTable
-              caption={t('groups.title')}
-              rows={it.items}
-              rowKey={(row) => row.name}
-              columns={[
-                { key: 'name', title: t('groups.name'), head: true, cell: (row) => row.name },
-                {
-                  key: 'multiplier',
-                  title: t('groups.multiplier'),
-                  right: true,
-                  cell: (row) => <span className="amount">× {row.multiplier}</span>,
-                },
-                ...(mayChange
-                  ? [
-                      {
-                        key: 'change',
-                        title: '',
-                        right: true,
-                        cell: (row: { name: string; multiplier: string }) => (
-                          <Button
-                            variant="default"
-                            size="xs"
-                            aria-label={t('groups.changeNamed', { name: row.name })}
-                            onClick={() => form.setValues(row)}
-                          >
-                            {t('change')}
-                          </Button>
-                        ),
-                      },
-                    ]
-                  : []),
-              ]}
-            />
-          )}
-        </Loaded>
+        <List
+          query={groups}
+          caption={t('groups.title')}
+          rowKey={(row) => row.name}
+          empty={<Empty icon="users" title={t('groups.none')} />}
+          columns={[
+            { key: 'name', title: t('groups.name'), head: true, cell: (row) => row.name },
+            {
+              key: 'multiplier',
+              title: t('groups.multiplier'),
+              right: true,
+              cell: (row) => <span className="amount">× {row.multiplier}</span>,
+            },
+            ...(mayChange
+              ? [
+                  {
+                    key: 'change',
+                    title: '',
+                    right: true,
+                    cell: (row: { name: string; multiplier: string }) => (
+                      <Button
+                        variant="default"
+                        size="xs"
+                        aria-label={t('groups.changeNamed', { name: row.name })}
+                        onClick={() => form.setValues(row)}
+                      >
+                        {t('change')}
+                      </Button>
+                    ),
+                  },
+                ]
+              : []),
+          ]}
+        />
         {mayChange && (
           <Paper withBorder p="lg" component="section" aria-labelledby="group-form">
             <Title order={2} id="group-form" mb="md">

@@ -1,7 +1,6 @@
 // The first steps of an operator, in the order that makes a working call: each says by itself whether it is done.
 
 import {
-  Alert,
   Badge,
   Button,
   Group,
@@ -26,7 +25,6 @@ import { price } from '../../../money/format';
 import { Balance } from '../../../shared/Amount';
 import { DataTable } from '../../../shared/DataTable';
 import { beside } from '../../../shared/fields';
-import { duration } from '../../../shared/format';
 import { PageTitle } from '../../../shared/PageTitle';
 import { Secret } from '../../../shared/Secret';
 import { Snippet } from '../../../shared/Snippet';
@@ -35,6 +33,7 @@ import { TextLink } from '../../../shared/TextLink';
 import { KeyForm } from '../../Keys/KeyForm';
 import { Password } from '../../Security/Password';
 import { Guarded } from '../Guarded';
+import { TrialButton, TrialResult, useTrial } from '../Providers/Trial';
 
 export function GuidePage() {
   return (
@@ -82,6 +81,8 @@ function Guide() {
   const actor = self.data?.id;
   const passwords = useQuery({
     queryKey: ['admin', 'audit', 'password', actor],
+    // What was done stands in the audit log a moment later.
+    refetchInterval: (query) => (query.state.data?.items.length === 0 ? 2000 : false),
     queryFn: () =>
       ok(
         api.GET('/api/admin/audit', {
@@ -184,45 +185,16 @@ function Guide() {
 /** A provider, with a button that calls it. */
 function Tried({ provider }: { provider: Schemas['ProviderView'] }) {
   const { t } = useTranslation('admin');
-  const path = { id: provider.id };
-  const test = useMutation({
-    mutationFn: () => ok(api.POST('/api/admin/providers/{id}/test', { params: { path } })),
-  });
+  const trial = useTrial(provider.id);
   return (
     <div>
       <Group>
-        <TextLink to="/admin/providers/$id" params={path}>
+        <TextLink to="/admin/providers/$id" params={{ id: provider.id }}>
           {provider.name}
         </TextLink>
-        <Button
-          variant="default"
-          size="xs"
-          aria-label={t('guide.testNamed', { name: provider.name })}
-          loading={test.isPending}
-          onClick={() => test.mutate()}
-        >
-          {t('providers.test')}
-        </Button>
+        <TrialButton trial={trial} label={t('guide.testNamed', { name: provider.name })} small />
       </Group>
-      <div role="status">
-        {test.data && (
-          <Alert
-            mt="xs"
-            color={test.data.ok ? 'teal' : 'red'}
-            variant="outline"
-            title={test.data.ok ? t('providers.testOk') : t('providers.testFailed')}
-          >
-            <Text size="sm">
-              {t('providers.testText', {
-                latency: duration(test.data.latency_ms),
-                status: test.data.status ?? '–',
-              })}{' '}
-              {test.data.error}
-            </Text>
-          </Alert>
-        )}
-      </div>
-      {test.error ? <ProblemAlert error={test.error} /> : null}
+      <TrialResult trial={trial} />
     </div>
   );
 }

@@ -1,4 +1,4 @@
-import { Button, Group, Stack, TextInput } from '@mantine/core';
+import { Button, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
@@ -8,7 +8,7 @@ import { api, ok, type Schemas } from '../../../api/client';
 import { listing, siteQuery } from '../../../api/queries';
 import { counted } from '../../../money/decimal';
 import type { Column } from '../../../shared/DataTable';
-import { Dialog } from '../../../shared/Dialog';
+import { FormDialog } from '../../../shared/FormDialog';
 import { beside, isoOf } from '../../../shared/fields';
 import { count, zone } from '../../../shared/format';
 import { Icon } from '../../../shared/Icon';
@@ -159,39 +159,34 @@ function Make({ opened, close, made }: { opened: boolean; close: () => void; mad
     gcTime: 0,
   });
   return (
-    <Dialog opened={opened} onClose={close} title={t('invitations.make')}>
-      <form onSubmit={form.onSubmit((values) => save.mutate(values))} noValidate>
-        <Stack>
-          <TextInput
-            label={t('invitations.note')}
-            maxLength={200}
-            data-autofocus
-            key={form.key('note')}
-            {...form.getInputProps('note')}
-          />
-          <TextInput
-            label={t('invitations.max')}
-            inputMode="numeric"
-            key={form.key('max_uses')}
-            {...form.getInputProps('max_uses')}
-          />
-          <TextInput
-            type="datetime-local"
-            label={t('codes.expires')}
-            key={form.key('expires_at')}
-            {...form.getInputProps('expires_at')}
-          />
-          {save.error ? <ProblemAlert error={save.error} /> : null}
-          <Group justify="flex-end">
-            <Button variant="default" onClick={close}>
-              {t('cancel')}
-            </Button>
-            <Button type="submit" loading={save.isPending}>
-              {t('invitations.make')}
-            </Button>
-          </Group>
-        </Stack>
-      </form>
-    </Dialog>
+    <FormDialog
+      opened={opened}
+      close={close}
+      title={t('invitations.make')}
+      verb={t('invitations.make')}
+      submit={form.onSubmit((values) => save.mutate(values))}
+      busy={save.isPending}
+      error={save.error}
+    >
+      <TextInput
+        label={t('invitations.note')}
+        maxLength={200}
+        data-autofocus
+        key={form.key('note')}
+        {...form.getInputProps('note')}
+      />
+      <TextInput
+        label={t('invitations.max')}
+        inputMode="numeric"
+        key={form.key('max_uses')}
+        {...form.getInputProps('max_uses')}
+      />
+      <TextInput
+        type="datetime-local"
+        label={t('codes.expires')}
+        key={form.key('expires_at')}
+        {...form.getInputProps('expires_at')}
+      />
+    </FormDialog>
   );
 }

@@ -1,5 +1,4 @@
 import {
-  Alert,
   Button,
   Group,
   NativeSelect,
@@ -30,6 +29,7 @@ import { Loaded, ProblemAlert } from '../../../shared/States';
 import { TextLink } from '../../../shared/TextLink';
 import { Guarded, useMay } from '../Guarded';
 import { FORMATS, type Provider } from '.';
+import { TrialButton, TrialResult, useTrial } from './Trial';
 
 const route = getRouteApi('/shell/admin/providers/$id');
 
@@ -63,9 +63,7 @@ function Shown({ it }: { it: Provider }) {
     },
     onError: (error) => beside(form, error),
   });
-  const test = useMutation({
-    mutationFn: () => ok(api.POST('/api/admin/providers/{id}/test', { params: { path } })),
-  });
+  const trial = useTrial(it.id);
   const remove = useMutation({
     mutationFn: () => ok(api.DELETE('/api/admin/providers/{id}', { params: { path } })),
     onSuccess: async () => {
@@ -94,9 +92,7 @@ function Shown({ it }: { it: Provider }) {
         actions={
           mayChange && (
             <>
-              <Button variant="default" loading={test.isPending} onClick={() => test.mutate()}>
-                {t('providers.test')}
-              </Button>
+              <TrialButton trial={trial} />
               <Button
                 variant="default"
                 loading={change.isPending}
@@ -112,24 +108,7 @@ function Shown({ it }: { it: Provider }) {
         }
       />
       <Stack gap="lg">
-        <div role="status">
-          {test.data && (
-            <Alert
-              color={test.data.ok ? 'teal' : 'red'}
-              variant="outline"
-              title={test.data.ok ? t('providers.testOk') : t('providers.testFailed')}
-            >
-              <Text size="sm">
-                {t('providers.testText', {
-                  latency: duration(test.data.latency_ms),
-                  status: test.data.status ?? '–',
-                })}{' '}
-                {test.data.error}
-              </Text>
-            </Alert>
-          )}
-        </div>
-        {test.error ? <ProblemAlert error={test.error} /> : null}
+        <TrialResult trial={trial} />
         {change.error ? <ProblemAlert error={change.error} /> : null}
         <Health it={it} mayChange={mayChange} />
         <Paper withBorder p="lg" component="section" aria-labelledby="terms">

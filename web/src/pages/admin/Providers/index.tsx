@@ -1,4 +1,4 @@
-import { Button, Group, NativeSelect, PasswordInput, SimpleGrid, Stack, TextInput } from '@mantine/core';
+import { Button, NativeSelect, PasswordInput, SimpleGrid, TextInput } from '@mantine/core';
 import { useForm } from '@mantine/form';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
@@ -6,12 +6,12 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../../api/client';
 import { type Column, DataTable } from '../../../shared/DataTable';
-import { Dialog } from '../../../shared/Dialog';
+import { FormDialog } from '../../../shared/FormDialog';
 import { beside } from '../../../shared/fields';
 import { Icon } from '../../../shared/Icon';
 import { Outcome } from '../../../shared/Outcome';
 import { PageTitle } from '../../../shared/PageTitle';
-import { Empty, Loaded, ProblemAlert } from '../../../shared/States';
+import { Empty, Loaded } from '../../../shared/States';
 import { TextLink } from '../../../shared/TextLink';
 import { Guarded, useMay } from '../Guarded';
 
@@ -146,57 +146,53 @@ function Add({ opened, close }: { opened: boolean; close: () => void }) {
     onError: (error) => beside(form, error),
   });
   return (
-    <Dialog opened={opened} onClose={close} title={t('providers.add')} size="lg">
-      <form onSubmit={form.onSubmit((values) => save.mutate(values))} noValidate autoComplete="off">
-        <Stack>
-          <NativeSelect
-            label={t('providers.preset')}
-            description={t('providers.presetNote')}
-            value={preset}
-            onChange={(event) => {
-              const chosen = event.currentTarget.value;
-              setPreset(chosen);
-              const it = presets.data?.items.find((one) => one.preset === chosen);
-              if (it) form.setValues({ name: it.name, base_url: it.base_url, api_format: it.api_format });
-            }}
-            data={[
-              { value: '', label: t('providers.noPreset') },
-              ...(presets.data?.items ?? []).map((it) => ({ value: it.preset, label: it.name })),
-            ]}
-          />
-          <SimpleGrid cols={{ base: 1, xs: 2 }}>
-            <TextInput label={t('providers.name')} key={form.key('name')} {...form.getInputProps('name')} />
-            <NativeSelect
-              label={t('providers.format')}
-              data={FORMATS.map((it) => ({ value: it, label: t(`providers.formats.${it}`) }))}
-              key={form.key('api_format')}
-              {...form.getInputProps('api_format')}
-            />
-          </SimpleGrid>
-          <TextInput
-            label={t('providers.url')}
-            inputMode="url"
-            key={form.key('base_url')}
-            {...form.getInputProps('base_url')}
-          />
-          <PasswordInput
-            label={t('providers.key')}
-            description={t('providers.keyNote')}
-            autoComplete="off"
-            key={form.key('api_key')}
-            {...form.getInputProps('api_key')}
-          />
-          {save.error ? <ProblemAlert error={save.error} /> : null}
-          <Group justify="flex-end">
-            <Button variant="default" onClick={close}>
-              {t('cancel')}
-            </Button>
-            <Button type="submit" loading={save.isPending}>
-              {t('providers.add')}
-            </Button>
-          </Group>
-        </Stack>
-      </form>
-    </Dialog>
+    <FormDialog
+      opened={opened}
+      close={close}
+      title={t('providers.add')}
+      verb={t('providers.add')}
+      submit={form.onSubmit((values) => save.mutate(values))}
+      busy={save.isPending}
+      error={save.error}
+      size="lg"
+    >
+      <NativeSelect
+        label={t('providers.preset')}
+        description={t('providers.presetNote')}
+        value={preset}
+        onChange={(event) => {
+          const chosen = event.currentTarget.value;
+          setPreset(chosen);
+          const it = presets.data?.items.find((one) => one.preset === chosen);
+          if (it) form.setValues({ name: it.name, base_url: it.base_url, api_format: it.api_format });
+        }}
+        data={[
+          { value: '', label: t('providers.noPreset') },
+          ...(presets.data?.items ?? []).map((it) => ({ value: it.preset, label: it.name })),
+        ]}
+      />
+      <SimpleGrid cols={{ base: 1, xs: 2 }}>
+        <TextInput label={t('providers.name')} key={form.key('name')} {...form.getInputProps('name')} />
+        <NativeSelect
+          label={t('providers.format')}
+          data={FORMATS.map((it) => ({ value: it, label: t(`providers.formats.${it}`) }))}
+          key={form.key('api_format')}
+          {...form.getInputProps('api_format')}
+        />
+      </SimpleGrid>
+      <TextInput
+        label={t('providers.url')}
+        inputMode="url"
+        key={form.key('base_url')}
+        {...form.getInputProps('base_url')}
+      />
+      <PasswordInput
+        label={t('providers.key')}
+        description={t('providers.keyNote')}
+        autoComplete="off"
+        key={form.key('api_key')}
+        {...form.getInputProps('api_key')}
+      />
+    </FormDialog>
   );
 }

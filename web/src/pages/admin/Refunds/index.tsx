@@ -236,7 +236,7 @@ function Refunds() {
   );
 }
 
-type Difference = Schemas['RefundDifferenceView'];
+type Difference = Schemas['OutsideRefundView'];
 
 function Differences() {
   const { t } = useTranslation(['admin', 'app']);
@@ -247,20 +247,20 @@ function Differences() {
   const [row, setRow] = useState<Difference | null>(null);
   const [takes, setTakes] = useState(false);
   const differences = useQuery({
-    queryKey: ['admin', 'refund-differences', cursor],
-    queryFn: () => ok(api.GET('/api/admin/refund-differences', { params: { query: { cursor, limit: 50 } } })),
+    queryKey: ['admin', 'outside-refunds', cursor],
+    queryFn: () => ok(api.GET('/api/admin/outside-refunds', { params: { query: { cursor, limit: 50 } } })),
     ...listing,
   });
   const resolve = useMutation({
     mutationFn: ({ id, reason }: { id: string; reason: string }) =>
       ok(
-        api.POST('/api/admin/refund-differences/{id}/resolve', {
+        api.POST('/api/admin/outside-refunds/{id}/resolve', {
           params: { path: { id } },
           body: { reason, take_credits: takes },
         }),
       ),
     onSuccess: () => setRow(null),
-    onSettled: () => client.invalidateQueries({ queryKey: ['admin', 'refund-differences'] }),
+    onSettled: () => client.invalidateQueries({ queryKey: ['admin', 'outside-refunds'] }),
   });
   const columns: Column<Difference>[] = [
     {

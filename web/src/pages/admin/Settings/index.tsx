@@ -149,7 +149,8 @@ function Settings() {
       {changing && settings.data && (
         <Change
           key={changing.key}
-          setting={changing}
+          // As it is now, and not as it was when the dialog opened.
+          setting={settings.data.items.find((it) => it.key === changing.key) ?? changing}
           version={settings.data.version}
           close={() => setChanging(null)}
         />

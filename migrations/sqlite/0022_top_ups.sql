@@ -1,0 +1,23 @@
+-- Beside top-ups: bonuses, and what owners were told of their refunds.
+
+-- What was promised beside an order when it was opened, at the tiers of that moment. The grant itself is on the log.
+CREATE TABLE top_up_bonuses (
+    order_id TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    credits INTEGER NOT NULL, -- nano-credits, above zero
+    state TEXT NOT NULL, -- due, given, forfeited
+    event_seq INTEGER, -- where the grant stands on the log, once it is given
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX top_up_bonuses_due ON top_up_bonuses (state, created_at);
+
+-- How far a refund was when its owner was told of it last. What was told is told once, whoever looks.
+CREATE TABLE refund_notices (
+    refund_id TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    told TEXT NOT NULL, -- requested, completed or failed
+    updated_at INTEGER NOT NULL
+) STRICT;
+-- What changed lately, for whoever looks for refunds to tell of.
+CREATE INDEX refunds_changed ON refunds (updated_at);
