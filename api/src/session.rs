@@ -156,33 +156,17 @@ impl FromRequestParts<App> for ClientIp {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
         Ok(Self(client_ip(peer, &parts.headers, &app.config.trusted_proxies)))
     }
 }
 
-/// Walks `X-Forwarded-For` from the right, past the proxies we trust, to the first address we do not.
-pub fn client_ip(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[ipnet::IpNet]) -> IpAddr {
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
-    let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical();
-    if !is_trusted(&peer) {
-        return peer;
-    }
-    let forwarded: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .collect();
-    let mut found = peer;
-    for hop in forwarded.iter().rev() {
-        let Ok(ip) = hop.trim().parse::<IpAddr>() else { break };
-        found = ip.to_canonical();
-        if !is_trusted(&found) {
-            break;
-        }
-    }
-    found
+/// The address that a call comes from too ([`relay::caller::address`]); where a proxy of ours names none that can be read, the
+/// proxy's own.
+fn client_ip(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[ipnet::IpNet]) -> IpAddr {
+    relay::caller::address(peer, headers, trusted)
+        .or_else(|| peer.map(|peer| peer.ip().to_canonical()))
+        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 #[cfg(test)]
@@ -230,7 +214,8 @@ mod tests {
     fn only_a_trusted_proxy_names_the_address() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let seen = |peer: &str, forwarded| {
-            client_ip(peer.parse().ok(), &headers(&[("x-forwarded-for", forwarded)]), &trusted).to_string()
+            let peer = SocketAddr::new(peer.parse().unwrap(), 443);
+            client_ip(Some(peer), &headers(&[("x-forwarded-for", forwarded)]), &trusted).to_string()
         };
         assert_eq!(seen("192.0.2.1", "1.2.3.4"), "192.0.2.1", "a stranger's word counts for nothing");
         assert_eq!(seen("10.0.0.1", "1.2.3.4"), "1.2.3.4");
@@ -241,5 +226,7 @@ mod tests {
         );
         assert_eq!(seen("::ffff:10.0.0.1", "1.2.3.4"), "1.2.3.4");
         assert_eq!(seen("10.0.0.1", "rubbish"), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", "1.2.3.4:5678"), "1.2.3.4", "some proxies name the port too");
+        assert_eq!(seen("10.0.0.1", "[2001:db8::7]:5678"), "2001:db8::7");
     }
 }

@@ -10,13 +10,13 @@ use super::{
     Directory, DirectoryError, Status, act, invitation,
     mail::{self, MailKind},
     notice::{self, Notice},
-    now, referral,
+    now, referral, second_factor,
     settings::{self, Language, Settings},
     token::{self, Purpose},
     user::{NewUser, Role, User, fold, insert_user},
 };
 use domain::{AccountId, Actor, ActorKind, Moment};
-use projections::{Row, Value};
+use projections::{Row, Tx, Value};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -247,6 +247,9 @@ impl Directory {
     }
 
     /// Uses a token up and sets its user's password. All their sessions end, and the address is proven: mail to it arrived.
+    ///
+    /// Where it was not proven before, whoever made the account need not be who reads its mail: every other way in that they
+    /// left (passkeys, codes, other sites' logins, webhooks) is taken away, and its API keys are switched off.
     pub async fn reset_password(
         &self,
         token: &str,
@@ -261,9 +264,13 @@ impl Directory {
         password_hash: String,
         at: Moment,
     ) -> Result<AccountId, DirectoryError> {
-        let mut change = self.change_aside().await?;
+        let mut change = self.change().await?;
         let proven = token::consume(&mut change.tx, Purpose::Reset, token, at).await?;
         let id: AccountId = proven.subject.parse().map_err(|error| super::corrupt("email_tokens", error))?;
+        second_factor::lock(&mut change.tx, id).await?;
+        let known = "SELECT email_verified FROM users WHERE id = ?";
+        let row = change.tx.fetch_optional(known, &[id.into()]).await?.ok_or(DirectoryError::BadToken)?;
+        let was_proven = row.truth("email_verified")?;
         let values: [Value; 3] = [password_hash.into(), id.into(), fold(&proven.email).into()];
         let update = "UPDATE users SET password_hash = ?, email_verified = 1 \
                       WHERE id = ? AND email_folded = ? AND status = 'active'";
@@ -274,7 +281,11 @@ impl Directory {
         change.tx.execute("DELETE FROM sessions WHERE user_id = ?", &[id.into()]).await?;
         notice::notify(&mut change.tx, id, &Notice::PasswordChanged, at).await?;
         let actor = crate::session::actor(ActorKind::User, id);
-        change.acts.push(act(actor, "user.reset_password", id.to_string(), None, None));
+        let after = match was_proven {
+            true => None,
+            false => Some(forget_the_maker(&mut change.tx, id, at).await?),
+        };
+        change.acts.push(act(actor, "user.reset_password", id.to_string(), None, after));
         self.finish(change).await?;
         Ok(id)
     }
@@ -287,6 +298,25 @@ impl Directory {
         self.0.db.execute("DELETE FROM email_tokens WHERE expires_at < ?", &[yesterday.into()]).await?;
         Ok(())
     }
+}
+
+/// Takes away what an account's maker may have left to come back by; tells, for the audit, how much that was.
+async fn forget_the_maker(
+    tx: &mut Tx,
+    user: AccountId,
+    at: Moment,
+) -> Result<serde_json::Value, DirectoryError> {
+    let factors = second_factor::factors(tx, user).await?;
+    second_factor::forget(tx, user).await?;
+    let identities = tx.execute("DELETE FROM identities WHERE user_id = ?", &[user.into()]).await?;
+    let webhooks = tx.execute("DELETE FROM webhooks WHERE user_id = ?", &[user.into()]).await?;
+    let sql =
+        "UPDATE api_keys SET status = 'disabled', updated_at = ? WHERE user_id = ? AND status = 'active'";
+    let keys = tx.execute(sql, &[at.into(), user.into()]).await?;
+    Ok(json!({
+        "was_proven": false, "passkeys": factors.passkeys, "totp": factors.totp_since.is_some(), "identities": identities,
+        "webhooks": webhooks, "keys_disabled": keys,
+    }))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     directory::{
         DirectoryError, Status,
         identity::{ATTEMPT_MS, Attempt, Identity, IdentityName, Linking, NewAttempt, NewByIdentity},
-        user::{Role, User, check_email},
+        user::{User, check_email},
         words,
     },
     http::permission::{Permission, Routes},
@@ -163,7 +163,7 @@ async fn methods(State(app): State<App>) -> Json<LoginMethods> {
         label: issuer.config.label.clone(),
         start: format!("/api/user/oidc/{}/start", issuer.config.id),
     };
-    let registration = match app.config.registration.mode {
+    let registration = match app.live.now().registration.mode {
         RegistrationMode::Required => "required",
         RegistrationMode::Optional => "optional",
         RegistrationMode::Invite => "invite",
@@ -457,7 +457,7 @@ async fn log_in(
         return Err(Failure::AccountDisabled);
     }
     // As at a login by password.
-    if app.config.registration.needs_proof && !user.email_verified && user.role == Role::User {
+    if super::user::owes_proof(app, &user) {
         return Err(Failure::EmailNotVerified);
     }
     Ok(enter(app, user, Means::Oidc, &Origin::new(headers, ClientIp(ip))).await?)
@@ -492,7 +492,7 @@ async fn newcomer(
             Err(error) => Err(error.into()),
         };
     }
-    let terms = &app.config.registration;
+    let terms = app.live.now().registration.clone();
     match terms.mode {
         RegistrationMode::Closed => return Err(Failure::RegistrationClosed),
         RegistrationMode::Invite if attempt.invite_hash.is_none() => return Err(Failure::InvitationNeeded),

@@ -106,9 +106,15 @@ async fn login(
     Ok(enter(&app, user, Means::Password, &origin).await?.into_response())
 }
 
-/// Refuses who has to prove their address first. Operators are let in: they may have to mend the mail server.
+/// Does this user have to prove their address before anything else? Those who hold an office do not: they may have to mend the
+/// mail server.
+pub(super) fn owes_proof(app: &App, user: &User) -> bool {
+    user.role == Role::User && !user.email_verified && app.live.now().registration.needs_proof
+}
+
+/// Refuses who has to prove their address first.
 pub(super) fn check_email_proof(app: &App, user: &User) -> Result<(), Problem> {
-    match app.config.registration.needs_proof && !user.email_verified && user.role == Role::User {
+    match owes_proof(app, user) {
         true => Err(not_verified()),
         false => Ok(()),
     }
@@ -122,12 +128,12 @@ fn not_verified() -> Problem {
 
 /// Refuses who has a session from before addresses had to be proven, and has not proven theirs.
 pub(super) async fn check_proof(app: &App, caller: &Caller) -> Result<(), Problem> {
-    if !app.live.now().registration.needs_proof || caller.role == Role::Admin {
+    if !app.live.now().registration.needs_proof || caller.role != Role::User {
         return Ok(());
     }
     match app.directory.user(caller.user).await? {
-        Some(user) if user.email_verified => Ok(()),
-        Some(_) | None => Err(not_verified()),
+        Some(user) => check_email_proof(app, &user),
+        None => Err(not_verified()),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use super::*;
 use crate::directory::{
+    identity::IdentityName,
+    key::{KeyStatus, KeyTerms},
     mail::{CLAIM_MS, MailState, Matter},
     user::{alias, check_email},
 };
@@ -161,6 +163,45 @@ async fn a_reset_ends_sessions_proves_the_address_and_uses_up_older_tokens() {
     it.directory.set_password(ann.id, "changed".into(), None, operator()).await.unwrap();
     assert!(is_bad(it.directory.reset_password(late.expose(), "newer".into()).await));
     it.directory.reset_password(bobs.expose(), "new".into()).await.unwrap();
+}
+
+/// Somebody made an account with another's address, and prepared to come back: the other's reset leaves nothing of that.
+#[tokio::test]
+async fn a_reset_of_an_unproven_account_leaves_its_maker_no_way_back() {
+    let it = fixture().await;
+    for (name, was_proven) in [("ann", false), ("bob", true)] {
+        let user = it.user(name).await;
+        if was_proven {
+            let token =
+                it.directory.make_email_token(Purpose::Verify, &user.id.to_string(), &user.email).await;
+            it.directory.prove_email(token.unwrap().expose(), false).await.unwrap();
+        }
+        let (secret, _) = it.directory.begin_totp(user.id, "gw.example.org").await.unwrap();
+        let code = second_factor::totp::shown(secret.expose(), now().micros() / 1_000_000);
+        it.directory.confirm_totp(user.id, &code).await.unwrap();
+        let subject = IdentityName { issuer: "https://id.example.org", subject: name };
+        it.directory.link_identity(user.id, subject, name, operator()).await.unwrap();
+        it.directory.put_webhook(user.id, "https://hook.example.org/x", operator()).await.unwrap();
+        let terms = KeyTerms {
+            name: "first".into(),
+            status: KeyStatus::Active,
+            expires_at: None,
+            models: None,
+            ip_allow: Vec::new(),
+            budget: None,
+            limit: relay::limits::Limit::default(),
+        };
+        let (key, _) = it.directory.create_key(user.id, terms, operator()).await.unwrap();
+        let token = it.directory.make_email_token(Purpose::Reset, &user.id.to_string(), &user.email).await;
+        it.directory.reset_password(token.unwrap().expose(), "new".into()).await.unwrap();
+        let left = (
+            it.directory.second_factors(user.id).await.unwrap().any(),
+            it.directory.user_by_identity(subject, name).await.unwrap().is_some(),
+            it.directory.webhook(user.id).await.unwrap().is_some(),
+            it.directory.key(user.id, key.id).await.unwrap().terms.status == KeyStatus::Active,
+        );
+        assert_eq!(left, (was_proven, was_proven, was_proven, was_proven), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use super::*;
 use crate::config::{Config, IssuerConfig, IssuerKind};
 use crate::directory::identity::IdentityName;
+use crate::directory::user::Role;
 use crate::http::tests::{Answer, Gateway, gateway, gateway_with};
 use crate::issuers::token::{challenge, tests::Signer};
 use axum::body::Body;
@@ -661,6 +662,20 @@ async fn an_account_whose_address_must_be_proven_first_is_not_opened_by_a_link()
     fake.is("7", "Ann");
     let landed = Browser::new(&it).logs_in(&fake, "").await;
     assert_eq!(landed, "/login?error=email_not_verified&issuer=main");
+}
+
+#[tokio::test]
+async fn who_may_join_is_as_the_operator_has_it_now() {
+    let fake = Fake::start().await;
+    let it = with(&fake, |config| config.registration.mode = RegistrationMode::Optional).await;
+    let owner = it.token("own", Role::Owner).await;
+    let body = json!({"version": 0, "set": {"registration.mode": "closed"}});
+    assert_eq!(it.call("PATCH", "/api/admin/settings", Some(&owner), Some(body)).await.status, 200);
+    let methods = it.call("GET", "/api/user/login-methods", None, None).await.body;
+    assert_eq!(methods["registration"], "closed", "{methods}");
+    fake.is("7", "Ann");
+    let landed = Browser::new(&it).logs_in(&fake, "").await;
+    assert_eq!(landed, "/login?error=registration_closed&issuer=main");
 }
 
 #[tokio::test]
