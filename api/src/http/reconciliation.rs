@@ -366,12 +366,12 @@ pub struct ImportView {
     bill: BillView,
     /// The comparison; null: the day's bill of payments is not in yet.
     run: Option<RunView>,
-    /// Was the file not there yet?
+    /// Does the day stand on another bill than before? So also where a file that another one had replaced is sent again.
     is_new: bool,
 }
 
 /// Imports a channel's bill, as the channel wrote it (zip, gzip or plain), and compares its day. A file that does not add up, is cut
-/// off, or is of another merchant or day is refused whole. The same file again is the same bill.
+/// off, or is of another merchant or day is refused whole. The same file again is the same bill, and stands for its day again.
 #[utoipa::path(operation_id = "import_bill", post, path = "/api/admin/reconciliation/bills", tag = "admin: reconciliation",
     params(SentBill), request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file, at most 32 MiB"),
     responses((status = 200, body = ImportView, description = "It was there already"), (status = 201, body = ImportView)))]

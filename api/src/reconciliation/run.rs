@@ -14,12 +14,12 @@ use crate::directory::now;
 use crate::directory::reconciliation::{BillSource, NewBill, NewRun, RunCause, StoredBill, StoredRun};
 use crate::payments::{BillKind, BillWish, Channel, ChannelError};
 use chrono::{Days, NaiveDate, NaiveTime};
-use domain::{AccountId, ChannelName, Label, Moment, Money, OrderId};
+use domain::{AccountId, ChannelName, Currency, Label, Moment, Money, OrderId};
 use projections::DatabaseError;
 use projections::refunds::{self, RefundStatus};
 use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -129,7 +129,7 @@ pub async fn upload(app: &App, channel: &dyn Channel, sent: Sent<'_>) -> Result<
         Ok(Imported { bill, is_new, run })
     };
     let done = work.await;
-    claim.give_back(done.is_ok()).await?;
+    claim.give_back(done.as_ref().is_ok_and(|it| it.run.as_ref().is_some_and(is_final))).await?;
     let imported = done?;
     if imported.is_new {
         neighbours(app, channel, &format, sent.day).await;
@@ -149,7 +149,7 @@ pub async fn download(
     let claim = Claim::take(app, channel, day).await?;
     let done = downloaded(app, channel, &format, day, cause, by).await;
     match &done {
-        Ok(_) => claim.give_back(true).await?,
+        Ok((run, _)) => claim.give_back(is_final(run)).await?,
         Err(error) => {
             let pause_ms = match error {
                 RunError::Bill(_)
@@ -196,6 +196,11 @@ async fn downloaded(
     Ok((compare(app, channel, format, day, cause, by).await?, is_new))
 }
 
+/// Is a day done with this comparison? Not while the day goes on: its bill will have more.
+fn is_final(run: &StoredRun) -> bool {
+    !run.is_preliminary
+}
+
 /// Asks for one bill and keeps it. A day without payments has none at some channels, which is a bill without rows.
 async fn fetched(
     app: &App,
@@ -206,6 +211,13 @@ async fn fetched(
     by: Option<AccountId>,
 ) -> Result<bool, RunError> {
     let found = channel.bill(&BillWish { day, kind }).await?;
+    if found.is_none() {
+        let bills = app.directory.current_bills(channel.name(), day).await?;
+        if bills.iter().any(|it| it.kind == kind && it.rows > 0) {
+            tracing::warn!(channel = %channel.name(), %day, ?kind, "the channel says that there is no bill; the one that is in stands");
+            return Ok(false);
+        }
+    }
     let (rows, name, bytes) = match found {
         Some(found) => (bill::read(format, kind, day, &found.bytes)?.rows, found.name, found.bytes),
         None => (Vec::new(), "the channel says that there is none".to_owned(), Vec::new()),
@@ -233,7 +245,7 @@ pub async fn again(
     let format = format_of(channel)?;
     let claim = Claim::take(app, channel, day).await?;
     let done = compare(app, channel, &format, day, RunCause::Again, by).await;
-    claim.give_back(done.is_ok()).await?;
+    claim.give_back(done.as_ref().is_ok_and(is_final)).await?;
     done
 }
 
@@ -366,20 +378,24 @@ async fn compare(
     Ok(run)
 }
 
-/// Books what the channel kept; a figure that was booked before is only corrected by its difference.
+/// Books what the channel kept; a figure that was booked before is only corrected by its difference, to nothing where a currency is
+/// no longer in the bill.
 async fn post_fees(
     app: &App,
     channel: &ChannelName,
-    day: NaiveDate,
+    date: NaiveDate,
     bills: &[StoredBill],
     totals: &[Total],
 ) -> Result<(), RunError> {
     let label =
         |text: String| Label::try_new(text).map_err(|error| ledger::LedgerError::Unfit(error.to_string()));
     let Some(bill) = bills.first() else { return Ok(()) };
-    let (day, bill) = (label(day.to_string())?, label(bill.sha256.clone())?);
-    for total in totals {
-        let fee = Money { currency: total.currency, minor: total.fees };
+    let (day, bill) = (label(date.to_string())?, label(bill.sha256.clone())?);
+    let mut fees: BTreeMap<Currency, i64> =
+        app.directory.currencies_of(channel, date).await?.into_iter().map(|currency| (currency, 0)).collect();
+    fees.extend(totals.iter().map(|total| (total.currency, total.fees)));
+    for (currency, minor) in fees {
+        let fee = Money { currency, minor };
         if let Some(posted) = app.ledger.log().post_channel_fee(channel, &day, fee, &bill).await? {
             tracing::info!(%channel, day = day.as_str(), sequence = posted.sequence, "a channel's fee is booked");
         }
@@ -471,9 +487,9 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// Lets go of it. Where it was not compared the daily run may try.
+    /// Lets go of it. Where it was not compared for good the daily run may try.
     async fn give_back(self, is_done: bool) -> Result<(), RunError> {
-        let again = (!is_done).then(|| (now(), "the last try failed"));
+        let again = (!is_done).then(|| (now(), "it was not yet compared for good"));
         Ok(self.app.directory.release_day(self.channel, self.day, self.id, again).await?)
     }
 

@@ -96,7 +96,8 @@ fn bill(row: &Row) -> Result<StoredBill, DirectoryError> {
 }
 
 impl Directory {
-    /// Keeps a bill with its rows. The same file again is the bill that is there; answers whether it is new.
+    /// Keeps a bill with its rows. The same file again is the bill that is there, which stands for its day again where another one
+    /// had taken its place. Answers whether the day stands on another bill than before.
     pub async fn store_bill(
         &self,
         new: &NewBill<'_>,
@@ -114,13 +115,31 @@ impl Directory {
                 new.sha256.into(),
             ];
             if let Some(row) = self.0.db.fetch_optional(&sql, &values).await? {
-                return Ok((bill(&row)?, false));
+                let known = bill(&row)?;
+                return match known.is_current {
+                    true => Ok((known, false)),
+                    false => Ok((self.stand_again(known, new).await?, true)),
+                };
             }
             match self.write_bill(new, rows).await {
                 Err(DirectoryError::Taken(_)) => {}
                 other => return other.map(|bill| (bill, true)),
             }
         }
+    }
+
+    /// Makes a bill that another one had replaced stand for its day.
+    async fn stand_again(&self, known: StoredBill, new: &NewBill<'_>) -> Result<StoredBill, DirectoryError> {
+        let mut change = self.change_aside().await?;
+        replace_current(&mut change.tx, &known).await?;
+        let sql = "UPDATE reconciliation_bills SET is_current = 1 WHERE id = ?";
+        change.tx.execute(sql, &[known.id.to_string().into()]).await?;
+        let after = json!({"is_current": true, "name": new.name, "source": new.source});
+        let before = json!({"is_current": false});
+        let id = known.id.to_string();
+        change.acts.push(act(by(new.by), "reconciliation.import", id, Some(before), Some(after)));
+        self.finish(change).await?;
+        Ok(StoredBill { is_current: true, ..known })
     }
 
     async fn write_bill(&self, new: &NewBill<'_>, rows: &[BillRow]) -> Result<StoredBill, DirectoryError> {
@@ -140,8 +159,7 @@ impl Directory {
         };
         let mut change = self.change_aside().await?;
         let (channel, day, kind) = (made.channel.as_str(), made.day.to_string(), kind_word(made.kind));
-        let older = "UPDATE reconciliation_bills SET is_current = 0 WHERE channel = ? AND day = ? AND kind = ? AND is_current = 1";
-        change.tx.execute(older, &[channel.into(), (&day).into(), kind.into()]).await?;
+        replace_current(&mut change.tx, &made).await?;
         let sql =
             format!("INSERT INTO reconciliation_bills ({BILLS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
         let values: [Value; 12] = [
@@ -220,6 +238,15 @@ impl Directory {
     pub async fn bills(&self, which: &Which) -> Result<Vec<StoredBill>, DirectoryError> {
         self.listed(BILLS, "reconciliation_bills", which, &[], bill).await
     }
+}
+
+/// The bill that stands for the day of this one stands for it no more.
+async fn replace_current(tx: &mut Tx, by: &StoredBill) -> Result<(), DirectoryError> {
+    let sql = "UPDATE reconciliation_bills SET is_current = 0 WHERE channel = ? AND day = ? AND kind = ? AND is_current = 1";
+    let values: [Value; 3] =
+        [by.channel.as_str().into(), by.day.to_string().into(), kind_word(by.kind).into()];
+    tx.execute(sql, &values).await?;
+    Ok(())
 }
 
 async fn write_rows(tx: &mut Tx, bill: Uuid, rows: &[BillRow]) -> Result<(), DirectoryError> {

@@ -8,9 +8,10 @@ use super::{Difference, DifferenceState, RunCause, StoredBill, Which, by};
 use crate::directory::{Directory, DirectoryError, act, corrupt, now};
 use crate::reconciliation::matching::{Finding, Total};
 use chrono::NaiveDate;
-use domain::{AccountId, ChannelName, Moment};
+use domain::{AccountId, ChannelName, Currency, Moment};
 use projections::{Row, Tx, Value};
 use serde_json::json;
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// A comparison to be kept.
@@ -114,7 +115,7 @@ impl Directory {
         let values = [made.channel.as_str().into(), made.day.to_string().into()];
         let before: Vec<Difference> =
             change.tx.fetch_all(&sql, &values).await?.iter().map(difference).collect::<Result<_, _>>()?;
-        let mut kept = std::collections::BTreeSet::new();
+        let mut kept = BTreeSet::new();
         for finding in findings {
             let mark = mark(finding);
             let known = before.iter().rev().find(|it| it.mark == mark);
@@ -147,7 +148,9 @@ impl Directory {
             ));
         }
         for it in before.iter().filter(|it| it.ended_at.is_none() && !kept.contains(&it.id)) {
-            let sql = "UPDATE reconciliation_differences SET state = ?, cleared_run = ?, updated_at = ?, ended_at = ? WHERE id = ?";
+            // Whoever signed it off since it was read has the last word: what ended is never changed.
+            let sql = "UPDATE reconciliation_differences SET state = ?, cleared_run = ?, updated_at = ?, ended_at = ? \
+                       WHERE id = ? AND ended_at IS NULL";
             let values: [Value; 5] = [
                 DifferenceState::Cleared.as_str().into(),
                 made.id.to_string().into(),
@@ -155,7 +158,9 @@ impl Directory {
                 made.started_at.into(),
                 it.id.to_string().into(),
             ];
-            change.tx.execute(sql, &values).await?;
+            if change.tx.execute(sql, &values).await? == 0 {
+                continue;
+            }
             let after = json!({"state": DifferenceState::Cleared, "run": made.id});
             change.acts.push(act(
                 by(made.started_by),
@@ -168,6 +173,21 @@ impl Directory {
         write_run(&mut change.tx, &made).await?;
         self.finish(change).await?;
         Ok(made)
+    }
+
+    /// The currencies that any comparison of a day had: what was booked of one must be taken back when a later bill lacks it.
+    pub async fn currencies_of(
+        &self,
+        channel: &ChannelName,
+        day: NaiveDate,
+    ) -> Result<BTreeSet<Currency>, DirectoryError> {
+        let sql = "SELECT totals FROM reconciliation_runs WHERE channel = ? AND day = ?";
+        let rows = self.0.db.fetch_all(sql, &[channel.as_str().into(), day.to_string().into()]).await?;
+        let mut currencies = BTreeSet::new();
+        for row in &rows {
+            currencies.extend(row.json::<Vec<Total>>("totals")?.iter().map(|total| total.currency));
+        }
+        Ok(currencies)
     }
 
     /// Comparisons, newest first.

@@ -139,6 +139,12 @@ async fn a_file_is_one_bill_and_the_last_of_a_day_stands() {
     assert_eq!(current.iter().map(|it| it.id).collect::<Vec<_>>(), [second.id]);
     let all = here.bills(&Which { limit: 10, ..Which::default() }).await.unwrap();
     assert_eq!(all.iter().map(|it| it.id).collect::<Vec<_>>(), [second.id, first.id]);
+    // The second was the wrong one: the first, sent again, stands again.
+    let (again, stands_anew) = bill_of(&here, "one").await;
+    assert!(stands_anew && again.is_current && again.id == first.id);
+    let current = here.current_bills(&channel(), day(21)).await.unwrap();
+    assert_eq!(current.iter().map(|it| it.id).collect::<Vec<_>>(), [first.id]);
+    assert!(!bill_of(&here, "one").await.1);
 }
 
 #[tokio::test]

@@ -203,6 +203,7 @@ async fn reconciles(options: GatewayOptions, channels: &[&str]) {
     }))
     .await;
     signs_off(&gateway, &operator).await;
+    stands_again(&shops, &operator).await;
     refuses(&shops, &operator).await;
     let mut secrets = shops.alipay.secrets();
     secrets.extend(shops.wechat.secrets());
@@ -402,6 +403,11 @@ async fn plants(
     // What no bill has is an alarm now, and no longer a question.
     expected.insert(format!("({early})"), if early == "timing" { 2 } else { 1 });
     assert_eq!(found(&operator.api, channel, day).await, expected, "{channel}");
+    if matches!(channel, "alipay" | "wechat") {
+        // The channel knows of no bill of that day: the one that was sent stands.
+        let body = json!({"channel": channel, "day": before.to_string(), "download": true});
+        assert_eq!(operator.api.post("/api/admin/reconciliation/runs", &body).await.ok()["matched"], 1);
+    }
     let path = format!(
         "/api/admin/reconciliation/differences?channel={channel}&class=timing&from={before}&to={before}"
     );
@@ -463,6 +469,33 @@ async fn signs_off(gateway: &Gateway, operator: &Operator) {
         (words == expected).then_some(())
     })
     .await;
+}
+
+/// A wrong bill takes the right one's place, and the right one, sent again, takes it back; what was booked of fees goes along.
+async fn stands_again(shops: &Shops, operator: &Operator) {
+    let day = today("wechat").checked_sub_days(chrono::Days::new(5)).unwrap();
+    let at = day.and_hms_opt(10, 0, 0).unwrap();
+    let right = shops.file("wechat", day, &[Line::payment("0", "four-days-ago", "100", at)]);
+    let wrong = shops.file("wechat", day, &[]);
+    let books = async || {
+        let trial = operator.api.get("/api/admin/ledger/trial-balance").await.ok();
+        let book = trial["books"].as_array().unwrap().iter().find(|it| it["book"] == "expense:fees:wechat");
+        book.map(|book| book["balance"].clone())
+    };
+    let expects = async |bytes: &[u8], is_new: bool, rows: u64, debit: &str| {
+        let sent = uploads(&operator.api, "wechat", day, bytes.to_vec()).await.ok();
+        assert_eq!(
+            (&sent["is_new"], &sent["bill"]["rows"], &sent["bill"]["is_current"]),
+            (&json!(is_new), &json!(rows), &json!(true)),
+            "{sent}"
+        );
+        eventually(&format!("fees of {debit}"), PATIENCE, async || (books().await? == debit).then_some(()))
+            .await;
+    };
+    expects(&right, true, 1, "1.04").await;
+    expects(&wrong, true, 0, "0.44").await;
+    expects(&right, true, 1, "1.04").await;
+    expects(&right, false, 1, "1.04").await;
 }
 
 /// What is not the channel's bill of the day is refused, and nothing of it is kept.
