@@ -204,6 +204,21 @@ impl Asked {
         }
     }
 
+    /// How many choices its answer has, where it is text that may end for its length; `None`: it is something else.
+    pub(crate) fn choices(&self) -> Option<u64> {
+        match (&self.form, self.output) {
+            (
+                Form::Chat(_)
+                | Form::Completion(_)
+                | Form::Responses(_)
+                | Form::Messages(_)
+                | Form::Generate(_),
+                Output::Choices { choices, .. },
+            ) => Some(choices),
+            (_, Output::Choices { .. } | Output::Nothing) => None,
+        }
+    }
+
     /// Is the answer passed on as it comes? Sound is, whether its caller knows the word stream or not.
     pub(crate) fn is_streamed(&self) -> bool {
         self.stream || self.endpoint == Endpoint::Speech

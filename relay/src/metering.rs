@@ -29,6 +29,10 @@ pub trait Holding: Send + 'static {
     /// Credits reserved.
     fn held(&self) -> Credits;
 
+    /// Reserves more for a stream that costs more than was foreseen: `wanted` in all, or as much of it as can be had, which may
+    /// be nothing. Answers with what is reserved now.
+    fn extend(&mut self, wanted: Credits) -> impl Future<Output = Credits> + Send;
+
     /// Ends the reservation with what the call came to, and records it.
     fn settle(self, usage: Usage) -> impl Future<Output = Settled> + Send;
 
@@ -55,6 +59,10 @@ impl Holding for ledger::Hold {
 
     fn held(&self) -> Credits {
         Self::held(self)
+    }
+
+    fn extend(&mut self, wanted: Credits) -> impl Future<Output = Credits> + Send {
+        Self::extend(self, wanted)
     }
 
     fn settle(self, usage: Usage) -> impl Future<Output = Settled> + Send {

@@ -90,6 +90,24 @@ impl Hold {
         self.held
     }
 
+    /// Makes the hold as large as `wanted`, for a stream that costs more than was foreseen: out of the lease's rest at once, else
+    /// from what the account has available. Takes what there is where that is less. Answers with what is held then.
+    pub async fn extend(&mut self, wanted: Credits) -> Credits {
+        let shortfall = self.grow(wanted);
+        if shortfall.is_positive() {
+            self.shared.calls_by_log.fetch_add(1, Ordering::Relaxed);
+            let (shared, entry) = (self.shared.clone(), self.entry.clone());
+            let (lease, budget) = (self.lease, self.budget);
+            // In a task of its own: an amendment that was begun is booked, also when the call waits no longer.
+            let asked =
+                self.shared.tasks.spawn(async move { shared.cover(&entry, lease, shortfall, budget).await });
+            if asked.await.unwrap_or(false) {
+                self.grow(wanted);
+            }
+        }
+        self.held
+    }
+
     #[cfg(test)]
     pub(crate) fn lease(&self) -> LeaseId {
         self.lease

@@ -5,6 +5,7 @@
 
 use super::admission::Call;
 use crate::catalogue::{ProviderKey, Route};
+use crate::error::CallError;
 use crate::estimate::Estimate;
 use crate::figures::Figures;
 use crate::limits::Admitted;
@@ -151,6 +152,63 @@ impl<H: Holding> Settlement<H> {
         let (Some(hold), Some(served)) = (&self.hold, &self.served_by) else { return };
         let bill = self.bill(INTERRUPTED, served.cost.as_ref());
         hold.mark(self.record(INTERRUPTED, served, bill, self.attempts.clone()));
+    }
+
+    /// Are the present try's counts within those that the hold was sized with? Then it covers them at any price of the list.
+    /// Asked for every event: no price is looked at.
+    pub(crate) fn is_within_worst_case(&self) -> bool {
+        let Call { asked, default_cap, .. } = &*self.call;
+        let (input, output) = match &self.reported {
+            Some(reported) => (reported.input_total(), reported.output_total()),
+            None => (0, 0),
+        };
+        output.max(self.delivered.likely()) <= asked.most_output(*default_cap) && input <= asked.input.upper()
+    }
+
+    /// Does what the present try has consumed cost more than is held, and can no more be held? More is asked for in steps, so
+    /// that a long stream does not ask for each of its events.
+    pub(crate) async fn has_outgrown_its_hold(&mut self) -> bool {
+        let Ok(charge) = self.charge_so_far() else {
+            // Counts that no ledger can hold: settled by our own estimate, as for any other call.
+            return false;
+        };
+        let Some(hold) = &mut self.hold else { return false };
+        let held = hold.held();
+        if charge <= held {
+            return false;
+        }
+        let step = Credits::from_nano(held.nano() / 2);
+        hold.extend(charge.checked_add(step).unwrap_or(charge)).await < charge
+    }
+
+    /// What a caller is told whose stream has outgrown its hold, where no "length" can be said.
+    pub(crate) fn outgrown(&self, top_up_url: &str) -> CallError {
+        CallError::InsufficientCredits {
+            available: self.hold.as_ref().map_or(Credits::ZERO, Holding::held),
+            wanted: self.charge_so_far().unwrap_or(self.call.worst_case),
+            top_up_url: top_up_url.to_owned(),
+        }
+    }
+
+    fn so_far(&self) -> Consumption<'_> {
+        Consumption {
+            input: &self.call.asked.input,
+            delivered: &self.delivered,
+            reported: self.reported.as_ref(),
+            is_complete: false,
+            ordered: None,
+        }
+    }
+
+    /// The tokens of the present try so far, as they would be billed.
+    pub(crate) fn tokens_so_far(&self) -> Tokens {
+        self.so_far().tokens().0
+    }
+
+    fn charge_so_far(&self) -> Result<Credits, PriceError> {
+        let tokens = self.tokens_so_far();
+        let Call { grant, price, .. } = &*self.call;
+        price.prices.unit_prices(tokens.input_total()).charge(&tokens, grant.multiplier)
     }
 
     /// Names, for the caller, the fields that the provider's protocol cannot say; `None`: there are none.

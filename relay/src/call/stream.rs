@@ -3,7 +3,8 @@
 //! Claims: a caller gets whole events, as they came, in order, and in one piece what was there at once; the last bytes
 //! wait for the settlement; the head waits for the first content (bounded in time), so that another provider can be
 //! tried while nothing was seen; a stream that breaks off, or holds what nobody can read, ends with an error that
-//! clients notice; the usage chunk that only we asked for is not passed on.
+//! clients notice; the usage chunk that only we asked for is not passed on; a stream that costs more than its hold, which its
+//! account cannot extend, is ended by the protocol's word for "length".
 
 use super::attempt::{Failure, Reached};
 use super::client::{Client, Head};
@@ -14,7 +15,7 @@ use crate::gemini::framing::ArrayFraming;
 use crate::http::{Broken, Response};
 use crate::metering::Holding;
 use crate::options::RelayOptions;
-use crate::seen::Watch;
+use crate::seen::{Cut, Watch};
 use crate::sse::{Event, EventTooLong, Splitter};
 use crate::wire::Framing;
 use crate::wire::convert::Translator;
@@ -93,6 +94,7 @@ pub(crate) async fn forward<H: Holding>(
         translator,
         array: asked.frames_as_array.then(|| ArrayFraming::new(options.max_event_bytes)),
         hides_usage: is_through && !asked.wants_usage,
+        choices: asked.choices(),
         settlement,
         client,
         head,
@@ -289,6 +291,8 @@ struct Forward<'a, H: Holding> {
     /// Turns the caller's events into elements of an array, for a caller that wants that.
     array: Option<ArrayFraming>,
     hides_usage: bool,
+    /// How many choices there are; `None`: nothing that a length could end.
+    choices: Option<u64>,
     /// What came before the head was sent.
     held_back: Vec<Bytes>,
     hold_back_until: Instant,
@@ -405,6 +409,11 @@ impl<H: Holding> Forward<'_, H> {
         if self.hides_usage && seen.is_usage_only {
             return Ok(None);
         }
+        let is_cut = self.choices.is_some_and(|choices| {
+            // After the end of its only choice a stream brings counts, and no more costs.
+            let goes_on = !self.is_finished || (choices > 1 && !seen.is_finished);
+            goes_on && !seen.is_usage_only && !self.settlement.is_within_worst_case()
+        }) && Box::pin(self.settlement.has_outgrown_its_hold()).await;
         let has_content =
             !self.settlement.delivered.is_empty() || (self.framing == Framing::Bytes && seen.has_answer);
         if !self.is_committed && (self.is_finished || has_content) {
@@ -412,7 +421,38 @@ impl<H: Holding> Forward<'_, H> {
         }
         let bytes = self.rendered(event);
         self.pass(bytes);
+        if is_cut {
+            return Ok(Some(self.cut(event).await));
+        }
         Ok(None)
+    }
+
+    /// The stream has consumed all that its account has: it ends as if it had met its cap. What was passed on is charged, and
+    /// the connection to the provider is closed, so that it stops.
+    async fn cut(&mut self, last: &Event) -> Ended {
+        let call = self.settlement.call();
+        tracing::info!(request = %call.request, account = %call.grant.account, "a stream was ended: its account has no more");
+        self.commit();
+        self.flush().await;
+        let choices = self.choices.unwrap_or(1);
+        let tokens = self.settlement.tokens_so_far();
+        let end = match &mut self.translator {
+            Some(translator) => translator.cut(choices, tokens),
+            None => {
+                let voice = call.voice();
+                let cut = Cut { choices, tokens, wants_usage: call.asked.wants_usage, voice: &voice };
+                let end = self.watch.cut(last, &cut);
+                if end.is_empty() {
+                    call.asked.endpoint.error_event(&self.settlement.outgrown(&self.options.top_up_url))
+                } else {
+                    end
+                }
+            }
+        };
+        let outcome = if self.client.is_gone() { Outcome::ClientGone } else { Outcome::Completed };
+        let tail = Some(self.tail(end));
+        let failure = Some("hold_spent");
+        Ended { outcome, is_complete: false, has_head: self.has_head, failure, tail, rest: None }
     }
 
     /// Counts that a template names go before those that the format's own reader found.

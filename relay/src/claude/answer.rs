@@ -3,12 +3,14 @@
 //! Claims: a vendor's odd shape of content never hides the usage beside it; what server tools found counts as nothing
 //! generated.
 
-use super::error;
 use super::usage::{self, Counts};
 use super::wire::is_empty_object;
+use super::{error, stream};
+use crate::count::Count;
 use crate::estimate::Estimate;
-use crate::seen::{Seen, Watch};
+use crate::seen::{Cut, Seen, Watch};
 use crate::sse::Event;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -30,6 +32,7 @@ struct Wire<'a> {
     content_block: Option<&'a RawValue>,
     #[serde(borrow)]
     delta: Option<&'a RawValue>,
+    index: Option<Count>,
     stop_reason: Option<IgnoredAny>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
@@ -85,6 +88,8 @@ pub fn whole(body: &[u8], delivered: &mut Estimate) -> Option<Seen> {
 #[derive(Debug, Default)]
 pub struct StreamWatch {
     counts: Counts,
+    /// The blocks that are open: one, as a rule.
+    open: Vec<u64>,
 }
 
 impl Watch for StreamWatch {
@@ -109,6 +114,7 @@ impl Watch for StreamWatch {
             }
             "content_block_start" => {
                 seen.has_answer = true;
+                self.open.push(wire.index.unwrap_or_default().or_zero());
                 if let Some(block) = wire.content_block {
                     count(block, delivered);
                 }
@@ -129,10 +135,18 @@ impl Watch for StreamWatch {
             }
             "message_stop" => seen.is_last = true,
             "error" => seen.error = Some(error::in_stream(None)),
-            "ping" | "content_block_stop" => {}
+            "content_block_stop" => {
+                let ended = wire.index.unwrap_or_default().or_zero();
+                self.open.retain(|open| *open != ended);
+            }
+            "ping" => {}
             _ => return None,
         }
         Some(seen)
+    }
+
+    fn cut(&self, _last: &Event, cut: &Cut<'_>) -> Bytes {
+        stream::length(&self.open, &cut.tokens)
     }
 
     fn ends_with_its_bytes(&self) -> bool {
@@ -178,7 +192,6 @@ fn text(json: Option<&RawValue>, delivered: &mut Estimate) {
 mod tests {
     use super::*;
     use crate::error::CallError;
-    use bytes::Bytes;
     use domain::Tokens;
 
     fn words(text: &str) -> u64 {

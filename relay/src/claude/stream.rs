@@ -6,6 +6,7 @@ mod writer;
 
 pub use reader::Reader;
 pub use writer::Writer;
+pub(super) use writer::length;
 
 #[cfg(test)]
 mod tests;

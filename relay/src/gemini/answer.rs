@@ -3,11 +3,13 @@
 //! Claims: an odd shape of content never hides the usage beside it: content is walked, not typed; counts of a stream
 //! are cumulative, so the last ones replace all before; a prompt that was blocked is an answer, since it is billed.
 
+use super::wire::Response;
 use super::{error, usage};
 use crate::body::Key;
 use crate::estimate::Estimate;
-use crate::seen::{Seen, Watch};
+use crate::seen::{Cut, Seen, Watch};
 use crate::sse::Event;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -92,9 +94,12 @@ fn read(json: &[u8], delivered: &mut Estimate) -> Option<Seen> {
     })
 }
 
-/// Reads a stream's events. It remembers nothing: each event's counts are those of all events so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Watcher;
+/// Reads a stream's events. Each event's counts are those of all events so far.
+#[derive(Clone, Debug, Default)]
+pub struct Watcher {
+    /// The candidates that have said why they ended.
+    finished: Vec<u64>,
+}
 
 impl Watch for Watcher {
     fn event(&mut self, event: &Event, delivered: &mut Estimate) -> Option<Seen> {
@@ -103,7 +108,25 @@ impl Watch for Watcher {
             // Google has no such mark; vendors that serve several formats do.
             return Some(Seen { is_last: true, ..Seen::default() });
         }
-        whole(&data, delivered)
+        let seen = whole(&data, delivered)?;
+        if seen.is_finished {
+            let response = Response::read(&data);
+            let candidates = response.as_ref().and_then(|it| it.candidates.as_deref()).unwrap_or_default();
+            for (at, candidate) in candidates.iter().enumerate() {
+                let index = candidate.index(at);
+                // Older models say it with every event.
+                if candidate.finish().is_some() && !self.finished.contains(&index) {
+                    self.finished.push(index);
+                }
+            }
+        }
+        Some(seen)
+    }
+
+    fn cut(&self, last: &Event, cut: &Cut<'_>) -> Bytes {
+        let data = last.data().unwrap_or_default();
+        let unfinished = (0..cut.choices).filter(|choice| !self.finished.contains(choice));
+        super::stream::length(Response::read(&data), unfinished, cut)
     }
 
     fn ends_with_its_bytes(&self) -> bool {
@@ -260,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_watched_event_by_event() {
-        let mut watcher = Watcher;
+        let mut watcher = Watcher::default();
         let mut delivered = Estimate::default();
         let mut event = |raw: &'static [u8]| {
             watcher
@@ -279,6 +302,6 @@ mod tests {
         );
         assert_eq!(event(b"data: [DONE]\n\n"), Some((None, false, true)));
         assert_eq!(event(b"data: {\"half\n\n"), None);
-        assert!(Watcher.ends_with_its_bytes());
+        assert!(Watcher::default().ends_with_its_bytes());
     }
 }

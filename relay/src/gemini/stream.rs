@@ -8,8 +8,9 @@ use super::wire::{self, Candidate, CandidateOut, ContentOut, PartOut, Response, 
 use super::{error, usage};
 use crate::dialogue::{Choice, Finish, Piece, Voice};
 use crate::error::CallError;
+use crate::seen::Cut;
 use crate::sse::Event;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use domain::Tokens;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -266,16 +267,47 @@ impl Writer {
             model_version: &self.voice.model,
             response_id: &self.voice.id,
         };
-        match serde_json::to_vec(&response) {
-            Ok(json) => {
-                out.extend_from_slice(b"data: ");
-                out.extend_from_slice(&json);
-                out.extend_from_slice(b"\r\n\r\n");
-            }
-            // Serialising into memory cannot fail; were it to, the caller must see more than a gap.
-            Err(_) => out.extend_from_slice(&error::event(&CallError::Internal)),
-        }
+        put(&response, out);
     }
+}
+
+fn put(response: &ResponseOut<'_>, out: &mut BytesMut) {
+    match serde_json::to_vec(response) {
+        Ok(json) => {
+            out.extend_from_slice(b"data: ");
+            out.extend_from_slice(&json);
+            out.extend_from_slice(b"\r\n\r\n");
+        }
+        // Serialising into memory cannot fail; were it to, the caller must see more than a gap.
+        Err(_) => out.extend_from_slice(&error::event(&CallError::Internal)),
+    }
+}
+
+/// The event that ends these candidates of a provider's stream for their length, by the names that the answer goes by.
+pub(super) fn length(
+    last: Option<Response<'_>>,
+    unfinished: impl Iterator<Item = Choice>,
+    cut: &Cut<'_>,
+) -> Bytes {
+    let id = last.as_ref().and_then(Response::id);
+    let model = last.as_ref().and_then(Response::model);
+    let candidates = unfinished
+        .map(|choice| CandidateOut {
+            content: ContentOut { role: "model", parts: vec![PartOut::text("")] },
+            finish_reason: Some(wire::finish_word(&Finish::Length)),
+            finish_message: None,
+            index: choice,
+        })
+        .collect();
+    let response = ResponseOut {
+        candidates,
+        usage_metadata: Some(usage::View::new(&cut.tokens)),
+        model_version: model.as_deref().unwrap_or(&cut.voice.model),
+        response_id: id.as_deref().unwrap_or(&cut.voice.id),
+    };
+    let mut out = BytesMut::new();
+    put(&response, &mut out);
+    out.freeze()
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(super) struct Response<'a> {
     pub(super) usage_metadata: Option<&'a RawValue>,
     #[serde(borrow, alias = "response_id")]
     response_id: Option<&'a RawValue>,
+    #[serde(borrow, alias = "model_version")]
+    model_version: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) error: Option<&'a RawValue>,
 }
@@ -96,6 +98,10 @@ impl<'a> Response<'a> {
 
     pub(super) fn id(&self) -> Option<String> {
         self.response_id.and_then(|id| serde_json::from_str(id.get()).ok())
+    }
+
+    pub(super) fn model(&self) -> Option<String> {
+        self.model_version.and_then(|model| serde_json::from_str(model.get()).ok())
     }
 }
 

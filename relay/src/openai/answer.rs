@@ -2,12 +2,13 @@
 //!
 //! Claims: a vendor's odd shape of content never hides the usage beside it: content is walked, not typed.
 
-use super::{error, usage};
+use super::{cut, error, usage};
 use crate::body::Key;
 use crate::estimate::Estimate;
-use crate::seen::{Seen, Watch};
+use crate::seen::{Cut, Seen, Watch};
 use crate::sse::Event;
 use axum::http::StatusCode;
+use bytes::Bytes;
 use domain::Tokens;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -102,7 +103,10 @@ pub fn whole(body: &[u8], delivered: &mut Estimate) -> Option<Seen> {
 
 /// Reads a stream of chat chunks, or of the older completions, for metering.
 #[derive(Debug, Default)]
-pub struct ChatWatch;
+pub struct ChatWatch {
+    /// The choices that have said why they ended.
+    finished: Vec<u64>,
+}
 
 impl Watch for ChatWatch {
     fn event(&mut self, event: &Event, delivered: &mut Estimate) -> Option<Seen> {
@@ -110,7 +114,16 @@ impl Watch for ChatWatch {
         if data.starts_with(b"[DONE]") {
             return Some(Seen { is_last: true, ..Seen::default() });
         }
-        read(&data, delivered).map(Seen::from)
+        let seen = read(&data, delivered).map(Seen::from)?;
+        if seen.is_finished {
+            self.finished.extend(cut::finished(&data));
+        }
+        Some(seen)
+    }
+
+    fn cut(&self, last: &Event, cut: &Cut<'_>) -> Bytes {
+        let unfinished = (0..cut.choices).filter(|choice| !self.finished.contains(choice)).collect();
+        cut::end(last, unfinished, cut)
     }
 
     fn ends_with_its_bytes(&self) -> bool {
@@ -271,7 +284,7 @@ mod tests {
     fn watched(data: &str) -> (Option<Seen>, u64) {
         let mut text = Estimate::default();
         let event = Event { raw: format!("data: {data}\n\n").into() };
-        (ChatWatch.event(&event, &mut text), text.upper())
+        (ChatWatch::default().event(&event, &mut text), text.upper())
     }
 
     #[test]

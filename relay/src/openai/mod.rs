@@ -10,6 +10,7 @@
 
 pub mod answer;
 pub mod completion;
+mod cut;
 pub mod error;
 pub(crate) mod fields;
 mod include_usage;

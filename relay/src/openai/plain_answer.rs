@@ -6,9 +6,10 @@ use super::{error, usage};
 use crate::count::Count;
 use crate::endpoint::Endpoint;
 use crate::estimate::Estimate;
-use crate::seen::{Seen, Watch};
+use crate::seen::{Cut, Seen, Watch};
 use crate::sse::Event;
 use axum::http::StatusCode;
+use bytes::Bytes;
 use domain::Tokens;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -166,6 +167,10 @@ impl Watch for MediaWatch {
         Some(Seen { usage, units, has_answer: true, is_finished, ..Seen::default() })
     }
 
+    fn cut(&self, _last: &Event, _cut: &Cut<'_>) -> Bytes {
+        Bytes::new()
+    }
+
     fn ends_with_its_bytes(&self) -> bool {
         true
     }
@@ -178,6 +183,10 @@ pub(crate) struct BytesWatch;
 impl Watch for BytesWatch {
     fn event(&mut self, event: &Event, _delivered: &mut Estimate) -> Option<Seen> {
         Some(Seen { has_answer: !event.raw.is_empty(), ..Seen::default() })
+    }
+
+    fn cut(&self, _last: &Event, _cut: &Cut<'_>) -> Bytes {
+        Bytes::new()
     }
 
     fn ends_with_its_bytes(&self) -> bool {

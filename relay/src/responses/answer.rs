@@ -7,9 +7,10 @@ use super::{error, usage};
 use crate::estimate::Estimate;
 use crate::openai::answer::count_generated;
 use crate::openai::message::text;
-use crate::seen::{Seen, Watch};
+use crate::seen::{Cut, Seen, Watch};
 use crate::sse::Event;
 use axum::http::StatusCode;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
@@ -120,6 +121,11 @@ impl Watch for ResponsesWatch {
             _ => return kind.starts_with("response.").then(Seen::default),
         }
         Some(Seen { has_answer: true, ..Seen::default() })
+    }
+
+    /// Such an end repeats all that was said, which nobody kept: the caller is told of an error instead.
+    fn cut(&self, _last: &Event, _cut: &Cut<'_>) -> Bytes {
+        Bytes::new()
     }
 
     fn ends_with_its_bytes(&self) -> bool {

@@ -94,6 +94,15 @@ impl Holding for Reserved {
         self.credits
     }
 
+    async fn extend(&mut self, wanted: Credits) -> Credits {
+        let mut books = self.wallet.0.lock().unwrap();
+        let more = (wanted.nano() - self.credits.nano()).clamp(0, books.available.max(0));
+        books.available -= more;
+        books.held += more;
+        self.credits = Credits::from_nano(self.credits.nano() + more);
+        self.credits
+    }
+
     async fn settle(mut self, usage: Usage) -> Settled {
         let paid = usage.charge;
         self.end(paid.nano());
@@ -992,4 +1001,5 @@ async fn a_crash_would_find_the_call_before_its_provider_and_then_how_far_it_cam
 mod custom;
 mod doors;
 mod leaving;
+mod outgrown;
 mod ways;

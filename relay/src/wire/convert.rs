@@ -5,7 +5,7 @@
 
 use super::Wire;
 use crate::asked::{Asked, Form};
-use crate::dialogue::{Part, Piece, Prompt, Reply, Target, Voice, Written};
+use crate::dialogue::{Choice, Finish, Part, Piece, Prompt, Reply, Target, Voice, Written};
 use crate::endpoint::Endpoint;
 use crate::error::CallError;
 use crate::gemini::embeddings::{Texts, Vectors};
@@ -13,6 +13,7 @@ use crate::gemini::path::Verb;
 use crate::sse::Event;
 use crate::{claude, gemini, openai, responses};
 use bytes::{Bytes, BytesMut};
+use domain::Tokens;
 
 /// A request in another protocol's words.
 pub(crate) fn request(asked: &Asked, wire: Wire, target: &Target<'_>) -> Result<Written, CallError> {
@@ -138,6 +139,8 @@ pub(crate) struct Translator {
     reader: Reader,
     writer: Writer,
     pieces: Vec<Piece>,
+    /// The choices that have said why they ended.
+    finished: Vec<Choice>,
 }
 
 enum Reader {
@@ -166,7 +169,7 @@ impl Translator {
             Wire::Completions | Wire::Embeddings | Wire::GeminiEmbeddings | Wire::Media(_) => return None,
         };
         let writer = Writer::new(to, voice)?;
-        Some(Self { reader, writer, pieces: Vec::new() })
+        Some(Self { reader, writer, pieces: Vec::new(), finished: Vec::new() })
     }
 
     /// The bytes that an event becomes; none, often.
@@ -197,9 +200,21 @@ impl Translator {
         self.written()
     }
 
+    /// The bytes that end a stream here for its length.
+    pub(crate) fn cut(&mut self, choices: u64, tokens: Tokens) -> Bytes {
+        let unfinished = (0..choices).filter(|choice| !self.finished.contains(choice));
+        let finish = |choice| Piece::Finish { choice, finish: Finish::Length };
+        self.pieces.extend(unfinished.map(finish));
+        self.pieces.extend([Piece::Usage(tokens), Piece::End]);
+        self.written()
+    }
+
     fn written(&mut self) -> Bytes {
         let mut out = BytesMut::new();
         for piece in self.pieces.drain(..) {
+            if let Piece::Finish { choice, .. } = &piece {
+                self.finished.push(*choice);
+            }
             self.writer.piece(piece, &mut out);
         }
         out.freeze()

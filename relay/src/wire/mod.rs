@@ -156,10 +156,14 @@ impl Wire {
     pub(crate) fn watch(self, framing: Framing) -> Box<dyn Watch> {
         match (self, framing) {
             (_, Framing::Bytes) => Box::new(BytesWatch),
-            (Self::Chat | Self::Completions, Framing::Events) => Box::new(openai::answer::ChatWatch),
+            (Self::Chat | Self::Completions, Framing::Events) => {
+                Box::new(openai::answer::ChatWatch::default())
+            }
             (Self::Responses, Framing::Events) => Box::new(responses::answer::ResponsesWatch::default()),
             (Self::Claude, Framing::Events) => Box::new(claude::answer::StreamWatch::default()),
-            (Self::Gemini | Self::GeminiEmbeddings, Framing::Events) => Box::new(gemini::answer::Watcher),
+            (Self::Gemini | Self::GeminiEmbeddings, Framing::Events) => {
+                Box::new(gemini::answer::Watcher::default())
+            }
             (Self::Embeddings, Framing::Events) => Box::new(MediaWatch { endpoint: Endpoint::Embeddings }),
             (Self::Media(endpoint), Framing::Events) => Box::new(MediaWatch { endpoint }),
         }

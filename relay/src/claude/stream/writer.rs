@@ -8,7 +8,7 @@ use crate::claude::reply::{Block, Message, stop};
 use crate::claude::usage::View;
 use crate::claude::wire::empty_object;
 use crate::dialogue::{Finish, Piece, Voice};
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use domain::Tokens;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -107,6 +107,19 @@ fn put(data: &Data<'_>, out: &mut BytesMut) {
     // Serialising strings into memory cannot fail.
     let _ = serde_json::to_writer((&mut *out).writer(), data);
     out.put_slice(b"\n\n");
+}
+
+/// The events that end a stream of a provider for its length; `open`: its blocks that are open.
+pub(crate) fn length(open: &[u64], tokens: &Tokens) -> Bytes {
+    let mut out = BytesMut::new();
+    for index in open {
+        put(&Data::ContentBlockStop { index: *index }, &mut out);
+    }
+    let (stop_reason, stop_sequence) = stop(&Finish::Length, false, false);
+    let delta = Stop { stop_reason, stop_sequence };
+    put(&Data::MessageDelta { delta, usage: View::new(tokens) }, &mut out);
+    put(&Data::MessageStop, &mut out);
+    out.freeze()
 }
 
 impl Writer {
