@@ -173,3 +173,23 @@ async fn what_is_signed_off_stays_so_until_a_later_bill_shows_it_again() {
     compared(&here, &[finding(1)]).await;
     assert_eq!(states(&here).await.len(), 3, "and it is one again");
 }
+
+#[tokio::test]
+async fn a_sign_off_in_between_is_not_overwritten_by_a_comparison() {
+    let (here, _, _folder) = directories().await;
+    bill_of(&here, "one").await;
+    let run = compared(&here, &[finding(1)]).await;
+    let read = here.differences(&Which { limit: 1, ..Which::default() }).await.unwrap().remove(0);
+    // PostgreSQL and MariaDB let others write after the comparison's transaction has read.
+    let (maker, checker) = (person(1), person(2));
+    here.propose_end(read.id, DifferenceAct::Accepted, "seen", &maker).await.unwrap().unwrap();
+    let proposed = here.difference(read.id).await.unwrap();
+    here.approve_end(read.id, None, &checker, false).await.unwrap().unwrap();
+    for stale in [&read, &proposed] {
+        let mut tx = here.0.db.begin().await.unwrap();
+        assert!(!runs::clear(&mut tx, stale, &run).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+    let after = here.difference(read.id).await.unwrap();
+    assert_eq!((after.state, after.approved_by), (DifferenceState::Resolved, Some(checker.user)));
+}
