@@ -378,8 +378,12 @@ async fn post_fees(
         |text: String| Label::try_new(text).map_err(|error| ledger::LedgerError::Unfit(error.to_string()));
     let Some(bill) = bills.first() else { return Ok(()) };
     let (day, bill) = (label(day.to_string())?, label(bill.sha256.clone())?);
-    for total in totals {
-        let fee = Money { currency: total.currency, minor: total.fees };
+    // A currency that has left the bill has no fee any more; what was booked in it is taken back.
+    let mut fees = app.ledger.log().posted_channel_fees(channel, &day).await?;
+    fees.values_mut().for_each(|minor| *minor = 0);
+    fees.extend(totals.iter().map(|total| (total.currency, total.fees)));
+    for (currency, minor) in fees {
+        let fee = Money { currency, minor };
         if let Some(posted) = app.ledger.log().post_channel_fee(channel, &day, fee, &bill).await? {
             tracing::info!(%channel, day = day.as_str(), sequence = posted.sequence, "a channel's fee is booked");
         }
