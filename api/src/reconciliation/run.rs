@@ -4,14 +4,17 @@
 //! ([`keep_reconciling`]). May not touch: what is a difference; [`super::matching`] says.
 //! Claims: a day is worked on by one process at a time; nothing of a bill that is refused is kept; the ledger's side is read when
 //! the tables have reached the end of the log; a bill that comes in has its neighbours' days compared again; a day's fees are booked
-//! once, and corrected by their difference where a later bill says otherwise.
+//! once, and corrected by their difference where a later bill says otherwise; a day is done when it was over, every bill that the
+//! daily run would ask for had been asked for or sent since, and their comparison ended well.
 
 use super::bill::{self, BillFault, BillRow, Format, RowKind, RowStatus};
 use super::matching::{self, Class, KnownOrder, KnownRefund, Question, Standing, Total};
 use crate::app::App;
 use crate::directory::DirectoryError;
 use crate::directory::now;
-use crate::directory::reconciliation::{BillSource, NewBill, NewRun, RunCause, StoredBill, StoredRun};
+use crate::directory::reconciliation::{
+    BillSource, DayEnd, Import, NewBill, NewRun, RunCause, StoredBill, StoredRun,
+};
 use crate::payments::{BillKind, BillWish, Channel, ChannelError};
 use chrono::{Days, NaiveDate, NaiveTime};
 use domain::{AccountId, ChannelName, Label, Moment, Money, OrderId};
@@ -77,10 +80,25 @@ pub enum RunError {
 pub struct Imported {
     /// The bill.
     pub bill: StoredBill,
-    /// Was it not there yet?
-    pub is_new: bool,
+    /// What became of it.
+    pub import: Import,
     /// The comparison; `None`: the bill of payments is still missing.
     pub run: Option<StoredRun>,
+}
+
+/// What came of asking a channel for a day's bills.
+#[derive(Debug)]
+pub struct Downloaded {
+    /// The comparison.
+    pub run: StoredRun,
+    /// Bills with rows that go on standing, of which the channel says now that there is none.
+    pub kept: Vec<StoredBill>,
+}
+
+/// A comparison, and whether it answers for what the daily run would do.
+struct Compared {
+    run: StoredRun,
+    is_complete: bool,
 }
 
 /// A file that somebody sent.
@@ -120,18 +138,24 @@ pub async fn upload(app: &App, channel: &dyn Channel, sent: Sent<'_>) -> Result<
             source: BillSource::Upload,
             by: Some(sent.by),
         };
-        let (bill, is_new) = app.directory.store_bill(&new, &read.rows).await?;
-        let run = match compare(app, channel, &format, sent.day, RunCause::Upload, Some(sent.by)).await {
-            Ok(run) => Some(run),
+        let (bill, import) = app.directory.store_bill(&new, &read.rows).await?;
+        let done = match compare(app, channel, &format, sent.day, RunCause::Upload, Some(sent.by)).await {
+            Ok(done) => Some(done),
             Err(RunError::NoBill) => None,
             Err(other) => return Err(other),
         };
-        Ok(Imported { bill, is_new, run })
+        let is_complete = done.as_ref().is_some_and(|it| it.is_complete);
+        Ok((Imported { bill, import, run: done.map(|it| it.run) }, is_complete))
     };
     let done = work.await;
-    claim.give_back(done.is_ok()).await?;
-    let imported = done?;
-    if imported.is_new {
+    match &done {
+        Ok((_, true)) => claim.release(DayEnd::Done).await?,
+        Ok((_, false)) => claim.release(DayEnd::AsBefore).await?,
+        // The bill may be in and not compared.
+        Err(error) => claim.release(DayEnd::Again { at: now(), error: &error.to_string() }).await?,
+    }
+    let (imported, _) = done?;
+    if imported.import.is_change() {
         neighbours(app, channel, &format, sent.day).await;
     }
     Ok(imported)
@@ -144,26 +168,31 @@ pub async fn download(
     day: NaiveDate,
     cause: RunCause,
     by: Option<AccountId>,
-) -> Result<StoredRun, RunError> {
+) -> Result<Downloaded, RunError> {
     let format = format_of(channel)?;
     let claim = Claim::take(app, channel, day).await?;
+    let (_, to) = format.day(day);
+    let is_over = now() >= to;
     let done = downloaded(app, channel, &format, day, cause, by).await;
     match &done {
-        Ok(_) => claim.give_back(true).await?,
+        // What was fetched while the day went on is not all of it, however late the comparison was.
+        Ok((it, _)) if is_over && !it.run.is_preliminary => claim.release(DayEnd::Done).await?,
+        Ok(_) => claim.release(DayEnd::AsBefore).await?,
         Err(error) => {
             let pause_ms = match error {
                 RunError::Bill(_)
                 | RunError::Channel(ChannelError::Refused(_) | ChannelError::Unsupported(_)) => REFUSED_MS,
                 _ => AGAIN_MS,
             };
-            claim.again(now().plus_ms(pause_ms), &error.to_string()).await?;
+            let (at, error) = (now().plus_ms(pause_ms), error.to_string());
+            claim.release(DayEnd::Again { at, error: &error }).await?;
         }
     }
-    let (run, is_new) = done?;
-    if is_new {
+    let (downloaded, is_change) = done?;
+    if is_change {
         neighbours(app, channel, &format, day).await;
     }
-    Ok(run)
+    Ok(downloaded)
 }
 
 async fn downloaded(
@@ -173,18 +202,35 @@ async fn downloaded(
     day: NaiveDate,
     cause: RunCause,
     by: Option<AccountId>,
-) -> Result<(StoredRun, bool), RunError> {
-    let mut is_new = match fetched(app, channel, format, day, BillKind::Trades, by).await {
-        // Not every product of Alipay has a bill of payments; that of movements holds them too.
-        Err(RunError::Channel(ChannelError::Refused(why))) if has_orders_in_funds(format) => {
-            tracing::warn!(channel = %channel.name(), %day, "the channel has no bill of payments, that of movements is taken: {why}");
-            false
-        }
-        other => other?,
+) -> Result<(Downloaded, bool), RunError> {
+    let (_, to) = format.day(day);
+    // A person's bill of a day that was over is what they want compared; who wants the channel's instead asks for it.
+    let standing = match cause {
+        RunCause::Daily => app.directory.current_bills(channel.name(), day).await?,
+        RunCause::Upload | RunCause::Download | RunCause::Again => Vec::new(),
     };
-    if format.has_funds() {
+    let is_sent = |kind: BillKind| {
+        standing.iter().any(|it| it.kind == kind && it.source == BillSource::Upload && it.imported_at >= to)
+    };
+    let (mut kept, mut is_change) = (Vec::new(), false);
+    let mut take = |(bill, import): (StoredBill, Import)| {
+        is_change |= import.is_change();
+        if import == Import::Kept {
+            kept.push(bill);
+        }
+    };
+    if !is_sent(BillKind::Trades) {
+        match fetched(app, channel, format, day, BillKind::Trades, by).await {
+            // Not every product of Alipay has a bill of payments; that of movements holds them too.
+            Err(RunError::Channel(ChannelError::Refused(why))) if has_orders_in_funds(format) => {
+                tracing::warn!(channel = %channel.name(), %day, "the channel has no bill of payments, that of movements is taken: {why}");
+            }
+            other => take(other?),
+        }
+    }
+    if format.has_funds() && !is_sent(BillKind::Funds) {
         match fetched(app, channel, format, day, BillKind::Funds, by).await {
-            Ok(new) => is_new |= new,
+            Ok(it) => take(it),
             Err(error @ RunError::Channel(_))
                 if !app.directory.current_bills(channel.name(), day).await?.is_empty() =>
             {
@@ -193,7 +239,8 @@ async fn downloaded(
             Err(other) => return Err(other),
         }
     }
-    Ok((compare(app, channel, format, day, cause, by).await?, is_new))
+    let done = compare(app, channel, format, day, cause, by).await?;
+    Ok((Downloaded { run: done.run, kept }, is_change))
 }
 
 /// Asks for one bill and keeps it. A day without payments has none at some channels, which is a bill without rows.
@@ -204,7 +251,7 @@ async fn fetched(
     day: NaiveDate,
     kind: BillKind,
     by: Option<AccountId>,
-) -> Result<bool, RunError> {
+) -> Result<(StoredBill, Import), RunError> {
     let found = channel.bill(&BillWish { day, kind }).await?;
     let (rows, name, bytes) = match found {
         Some(found) => (bill::read(format, kind, day, &found.bytes)?.rows, found.name, found.bytes),
@@ -220,7 +267,14 @@ async fn fetched(
         source: BillSource::Download,
         by,
     };
-    Ok(app.directory.store_bill(&new, &rows).await?.1)
+    let (bill, import) = app.directory.store_bill(&new, &rows).await?;
+    if import == Import::Kept {
+        tracing::warn!(
+            channel = %channel.name(), %day, bill = %bill.id, rows = bill.rows, alert = "bill_kept",
+            "the channel says that it has no bill of that day, and one with rows is in: that one stands"
+        );
+    }
+    Ok((bill, import))
 }
 
 /// Compares a day again, by the bills that are in.
@@ -233,8 +287,9 @@ pub async fn again(
     let format = format_of(channel)?;
     let claim = Claim::take(app, channel, day).await?;
     let done = compare(app, channel, &format, day, RunCause::Again, by).await;
-    claim.give_back(done.is_ok()).await?;
-    done
+    let is_done = done.as_ref().is_ok_and(|it| it.is_complete);
+    claim.release(if is_done { DayEnd::Done } else { DayEnd::AsBefore }).await?;
+    Ok(done?.run)
 }
 
 /// Compares the days beside one whose bill came in: what they miss may stand there.
@@ -296,7 +351,7 @@ async fn compare(
     day: NaiveDate,
     cause: RunCause,
     by: Option<AccountId>,
-) -> Result<StoredRun, RunError> {
+) -> Result<Compared, RunError> {
     let name = channel.name();
     let (main, beside) = main_bill(app, name, format, day).await?.ok_or(RunError::NoBill)?;
     let end = app.ledger.log().identity().await?.last_sequence;
@@ -363,7 +418,14 @@ async fn compare(
     } else {
         tracing::info!(channel = %name, %day, matched = answer.matched, run = %run.id, "a day is reconciled without a difference");
     }
-    Ok(run)
+    let is_complete = !run.is_preliminary && are_all_in(format, to, &bills);
+    Ok(Compared { run, is_complete })
+}
+
+/// Are all bills in that the daily run would ask for, and since the day was over?
+fn are_all_in(format: &Format, to: Moment, bills: &[StoredBill]) -> bool {
+    let is_in = |kind| bills.iter().any(|it| it.kind == kind && it.imported_at >= to);
+    is_in(BillKind::Trades) && (!format.has_funds() || is_in(BillKind::Funds))
 }
 
 /// Books what the channel kept; a figure that was booked before is only corrected by its difference.
@@ -475,14 +537,8 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// Lets go of it. Where it was not compared the daily run may try.
-    async fn give_back(self, is_done: bool) -> Result<(), RunError> {
-        let again = (!is_done).then(|| (now(), "the last try failed"));
-        Ok(self.app.directory.release_day(self.channel, self.day, self.id, again).await?)
-    }
-
-    async fn again(self, at: Moment, error: &str) -> Result<(), RunError> {
-        Ok(self.app.directory.release_day(self.channel, self.day, self.id, Some((at, error))).await?)
+    async fn release(self, end: DayEnd<'_>) -> Result<(), RunError> {
+        Ok(self.app.directory.release_day(self.channel, self.day, self.id, end).await?)
     }
 }
 
@@ -549,5 +605,35 @@ mod tests {
             let day = last_day(format, at.parse().unwrap(), ten).unwrap();
             assert_eq!(day.to_string(), expected, "{format:?} {at}");
         }
+    }
+
+    #[test]
+    fn a_day_is_not_done_by_bills_that_are_too_early_or_too_few() {
+        let day: NaiveDate = "2026-11-21".parse().unwrap();
+        let bill = |kind, imported_at: Moment| StoredBill {
+            id: Uuid::new_v4(),
+            channel: "wechat".parse().unwrap(),
+            merchant: "1".into(),
+            day,
+            kind,
+            name: "bill".into(),
+            sha256: String::new(),
+            rows: 1,
+            source: BillSource::Upload,
+            is_current: true,
+            imported_by: None,
+            imported_at,
+        };
+        let wechat = Format::Wechat { mchid: "1".into() };
+        let (_, to) = wechat.day(day);
+        let (early, trades) = (bill(BillKind::Trades, to.plus_ms(-1)), bill(BillKind::Trades, to));
+        let (late, before) = (bill(BillKind::Funds, to), bill(BillKind::Funds, to.plus_ms(-1)));
+        let both = |one: &StoredBill, two: &StoredBill| are_all_in(&wechat, to, &[one.clone(), two.clone()]);
+        assert!(both(&trades, &late));
+        assert!(!both(&early, &late) && !both(&trades, &before));
+        assert!(!are_all_in(&wechat, to, std::slice::from_ref(&trades)), "movements are still to be asked for");
+        assert!(!are_all_in(&wechat, to, std::slice::from_ref(&late)));
+        let (_, to) = Format::Stripe.day(day);
+        assert!(are_all_in(&Format::Stripe, to, &[bill(BillKind::Trades, to)]));
     }
 }
