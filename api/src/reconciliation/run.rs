@@ -8,7 +8,9 @@
 //! daily run would ask for had been asked for or sent since, and their comparison ended well.
 
 use super::bill::{self, BillFault, BillRow, Format, RowKind, RowStatus};
-use super::matching::{self, Class, KnownOrder, KnownRefund, Question, Standing, Total};
+use super::matching::{
+    self, Claimed, Class, KnownOrder, KnownRefund, KnownSuspended, Question, Standing, Suspended, Total,
+};
 use crate::app::App;
 use crate::directory::DirectoryError;
 use crate::directory::now;
@@ -17,6 +19,8 @@ use crate::directory::reconciliation::{
 };
 use crate::payments::{BillKind, BillWish, Channel, ChannelError};
 use chrono::{Days, NaiveDate, NaiveTime};
+use domain::event::{Resolution, ReturnedBy};
+use domain::suspense::{Held, Suspense};
 use domain::{AccountId, ChannelName, Label, Moment, Money, OrderId};
 use projections::DatabaseError;
 use projections::refunds::{self, RefundStatus};
@@ -365,12 +369,24 @@ async fn compare(
         Some(bill) => Some(app.directory.bill_rows(bill.id).await?),
         None => None,
     };
-    let orders = known_orders(app, name, from, to, &rows).await?;
-    let refunds = known_refunds(app, name, from, to, &rows).await?;
+    let suspense = app.ledger.log().suspense(name).await?;
+    let claims = claims(&suspense);
+    let mut orders = known_orders(app, name, from, to, &rows, &claims).await?;
+    for order in &mut orders {
+        order.claimed = claimed(app, name, format, order.order, &claims).await?;
+    }
+    let refunds = known_refunds(app, name, from, to, &rows, &claims).await?;
+    let suspended = known_suspended(&suspense, from, to, &rows);
     let here: BTreeSet<&str> = rows.iter().map(|row| row.txn.as_str()).collect();
-    let txns: Vec<String> =
-        orders.iter().filter_map(|it| it.txn.clone()).filter(|it| !here.contains(it.as_str())).collect();
-    let numbers: Vec<String> = refunds.iter().map(|it| it.number.clone()).collect();
+    let of_orders = orders.iter().filter_map(|it| it.txn.clone());
+    let of_suspense = suspended.iter().map(|it| it.txn.clone());
+    let txns: Vec<String> = of_orders.filter(|it| !here.contains(it.as_str())).chain(of_suspense).collect();
+    let mut numbers: Vec<String> = refunds.iter().map(|it| it.number.clone()).collect();
+    for it in &suspended {
+        if let Suspended::Returned { numbers: known, .. } = &it.standing {
+            numbers.extend_from_slice(known);
+        }
+    }
     let elsewhere = app.directory.rows_elsewhere(name, day, &txns, &numbers).await?;
     let has = async |day: Option<NaiveDate>| match day {
         Some(day) => Ok::<_, RunError>(main_bill(app, name, format, day).await?.is_some()),
@@ -387,6 +403,7 @@ async fn compare(
         has_after: has(day.succ_opt()).await?,
         orders: &orders,
         refunds: &refunds,
+        suspended: &suspended,
         has_refunds: format.has_refunds(),
         terms: channel.fee_terms(),
     };
@@ -460,8 +477,11 @@ async fn known_orders(
     from: Moment,
     to: Moment,
     rows: &[BillRow],
+    claims: &[ClaimedPayment],
 ) -> Result<Vec<KnownOrder>, RunError> {
-    let named: BTreeSet<OrderId> = rows.iter().filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    let mut named: BTreeSet<OrderId> =
+        rows.iter().filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    named.extend(claimed_by(rows.iter(), claims));
     let named: Vec<OrderId> = named.into_iter().collect();
     let mut all = top_ups::of_orders(&app.db, &named).await?;
     let of_rows: BTreeSet<OrderId> = all.iter().map(|it| it.order).collect();
@@ -484,6 +504,7 @@ fn known(order: TopUpOrder, channel: &ChannelName) -> KnownOrder {
         },
         txn: order.provider_txn.map(Into::into),
         completed_at: order.completed_at,
+        claimed: None,
     }
 }
 
@@ -494,9 +515,11 @@ async fn known_refunds(
     from: Moment,
     to: Moment,
     rows: &[BillRow],
+    claims: &[ClaimedPayment],
 ) -> Result<Vec<KnownRefund>, RunError> {
-    let back = rows.iter().filter(|row| row.kind == RowKind::Refund || row.status == RowStatus::Reversed);
-    let orders: BTreeSet<OrderId> = back.filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    let back = || rows.iter().filter(|row| row.kind == RowKind::Refund || row.status == RowStatus::Reversed);
+    let mut orders: BTreeSet<OrderId> = back().filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    orders.extend(claimed_by(back(), claims));
     let orders: Vec<OrderId> = orders.into_iter().collect();
     let mut all = refunds::of_orders(&app.db, &orders).await?;
     let of_rows: BTreeSet<_> = all.iter().map(|it| it.refund).collect();
@@ -518,6 +541,83 @@ async fn known_refunds(
             at: it.ended_at.unwrap_or(it.updated_at),
         })
         .collect())
+}
+
+/// A payment that was claimed out of suspense.
+struct ClaimedPayment {
+    txn: String,
+    order: OrderId,
+    since: Moment,
+}
+
+fn claims(suspense: &Suspense) -> Vec<ClaimedPayment> {
+    let claim = |held: &Held| match &held.resolved.as_ref()?.event.resolution {
+        Resolution::Claimed { order, .. } => Some(ClaimedPayment {
+            txn: held.payment.provider_txn.to_string(),
+            order: *order,
+            since: held.since,
+        }),
+        Resolution::Returned { .. } | Resolution::Dismissed => None,
+    };
+    suspense.all().filter_map(|(_, held)| claim(held)).collect()
+}
+
+/// The orders that were made for the payments of these rows.
+fn claimed_by<'a>(rows: impl Iterator<Item = &'a BillRow>, claims: &[ClaimedPayment]) -> Vec<OrderId> {
+    let txns: BTreeSet<&str> = rows.map(|row| row.txn.as_str()).collect();
+    claims.iter().filter(|it| txns.contains(it.txn.as_str())).map(|it| it.order).collect()
+}
+
+/// Whether a claim made the order, and which bill should have its payment and is not in yet.
+async fn claimed(
+    app: &App,
+    channel: &ChannelName,
+    format: &Format,
+    order: OrderId,
+    claims: &[ClaimedPayment],
+) -> Result<Option<Claimed>, RunError> {
+    let Some(claim) = claims.iter().find(|it| it.order == order) else { return Ok(None) };
+    // Heard of just after midnight it may have been paid just before.
+    for day in [format.day_of(claim.since.plus_ms(-matching::EDGE_MS)), format.day_of(claim.since)] {
+        if main_bill(app, channel, format, day).await?.is_none() {
+            return Ok(Some(Claimed { waits_for: Some(day) }));
+        }
+    }
+    Ok(Some(Claimed { waits_for: None }))
+}
+
+/// The payments in suspense that the rows are about, and those that went back on the day.
+fn known_suspended(suspense: &Suspense, from: Moment, to: Moment, rows: &[BillRow]) -> Vec<KnownSuspended> {
+    let txns: BTreeSet<&str> = rows.iter().map(|row| row.txn.as_str()).collect();
+    let numbers: BTreeSet<&str> = rows.iter().filter_map(|row| row.refund.as_deref()).collect();
+    let known = |(payment, held): (u64, &Held)| {
+        let standing = match held.resolved.as_ref().map(|it| (it, &it.event.resolution)) {
+            None => Suspended::Waits,
+            Some((_, Resolution::Claimed { .. })) => Suspended::Claimed,
+            Some((_, Resolution::Dismissed)) => Suspended::Dismissed,
+            Some((it, Resolution::Returned { by, reference })) => {
+                // The channel is asked under the request's own number, which is the act's, and may answer with another.
+                let mut numbers = vec![it.act.uuid().simple().to_string()];
+                numbers.extend(reference.as_ref().map(ToString::to_string));
+                Suspended::Returned { at: it.at, is_by_channel: *by == ReturnedBy::Channel, numbers }
+            }
+        };
+        let is_meant = txns.contains(held.payment.provider_txn.as_str())
+            || match &standing {
+                Suspended::Returned { at, numbers: known, .. } => {
+                    (*at >= from && *at < to) || known.iter().any(|it| numbers.contains(it.as_str()))
+                }
+                Suspended::Waits | Suspended::Claimed | Suspended::Dismissed => false,
+            };
+        is_meant.then(|| KnownSuspended {
+            payment,
+            txn: held.payment.provider_txn.to_string(),
+            paid: held.payment.paid,
+            why: held.payment.reason.to_string(),
+            standing,
+        })
+    };
+    suspense.all().filter_map(known).collect()
 }
 
 /// A day that this process has.
@@ -631,7 +731,10 @@ mod tests {
         let both = |one: &StoredBill, two: &StoredBill| are_all_in(&wechat, to, &[one.clone(), two.clone()]);
         assert!(both(&trades, &late));
         assert!(!both(&early, &late) && !both(&trades, &before));
-        assert!(!are_all_in(&wechat, to, std::slice::from_ref(&trades)), "movements are still to be asked for");
+        assert!(
+            !are_all_in(&wechat, to, std::slice::from_ref(&trades)),
+            "movements are still to be asked for"
+        );
         assert!(!are_all_in(&wechat, to, std::slice::from_ref(&late)));
         let (_, to) = Format::Stripe.day(day);
         assert!(are_all_in(&Format::Stripe, to, &[bill(BillKind::Trades, to)]));

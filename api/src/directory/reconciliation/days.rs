@@ -64,8 +64,7 @@ impl Directory {
         claim: Uuid,
         end: DayEnd<'_>,
     ) -> Result<(), DirectoryError> {
-        let key: [Value; 3] =
-            [channel.as_str().into(), day.to_string().into(), claim.to_string().into()];
+        let key: [Value; 3] = [channel.as_str().into(), day.to_string().into(), claim.to_string().into()];
         let (is_done, at, error) = match end {
             DayEnd::Done => (true, 0, None),
             DayEnd::Again { at, error } => (false, at.micros(), Some(error)),
