@@ -6,12 +6,33 @@
 use crate::log::Appended;
 use crate::{LedgerError, Log, Subject, codec};
 use domain::event::{ChannelEvent, ChannelFeePosted};
-use domain::{Actor, ActorKind, ChannelName, Event, EventId, Label, Moment, Money, Recorded};
+use domain::{Actor, ActorKind, ChannelName, Currency, Event, EventId, Label, Moment, Money, Recorded};
+use std::collections::BTreeMap;
 
 /// Lost races before the posting is given up; the next comparison of the day posts it.
 const RACES: u32 = 32;
 
 impl Log {
+    /// What is posted for a day by now, in each currency that ever was: also one that was taken back to nothing.
+    pub async fn posted_channel_fees(
+        &self,
+        channel: &ChannelName,
+        day: &Label,
+    ) -> Result<BTreeMap<Currency, i64>, LedgerError> {
+        let mut posted = BTreeMap::<Currency, i64>::new();
+        for logged in self.events_behind(&Subject::Channel(channel.clone()), 0).await? {
+            if let Event::Channel(_, ChannelEvent::ChannelFeePosted(it)) = &logged.recorded.event
+                && it.day == *day
+            {
+                let sum = posted.entry(it.fee.currency).or_default();
+                *sum = sum
+                    .checked_add(it.fee.minor)
+                    .ok_or_else(|| LedgerError::Unfit("a day's fees are too large".to_owned()))?;
+            }
+        }
+        Ok(posted)
+    }
+
     /// Posts by how much a day's fee in its currency is other than what was posted before; `None`: it is not.
     ///
     /// Reads the channel's whole subject: some events a day.
@@ -105,6 +126,12 @@ mod tests {
             });
             assert_eq!(posted, difference);
         }
-        assert_eq!(logs[0].events_behind(&Subject::Channel(channel), 0).await.unwrap().len(), 4);
+        let dollars = Money { currency: "USD".to_owned().try_into().unwrap(), minor: 5 };
+        logs[0].post_channel_fee(&channel, &label("2026-11-22"), dollars, &label("b1")).await.unwrap();
+        let posted = logs[1].posted_channel_fees(&channel, &label("2026-11-22")).await.unwrap();
+        assert_eq!(posted, BTreeMap::from([(yuan(0).currency, 7), (dollars.currency, 5)]));
+        let posted = logs[1].posted_channel_fees(&channel, &label("2026-11-21")).await.unwrap();
+        assert_eq!(posted, BTreeMap::from([(yuan(0).currency, 0)]));
+        assert_eq!(logs[0].events_behind(&Subject::Channel(channel), 0).await.unwrap().len(), 5);
     }
 }

@@ -11,7 +11,7 @@ mod differences;
 mod runs;
 
 pub use bills::{NewBill, StoredBill};
-pub use days::DueDay;
+pub use days::{DayEnd, DueDay};
 pub use differences::{Difference, DifferenceAct, DifferenceState, StepFault};
 pub use runs::{NewRun, StoredRun};
 
@@ -32,6 +32,18 @@ words! {
         Download = "download",
     }
 
+    /// What became of a bill that came in.
+    Import {
+        /// It was not there yet, and stands for its day.
+        New = "new",
+        /// It was there, another one had taken its place, and now it stands again.
+        StandsAgain = "stands_again",
+        /// It was there and stands.
+        Known = "known",
+        /// The channel says that there is none, and one with rows stands: that one goes on.
+        Kept = "kept",
+    }
+
     /// Why a day was compared.
     RunCause {
         /// Somebody sent a bill.
@@ -42,6 +54,16 @@ words! {
         Daily = "daily",
         /// A neighbouring day's bill came in, or somebody asked.
         Again = "again",
+    }
+}
+
+impl Import {
+    /// Does another bill than before stand for the day?
+    pub fn is_change(self) -> bool {
+        match self {
+            Self::New | Self::StandsAgain => true,
+            Self::Known | Self::Kept => false,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     directory::{
         Status, now,
         reconciliation::{
-            BillSource, Difference, DifferenceAct, DifferenceState, RunCause, StepFault, StoredBill,
+            BillSource, Difference, DifferenceAct, DifferenceState, Import, RunCause, StepFault, StoredBill,
             StoredRun, Which,
         },
         words,
@@ -199,6 +199,8 @@ pub struct RunView {
     open: u64,
     /// The day's sums, by currency.
     totals: Vec<DayTotalView>,
+    /// Bills with rows that go on standing although the channel said now that there is none; told to who asked it, else empty.
+    kept: Vec<Uuid>,
 }
 
 async fn run_view(app: &App, it: StoredRun) -> Result<RunView, Problem> {
@@ -231,6 +233,7 @@ async fn run_view(app: &App, it: StoredRun) -> Result<RunView, Problem> {
         differences: it.found,
         open,
         totals: totals.collect(),
+        kept: Vec::new(),
     })
 }
 
@@ -366,12 +369,15 @@ pub struct ImportView {
     bill: BillView,
     /// The comparison; null: the day's bill of payments is not in yet.
     run: Option<RunView>,
-    /// Does the day stand on another bill than before? So also where a file that another one had replaced is sent again.
+    /// Was the file not there yet?
     is_new: bool,
+    /// What became of it: a file that was there and whose place another one had taken stands for its day again.
+    outcome: Import,
 }
 
 /// Imports a channel's bill, as the channel wrote it (zip, gzip or plain), and compares its day. A file that does not add up, is cut
-/// off, or is of another merchant or day is refused whole. The same file again is the same bill, and stands for its day again.
+/// off, or is of another merchant or day is refused whole. The same file again is the same bill, and stands for its day again where
+/// another one had taken its place.
 #[utoipa::path(operation_id = "import_bill", post, path = "/api/admin/reconciliation/bills", tag = "admin: reconciliation",
     params(SentBill), request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file, at most 32 MiB"),
     responses((status = 200, body = ImportView, description = "It was there already"), (status = 201, body = ImportView)))]
@@ -393,12 +399,13 @@ async fn import(
     })?;
     let sent = Sent { day, kind: query.kind.into(), name, bytes: &bytes, by: admin.0.user };
     let imported = run::upload(&app, channel.as_ref(), sent).await.map_err(problem)?;
-    let status = if imported.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let is_new = imported.import == Import::New;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let run = match imported.run {
         Some(run) => Some(run_view(&app, run).await?),
         None => None,
     };
-    Ok((status, Json(ImportView { bill: imported.bill.into(), run, is_new: imported.is_new })))
+    Ok((status, Json(ImportView { bill: imported.bill.into(), run, is_new, outcome: imported.import })))
 }
 
 /// Which bills or comparisons.
@@ -473,11 +480,15 @@ async fn start(
     let channel = channel(&app, &body.channel)?;
     let day = day("day", &body.day).map_err(|it| Problem::invalid("day", it.detail))?;
     let by = Some(admin.0.user);
-    let run = match body.download {
-        true => run::download(&app, channel.as_ref(), day, RunCause::Download, by).await,
-        false => run::again(&app, channel.as_ref(), day, by).await,
-    };
-    Ok((StatusCode::CREATED, Json(run_view(&app, run.map_err(problem)?).await?)))
+    let (run, kept) = match body.download {
+        true => {
+            let done = run::download(&app, channel.as_ref(), day, RunCause::Download, by).await;
+            done.map(|it| (it.run, it.kept.iter().map(|bill| bill.id).collect()))
+        }
+        false => run::again(&app, channel.as_ref(), day, by).await.map(|run| (run, Vec::new())),
+    }
+    .map_err(problem)?;
+    Ok((StatusCode::CREATED, Json(RunView { kept, ..run_view(&app, run).await? })))
 }
 
 /// Comparisons, newest first; also those that found nothing.

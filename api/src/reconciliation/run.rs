@@ -4,22 +4,29 @@
 //! ([`keep_reconciling`]). May not touch: what is a difference; [`super::matching`] says.
 //! Claims: a day is worked on by one process at a time; nothing of a bill that is refused is kept; the ledger's side is read when
 //! the tables have reached the end of the log; a bill that comes in has its neighbours' days compared again; a day's fees are booked
-//! once, and corrected by their difference where a later bill says otherwise.
+//! once, and corrected by their difference where a later bill says otherwise; a day is done when it was over, every bill that the
+//! daily run would ask for had been asked for or sent since, and their comparison ended well.
 
 use super::bill::{self, BillFault, BillRow, Format, RowKind, RowStatus};
-use super::matching::{self, Class, KnownOrder, KnownRefund, Question, Standing, Total};
+use super::matching::{
+    self, Claimed, Class, KnownOrder, KnownRefund, KnownSuspended, Question, Standing, Suspended, Total,
+};
 use crate::app::App;
 use crate::directory::DirectoryError;
 use crate::directory::now;
-use crate::directory::reconciliation::{BillSource, NewBill, NewRun, RunCause, StoredBill, StoredRun};
+use crate::directory::reconciliation::{
+    BillSource, DayEnd, Import, NewBill, NewRun, RunCause, StoredBill, StoredRun,
+};
 use crate::payments::{BillKind, BillWish, Channel, ChannelError};
 use chrono::{Days, NaiveDate, NaiveTime};
-use domain::{AccountId, ChannelName, Currency, Label, Moment, Money, OrderId};
+use domain::event::{Resolution, ReturnedBy};
+use domain::suspense::{Held, Suspense};
+use domain::{AccountId, ChannelName, Label, Moment, Money, OrderId};
 use projections::DatabaseError;
 use projections::refunds::{self, RefundStatus};
 use projections::top_ups::{self, OrderStatus, TopUpOrder};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -77,10 +84,25 @@ pub enum RunError {
 pub struct Imported {
     /// The bill.
     pub bill: StoredBill,
-    /// Was it not there yet?
-    pub is_new: bool,
+    /// What became of it.
+    pub import: Import,
     /// The comparison; `None`: the bill of payments is still missing.
     pub run: Option<StoredRun>,
+}
+
+/// What came of asking a channel for a day's bills.
+#[derive(Debug)]
+pub struct Downloaded {
+    /// The comparison.
+    pub run: StoredRun,
+    /// Bills with rows that go on standing, of which the channel says now that there is none.
+    pub kept: Vec<StoredBill>,
+}
+
+/// A comparison, and whether it answers for what the daily run would do.
+struct Compared {
+    run: StoredRun,
+    is_complete: bool,
 }
 
 /// A file that somebody sent.
@@ -120,18 +142,24 @@ pub async fn upload(app: &App, channel: &dyn Channel, sent: Sent<'_>) -> Result<
             source: BillSource::Upload,
             by: Some(sent.by),
         };
-        let (bill, is_new) = app.directory.store_bill(&new, &read.rows).await?;
-        let run = match compare(app, channel, &format, sent.day, RunCause::Upload, Some(sent.by)).await {
-            Ok(run) => Some(run),
+        let (bill, import) = app.directory.store_bill(&new, &read.rows).await?;
+        let done = match compare(app, channel, &format, sent.day, RunCause::Upload, Some(sent.by)).await {
+            Ok(done) => Some(done),
             Err(RunError::NoBill) => None,
             Err(other) => return Err(other),
         };
-        Ok(Imported { bill, is_new, run })
+        let is_complete = done.as_ref().is_some_and(|it| it.is_complete);
+        Ok((Imported { bill, import, run: done.map(|it| it.run) }, is_complete))
     };
     let done = work.await;
-    claim.give_back(done.as_ref().is_ok_and(|it| it.run.as_ref().is_some_and(is_final))).await?;
-    let imported = done?;
-    if imported.is_new {
+    match &done {
+        Ok((_, true)) => claim.release(DayEnd::Done).await?,
+        Ok((_, false)) => claim.release(DayEnd::AsBefore).await?,
+        // The bill may be in and not compared.
+        Err(error) => claim.release(DayEnd::Again { at: now(), error: &error.to_string() }).await?,
+    }
+    let (imported, _) = done?;
+    if imported.import.is_change() {
         neighbours(app, channel, &format, sent.day).await;
     }
     Ok(imported)
@@ -144,26 +172,31 @@ pub async fn download(
     day: NaiveDate,
     cause: RunCause,
     by: Option<AccountId>,
-) -> Result<StoredRun, RunError> {
+) -> Result<Downloaded, RunError> {
     let format = format_of(channel)?;
     let claim = Claim::take(app, channel, day).await?;
+    let (_, to) = format.day(day);
+    let is_over = now() >= to;
     let done = downloaded(app, channel, &format, day, cause, by).await;
     match &done {
-        Ok((run, _)) => claim.give_back(is_final(run)).await?,
+        // What was fetched while the day went on is not all of it, however late the comparison was.
+        Ok((it, _)) if is_over && !it.run.is_preliminary => claim.release(DayEnd::Done).await?,
+        Ok(_) => claim.release(DayEnd::AsBefore).await?,
         Err(error) => {
             let pause_ms = match error {
                 RunError::Bill(_)
                 | RunError::Channel(ChannelError::Refused(_) | ChannelError::Unsupported(_)) => REFUSED_MS,
                 _ => AGAIN_MS,
             };
-            claim.again(now().plus_ms(pause_ms), &error.to_string()).await?;
+            let (at, error) = (now().plus_ms(pause_ms), error.to_string());
+            claim.release(DayEnd::Again { at, error: &error }).await?;
         }
     }
-    let (run, is_new) = done?;
-    if is_new {
+    let (downloaded, is_change) = done?;
+    if is_change {
         neighbours(app, channel, &format, day).await;
     }
-    Ok(run)
+    Ok(downloaded)
 }
 
 async fn downloaded(
@@ -173,18 +206,35 @@ async fn downloaded(
     day: NaiveDate,
     cause: RunCause,
     by: Option<AccountId>,
-) -> Result<(StoredRun, bool), RunError> {
-    let mut is_new = match fetched(app, channel, format, day, BillKind::Trades, by).await {
-        // Not every product of Alipay has a bill of payments; that of movements holds them too.
-        Err(RunError::Channel(ChannelError::Refused(why))) if has_orders_in_funds(format) => {
-            tracing::warn!(channel = %channel.name(), %day, "the channel has no bill of payments, that of movements is taken: {why}");
-            false
-        }
-        other => other?,
+) -> Result<(Downloaded, bool), RunError> {
+    let (_, to) = format.day(day);
+    // A person's bill of a day that was over is what they want compared; who wants the channel's instead asks for it.
+    let standing = match cause {
+        RunCause::Daily => app.directory.current_bills(channel.name(), day).await?,
+        RunCause::Upload | RunCause::Download | RunCause::Again => Vec::new(),
     };
-    if format.has_funds() {
+    let is_sent = |kind: BillKind| {
+        standing.iter().any(|it| it.kind == kind && it.source == BillSource::Upload && it.imported_at >= to)
+    };
+    let (mut kept, mut is_change) = (Vec::new(), false);
+    let mut take = |(bill, import): (StoredBill, Import)| {
+        is_change |= import.is_change();
+        if import == Import::Kept {
+            kept.push(bill);
+        }
+    };
+    if !is_sent(BillKind::Trades) {
+        match fetched(app, channel, format, day, BillKind::Trades, by).await {
+            // Not every product of Alipay has a bill of payments; that of movements holds them too.
+            Err(RunError::Channel(ChannelError::Refused(why))) if has_orders_in_funds(format) => {
+                tracing::warn!(channel = %channel.name(), %day, "the channel has no bill of payments, that of movements is taken: {why}");
+            }
+            other => take(other?),
+        }
+    }
+    if format.has_funds() && !is_sent(BillKind::Funds) {
         match fetched(app, channel, format, day, BillKind::Funds, by).await {
-            Ok(new) => is_new |= new,
+            Ok(it) => take(it),
             Err(error @ RunError::Channel(_))
                 if !app.directory.current_bills(channel.name(), day).await?.is_empty() =>
             {
@@ -193,12 +243,8 @@ async fn downloaded(
             Err(other) => return Err(other),
         }
     }
-    Ok((compare(app, channel, format, day, cause, by).await?, is_new))
-}
-
-/// Is a day done with this comparison? Not while the day goes on: its bill will have more.
-fn is_final(run: &StoredRun) -> bool {
-    !run.is_preliminary
+    let done = compare(app, channel, format, day, cause, by).await?;
+    Ok((Downloaded { run: done.run, kept }, is_change))
 }
 
 /// Asks for one bill and keeps it. A day without payments has none at some channels, which is a bill without rows.
@@ -209,15 +255,8 @@ async fn fetched(
     day: NaiveDate,
     kind: BillKind,
     by: Option<AccountId>,
-) -> Result<bool, RunError> {
+) -> Result<(StoredBill, Import), RunError> {
     let found = channel.bill(&BillWish { day, kind }).await?;
-    if found.is_none() {
-        let bills = app.directory.current_bills(channel.name(), day).await?;
-        if bills.iter().any(|it| it.kind == kind && it.rows > 0) {
-            tracing::warn!(channel = %channel.name(), %day, ?kind, "the channel says that there is no bill; the one that is in stands");
-            return Ok(false);
-        }
-    }
     let (rows, name, bytes) = match found {
         Some(found) => (bill::read(format, kind, day, &found.bytes)?.rows, found.name, found.bytes),
         None => (Vec::new(), "the channel says that there is none".to_owned(), Vec::new()),
@@ -232,7 +271,14 @@ async fn fetched(
         source: BillSource::Download,
         by,
     };
-    Ok(app.directory.store_bill(&new, &rows).await?.1)
+    let (bill, import) = app.directory.store_bill(&new, &rows).await?;
+    if import == Import::Kept {
+        tracing::warn!(
+            channel = %channel.name(), %day, bill = %bill.id, rows = bill.rows, alert = "bill_kept",
+            "the channel says that it has no bill of that day, and one with rows is in: that one stands"
+        );
+    }
+    Ok((bill, import))
 }
 
 /// Compares a day again, by the bills that are in.
@@ -245,8 +291,9 @@ pub async fn again(
     let format = format_of(channel)?;
     let claim = Claim::take(app, channel, day).await?;
     let done = compare(app, channel, &format, day, RunCause::Again, by).await;
-    claim.give_back(done.as_ref().is_ok_and(is_final)).await?;
-    done
+    let is_done = done.as_ref().is_ok_and(|it| it.is_complete);
+    claim.release(if is_done { DayEnd::Done } else { DayEnd::AsBefore }).await?;
+    Ok(done?.run)
 }
 
 /// Compares the days beside one whose bill came in: what they miss may stand there.
@@ -308,7 +355,7 @@ async fn compare(
     day: NaiveDate,
     cause: RunCause,
     by: Option<AccountId>,
-) -> Result<StoredRun, RunError> {
+) -> Result<Compared, RunError> {
     let name = channel.name();
     let (main, beside) = main_bill(app, name, format, day).await?.ok_or(RunError::NoBill)?;
     let end = app.ledger.log().identity().await?.last_sequence;
@@ -322,12 +369,24 @@ async fn compare(
         Some(bill) => Some(app.directory.bill_rows(bill.id).await?),
         None => None,
     };
-    let orders = known_orders(app, name, from, to, &rows).await?;
-    let refunds = known_refunds(app, name, from, to, &rows).await?;
+    let suspense = app.ledger.log().suspense(name).await?;
+    let claims = claims(&suspense);
+    let mut orders = known_orders(app, name, from, to, &rows, &claims).await?;
+    for order in &mut orders {
+        order.claimed = claimed(app, name, format, order.order, &claims).await?;
+    }
+    let refunds = known_refunds(app, name, from, to, &rows, &claims).await?;
+    let suspended = known_suspended(&suspense, from, to, &rows);
     let here: BTreeSet<&str> = rows.iter().map(|row| row.txn.as_str()).collect();
-    let txns: Vec<String> =
-        orders.iter().filter_map(|it| it.txn.clone()).filter(|it| !here.contains(it.as_str())).collect();
-    let numbers: Vec<String> = refunds.iter().map(|it| it.number.clone()).collect();
+    let of_orders = orders.iter().filter_map(|it| it.txn.clone());
+    let of_suspense = suspended.iter().map(|it| it.txn.clone());
+    let txns: Vec<String> = of_orders.filter(|it| !here.contains(it.as_str())).chain(of_suspense).collect();
+    let mut numbers: Vec<String> = refunds.iter().map(|it| it.number.clone()).collect();
+    for it in &suspended {
+        if let Suspended::Returned { numbers: known, .. } = &it.standing {
+            numbers.extend_from_slice(known);
+        }
+    }
     let elsewhere = app.directory.rows_elsewhere(name, day, &txns, &numbers).await?;
     let has = async |day: Option<NaiveDate>| match day {
         Some(day) => Ok::<_, RunError>(main_bill(app, name, format, day).await?.is_some()),
@@ -344,6 +403,7 @@ async fn compare(
         has_after: has(day.succ_opt()).await?,
         orders: &orders,
         refunds: &refunds,
+        suspended: &suspended,
         has_refunds: format.has_refunds(),
         terms: channel.fee_terms(),
     };
@@ -375,24 +435,31 @@ async fn compare(
     } else {
         tracing::info!(channel = %name, %day, matched = answer.matched, run = %run.id, "a day is reconciled without a difference");
     }
-    Ok(run)
+    let is_complete = !run.is_preliminary && are_all_in(format, to, &bills);
+    Ok(Compared { run, is_complete })
 }
 
-/// Books what the channel kept; a figure that was booked before is only corrected by its difference, to nothing where a currency is
-/// no longer in the bill.
+/// Are all bills in that the daily run would ask for, and since the day was over?
+fn are_all_in(format: &Format, to: Moment, bills: &[StoredBill]) -> bool {
+    let is_in = |kind| bills.iter().any(|it| it.kind == kind && it.imported_at >= to);
+    is_in(BillKind::Trades) && (!format.has_funds() || is_in(BillKind::Funds))
+}
+
+/// Books what the channel kept; a figure that was booked before is only corrected by its difference.
 async fn post_fees(
     app: &App,
     channel: &ChannelName,
-    date: NaiveDate,
+    day: NaiveDate,
     bills: &[StoredBill],
     totals: &[Total],
 ) -> Result<(), RunError> {
     let label =
         |text: String| Label::try_new(text).map_err(|error| ledger::LedgerError::Unfit(error.to_string()));
     let Some(bill) = bills.first() else { return Ok(()) };
-    let (day, bill) = (label(date.to_string())?, label(bill.sha256.clone())?);
-    let mut fees: BTreeMap<Currency, i64> =
-        app.directory.currencies_of(channel, date).await?.into_iter().map(|currency| (currency, 0)).collect();
+    let (day, bill) = (label(day.to_string())?, label(bill.sha256.clone())?);
+    // A currency that has left the bill has no fee any more; what was booked in it is taken back.
+    let mut fees = app.ledger.log().posted_channel_fees(channel, &day).await?;
+    fees.values_mut().for_each(|minor| *minor = 0);
     fees.extend(totals.iter().map(|total| (total.currency, total.fees)));
     for (currency, minor) in fees {
         let fee = Money { currency, minor };
@@ -410,8 +477,11 @@ async fn known_orders(
     from: Moment,
     to: Moment,
     rows: &[BillRow],
+    claims: &[ClaimedPayment],
 ) -> Result<Vec<KnownOrder>, RunError> {
-    let named: BTreeSet<OrderId> = rows.iter().filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    let mut named: BTreeSet<OrderId> =
+        rows.iter().filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    named.extend(claimed_by(rows.iter(), claims));
     let named: Vec<OrderId> = named.into_iter().collect();
     let mut all = top_ups::of_orders(&app.db, &named).await?;
     let of_rows: BTreeSet<OrderId> = all.iter().map(|it| it.order).collect();
@@ -434,6 +504,7 @@ fn known(order: TopUpOrder, channel: &ChannelName) -> KnownOrder {
         },
         txn: order.provider_txn.map(Into::into),
         completed_at: order.completed_at,
+        claimed: None,
     }
 }
 
@@ -444,9 +515,11 @@ async fn known_refunds(
     from: Moment,
     to: Moment,
     rows: &[BillRow],
+    claims: &[ClaimedPayment],
 ) -> Result<Vec<KnownRefund>, RunError> {
-    let back = rows.iter().filter(|row| row.kind == RowKind::Refund || row.status == RowStatus::Reversed);
-    let orders: BTreeSet<OrderId> = back.filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    let back = || rows.iter().filter(|row| row.kind == RowKind::Refund || row.status == RowStatus::Reversed);
+    let mut orders: BTreeSet<OrderId> = back().filter_map(|row| row.order.as_deref()?.parse().ok()).collect();
+    orders.extend(claimed_by(back(), claims));
     let orders: Vec<OrderId> = orders.into_iter().collect();
     let mut all = refunds::of_orders(&app.db, &orders).await?;
     let of_rows: BTreeSet<_> = all.iter().map(|it| it.refund).collect();
@@ -470,6 +543,83 @@ async fn known_refunds(
         .collect())
 }
 
+/// A payment that was claimed out of suspense.
+struct ClaimedPayment {
+    txn: String,
+    order: OrderId,
+    since: Moment,
+}
+
+fn claims(suspense: &Suspense) -> Vec<ClaimedPayment> {
+    let claim = |held: &Held| match &held.resolved.as_ref()?.event.resolution {
+        Resolution::Claimed { order, .. } => Some(ClaimedPayment {
+            txn: held.payment.provider_txn.to_string(),
+            order: *order,
+            since: held.since,
+        }),
+        Resolution::Returned { .. } | Resolution::Dismissed => None,
+    };
+    suspense.all().filter_map(|(_, held)| claim(held)).collect()
+}
+
+/// The orders that were made for the payments of these rows.
+fn claimed_by<'a>(rows: impl Iterator<Item = &'a BillRow>, claims: &[ClaimedPayment]) -> Vec<OrderId> {
+    let txns: BTreeSet<&str> = rows.map(|row| row.txn.as_str()).collect();
+    claims.iter().filter(|it| txns.contains(it.txn.as_str())).map(|it| it.order).collect()
+}
+
+/// Whether a claim made the order, and which bill should have its payment and is not in yet.
+async fn claimed(
+    app: &App,
+    channel: &ChannelName,
+    format: &Format,
+    order: OrderId,
+    claims: &[ClaimedPayment],
+) -> Result<Option<Claimed>, RunError> {
+    let Some(claim) = claims.iter().find(|it| it.order == order) else { return Ok(None) };
+    // Heard of just after midnight it may have been paid just before.
+    for day in [format.day_of(claim.since.plus_ms(-matching::EDGE_MS)), format.day_of(claim.since)] {
+        if main_bill(app, channel, format, day).await?.is_none() {
+            return Ok(Some(Claimed { waits_for: Some(day) }));
+        }
+    }
+    Ok(Some(Claimed { waits_for: None }))
+}
+
+/// The payments in suspense that the rows are about, and those that went back on the day.
+fn known_suspended(suspense: &Suspense, from: Moment, to: Moment, rows: &[BillRow]) -> Vec<KnownSuspended> {
+    let txns: BTreeSet<&str> = rows.iter().map(|row| row.txn.as_str()).collect();
+    let numbers: BTreeSet<&str> = rows.iter().filter_map(|row| row.refund.as_deref()).collect();
+    let known = |(payment, held): (u64, &Held)| {
+        let standing = match held.resolved.as_ref().map(|it| (it, &it.event.resolution)) {
+            None => Suspended::Waits,
+            Some((_, Resolution::Claimed { .. })) => Suspended::Claimed,
+            Some((_, Resolution::Dismissed)) => Suspended::Dismissed,
+            Some((it, Resolution::Returned { by, reference })) => {
+                // The channel is asked under the request's own number, which is the act's, and may answer with another.
+                let mut numbers = vec![it.act.uuid().simple().to_string()];
+                numbers.extend(reference.as_ref().map(ToString::to_string));
+                Suspended::Returned { at: it.at, is_by_channel: *by == ReturnedBy::Channel, numbers }
+            }
+        };
+        let is_meant = txns.contains(held.payment.provider_txn.as_str())
+            || match &standing {
+                Suspended::Returned { at, numbers: known, .. } => {
+                    (*at >= from && *at < to) || known.iter().any(|it| numbers.contains(it.as_str()))
+                }
+                Suspended::Waits | Suspended::Claimed | Suspended::Dismissed => false,
+            };
+        is_meant.then(|| KnownSuspended {
+            payment,
+            txn: held.payment.provider_txn.to_string(),
+            paid: held.payment.paid,
+            why: held.payment.reason.to_string(),
+            standing,
+        })
+    };
+    suspense.all().filter_map(known).collect()
+}
+
 /// A day that this process has.
 struct Claim<'a> {
     app: &'a App,
@@ -487,14 +637,8 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// Lets go of it. Where it was not compared for good the daily run may try.
-    async fn give_back(self, is_done: bool) -> Result<(), RunError> {
-        let again = (!is_done).then(|| (now(), "it was not yet compared for good"));
-        Ok(self.app.directory.release_day(self.channel, self.day, self.id, again).await?)
-    }
-
-    async fn again(self, at: Moment, error: &str) -> Result<(), RunError> {
-        Ok(self.app.directory.release_day(self.channel, self.day, self.id, Some((at, error))).await?)
+    async fn release(self, end: DayEnd<'_>) -> Result<(), RunError> {
+        Ok(self.app.directory.release_day(self.channel, self.day, self.id, end).await?)
     }
 }
 
@@ -561,5 +705,38 @@ mod tests {
             let day = last_day(format, at.parse().unwrap(), ten).unwrap();
             assert_eq!(day.to_string(), expected, "{format:?} {at}");
         }
+    }
+
+    #[test]
+    fn a_day_is_not_done_by_bills_that_are_too_early_or_too_few() {
+        let day: NaiveDate = "2026-11-21".parse().unwrap();
+        let bill = |kind, imported_at: Moment| StoredBill {
+            id: Uuid::new_v4(),
+            channel: "wechat".parse().unwrap(),
+            merchant: "1".into(),
+            day,
+            kind,
+            name: "bill".into(),
+            sha256: String::new(),
+            rows: 1,
+            source: BillSource::Upload,
+            is_current: true,
+            imported_by: None,
+            imported_at,
+        };
+        let wechat = Format::Wechat { mchid: "1".into() };
+        let (_, to) = wechat.day(day);
+        let (early, trades) = (bill(BillKind::Trades, to.plus_ms(-1)), bill(BillKind::Trades, to));
+        let (late, before) = (bill(BillKind::Funds, to), bill(BillKind::Funds, to.plus_ms(-1)));
+        let both = |one: &StoredBill, two: &StoredBill| are_all_in(&wechat, to, &[one.clone(), two.clone()]);
+        assert!(both(&trades, &late));
+        assert!(!both(&early, &late) && !both(&trades, &before));
+        assert!(
+            !are_all_in(&wechat, to, std::slice::from_ref(&trades)),
+            "movements are still to be asked for"
+        );
+        assert!(!are_all_in(&wechat, to, std::slice::from_ref(&late)));
+        let (_, to) = Format::Stripe.day(day);
+        assert!(are_all_in(&Format::Stripe, to, &[bill(BillKind::Trades, to)]));
     }
 }

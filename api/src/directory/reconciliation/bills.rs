@@ -1,16 +1,17 @@
 //! Bills and their rows, as they were imported.
 //!
-//! Claims: a bill and its rows are one transaction and never changed; the same file is one bill; of one day and kind the last one
-//! stands.
+//! Claims: a bill and its rows are one transaction, and the rows are never changed; the same file is one bill; of one day and kind
+//! the one that came in last stands, also where it had been there before; a channel that says it has none takes no bill with rows
+//! away.
 
-use super::{BillSource, Which, by};
+use super::{BillSource, Import, Which, by};
 use crate::directory::{Directory, DirectoryError, act, corrupt, now, taken};
 use crate::payments::BillKind;
 use crate::reconciliation::bill::BillRow;
 use chrono::NaiveDate;
 use domain::{AccountId, ChannelName, Moment};
 use projections::{Row, Tx, Value};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 /// A bill to be.
@@ -57,9 +58,9 @@ pub struct StoredBill {
     pub source: BillSource,
     /// Does it stand for its day? A later file of the same day takes its place.
     pub is_current: bool,
-    /// Who brought it; `None`: the daily run.
+    /// Who brought it when it last took its place; `None`: the daily run.
     pub imported_by: Option<AccountId>,
-    /// When.
+    /// When that was.
     pub imported_at: Moment,
 }
 
@@ -96,14 +97,20 @@ fn bill(row: &Row) -> Result<StoredBill, DirectoryError> {
 }
 
 impl Directory {
-    /// Keeps a bill with its rows. The same file again is the bill that is there, which stands for its day again where another one
-    /// had taken its place. Answers whether the day stands on another bill than before.
+    /// Keeps a bill with its rows, and has it stand for its day. The same file again is the bill that is there.
     pub async fn store_bill(
         &self,
         new: &NewBill<'_>,
         rows: &[BillRow],
-    ) -> Result<(StoredBill, bool), DirectoryError> {
+    ) -> Result<(StoredBill, Import), DirectoryError> {
         loop {
+            if rows.is_empty() && new.source == BillSource::Download {
+                // A channel may forget, or be asked too early; a person who knows better sends the empty file.
+                let standing = self.current_bills(new.channel, new.day).await?;
+                if let Some(it) = standing.into_iter().find(|it| it.kind == new.kind && it.rows > 0) {
+                    return Ok((it, Import::Kept));
+                }
+            }
             let sql = format!(
                 "SELECT {BILLS} FROM reconciliation_bills WHERE channel = ? AND merchant = ? AND day = ? AND kind = ? AND sha256 = ?"
             );
@@ -115,31 +122,61 @@ impl Directory {
                 new.sha256.into(),
             ];
             if let Some(row) = self.0.db.fetch_optional(&sql, &values).await? {
-                let known = bill(&row)?;
-                return match known.is_current {
-                    true => Ok((known, false)),
-                    false => Ok((self.stand_again(known, new).await?, true)),
-                };
+                let found = bill(&row)?;
+                if found.is_current {
+                    return Ok((found, Import::Known));
+                }
+                match self.stand_again(&found, new).await? {
+                    Some(it) => return Ok((it, Import::StandsAgain)),
+                    // Another process has just done so.
+                    None => continue,
+                }
             }
             match self.write_bill(new, rows).await {
                 Err(DirectoryError::Taken(_)) => {}
-                other => return other.map(|bill| (bill, true)),
+                other => return other.map(|bill| (bill, Import::New)),
             }
         }
     }
 
-    /// Makes a bill that another one had replaced stand for its day.
-    async fn stand_again(&self, known: StoredBill, new: &NewBill<'_>) -> Result<StoredBill, DirectoryError> {
+    /// A bill whose place another one took stands for its day again. It counts as come in now: what is signed off by the other
+    /// and shows again is a new difference.
+    async fn stand_again(
+        &self,
+        before: &StoredBill,
+        new: &NewBill<'_>,
+    ) -> Result<Option<StoredBill>, DirectoryError> {
+        let after = StoredBill {
+            is_current: true,
+            source: new.source,
+            imported_by: new.by,
+            imported_at: now(),
+            ..before.clone()
+        };
         let mut change = self.change_aside().await?;
-        replace_current(&mut change.tx, &known).await?;
-        let sql = "UPDATE reconciliation_bills SET is_current = 1 WHERE id = ?";
-        change.tx.execute(sql, &[known.id.to_string().into()]).await?;
-        let after = json!({"is_current": true, "name": new.name, "source": new.source});
-        let before = json!({"is_current": false});
-        let id = known.id.to_string();
-        change.acts.push(act(by(new.by), "reconciliation.import", id, Some(before), Some(after)));
+        step_aside(&mut change.tx, &after).await?;
+        let sql = "UPDATE reconciliation_bills SET is_current = 1, source = ?, imported_by = ?, imported_at = ? \
+                   WHERE id = ? AND is_current = 0";
+        let values: [Value; 4] = [
+            after.source.as_str().into(),
+            after.imported_by.into(),
+            after.imported_at.into(),
+            after.id.to_string().into(),
+        ];
+        if change.tx.execute(sql, &values).await? != 1 {
+            change.tx.rollback().await?;
+            return Ok(None);
+        }
+        let acts = act(
+            by(new.by),
+            "reconciliation.import",
+            after.id.to_string(),
+            Some(json!({"is_current": false, "source": before.source, "imported_at": before.imported_at})),
+            Some(told(&after)),
+        );
+        change.acts.push(acts);
         self.finish(change).await?;
-        Ok(StoredBill { is_current: true, ..known })
+        Ok(Some(after))
     }
 
     async fn write_bill(&self, new: &NewBill<'_>, rows: &[BillRow]) -> Result<StoredBill, DirectoryError> {
@@ -159,7 +196,7 @@ impl Directory {
         };
         let mut change = self.change_aside().await?;
         let (channel, day, kind) = (made.channel.as_str(), made.day.to_string(), kind_word(made.kind));
-        replace_current(&mut change.tx, &made).await?;
+        step_aside(&mut change.tx, &made).await?;
         let sql =
             format!("INSERT INTO reconciliation_bills ({BILLS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
         let values: [Value; 12] = [
@@ -178,10 +215,7 @@ impl Directory {
         ];
         change.tx.execute(&sql, &values).await.map_err(taken("that bill"))?;
         write_rows(&mut change.tx, made.id, rows).await?;
-        let after = json!({
-            "channel": channel, "merchant": made.merchant, "day": day, "kind": kind, "name": made.name,
-            "sha256": made.sha256, "rows": made.rows, "source": made.source,
-        });
+        let after = told(&made);
         change.acts.push(act(by(new.by), "reconciliation.import", made.id.to_string(), None, Some(after)));
         self.finish(change).await?;
         Ok(made)
@@ -240,11 +274,17 @@ impl Directory {
     }
 }
 
-/// The bill that stands for the day of this one stands for it no more.
-async fn replace_current(tx: &mut Tx, by: &StoredBill) -> Result<(), DirectoryError> {
+fn told(it: &StoredBill) -> Json {
+    json!({
+        "channel": it.channel, "merchant": it.merchant, "day": it.day, "kind": kind_word(it.kind), "name": it.name,
+        "sha256": it.sha256, "rows": it.rows, "source": it.source,
+    })
+}
+
+/// The bill that stood where this one is to stand does so no more.
+async fn step_aside(tx: &mut Tx, it: &StoredBill) -> Result<(), DirectoryError> {
     let sql = "UPDATE reconciliation_bills SET is_current = 0 WHERE channel = ? AND day = ? AND kind = ? AND is_current = 1";
-    let values: [Value; 3] =
-        [by.channel.as_str().into(), by.day.to_string().into(), kind_word(by.kind).into()];
+    let values = [it.channel.as_str().into(), it.day.to_string().into(), kind_word(it.kind).into()];
     tx.execute(sql, &values).await?;
     Ok(())
 }

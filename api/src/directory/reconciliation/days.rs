@@ -17,6 +17,22 @@ pub struct DueDay {
     pub tries: i64,
 }
 
+/// How a process lets go of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DayEnd<'a> {
+    /// The daily run has nothing more to do with it.
+    Done,
+    /// The daily run tries it again.
+    Again {
+        /// Then.
+        at: Moment,
+        /// Why.
+        error: &'a str,
+    },
+    /// What was done does not answer for what the daily run does: that has it, or has had it, as before.
+    AsBefore,
+}
+
 impl Directory {
     /// Takes a day of a channel for this process, until that moment; `false`: another process has it.
     pub async fn claim_day(
@@ -40,24 +56,28 @@ impl Directory {
         Ok(self.0.db.execute(sql, &values).await? == 1)
     }
 
-    /// Lets go of a day. `again_at`: the daily run tries it again then; `None`: it is done.
+    /// Lets go of a day.
     pub async fn release_day(
         &self,
         channel: &ChannelName,
         day: NaiveDate,
         claim: Uuid,
-        again: Option<(Moment, &str)>,
+        end: DayEnd<'_>,
     ) -> Result<(), DirectoryError> {
+        let key: [Value; 3] = [channel.as_str().into(), day.to_string().into(), claim.to_string().into()];
+        let (is_done, at, error) = match end {
+            DayEnd::Done => (true, 0, None),
+            DayEnd::Again { at, error } => (false, at.micros(), Some(error)),
+            DayEnd::AsBefore => {
+                let sql = "UPDATE reconciliation_days SET claimed_until = 0 WHERE channel = ? AND day = ? AND claim = ?";
+                self.0.db.execute(sql, &key).await?;
+                return Ok(());
+            }
+        };
         let sql = "UPDATE reconciliation_days SET claimed_until = 0, is_done = ?, tries = tries + 1, next_try_at = ?, \
                    last_error = ? WHERE channel = ? AND day = ? AND claim = ?";
-        let values: [Value; 6] = [
-            again.is_none().into(),
-            again.map_or(0, |(at, _)| at.micros()).into(),
-            again.map(|(_, error)| error).into(),
-            channel.as_str().into(),
-            day.to_string().into(),
-            claim.to_string().into(),
-        ];
+        let mut values: Vec<Value> = vec![is_done.into(), at.into(), error.into()];
+        values.extend(key);
         self.0.db.execute(sql, &values).await?;
         Ok(())
     }

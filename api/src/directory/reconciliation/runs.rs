@@ -1,17 +1,16 @@
 //! Comparisons of days, each with what it found.
 //!
 //! Claims: a comparison and what it opens and clears are one transaction; what was signed off is never opened again, a later bill
-//! that shows it makes a new difference.
+//! that shows it makes a new difference; a step that somebody takes while a comparison is kept is not overwritten by it.
 
 use super::differences::{DIFFERENCES, difference, mark, told, told_of};
 use super::{Difference, DifferenceState, RunCause, StoredBill, Which, by};
 use crate::directory::{Directory, DirectoryError, act, corrupt, now};
 use crate::reconciliation::matching::{Finding, Total};
 use chrono::NaiveDate;
-use domain::{AccountId, ChannelName, Currency, Moment};
+use domain::{AccountId, ChannelName, Moment};
 use projections::{Row, Tx, Value};
 use serde_json::json;
-use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// A comparison to be kept.
@@ -93,6 +92,20 @@ impl Directory {
         new: &NewRun<'_>,
         findings: &[Finding],
     ) -> Result<StoredRun, DirectoryError> {
+        // Each time around somebody has taken a step of a difference in between, so this ends with their patience.
+        loop {
+            if let Some(made) = self.try_keep_run(new, findings).await? {
+                return Ok(made);
+            }
+        }
+    }
+
+    /// `None`: a difference was changed after it was read here; nothing is kept.
+    async fn try_keep_run(
+        &self,
+        new: &NewRun<'_>,
+        findings: &[Finding],
+    ) -> Result<Option<StoredRun>, DirectoryError> {
         let made = StoredRun {
             id: Uuid::now_v7(),
             channel: new.channel.clone(),
@@ -115,7 +128,7 @@ impl Directory {
         let values = [made.channel.as_str().into(), made.day.to_string().into()];
         let before: Vec<Difference> =
             change.tx.fetch_all(&sql, &values).await?.iter().map(difference).collect::<Result<_, _>>()?;
-        let mut kept = BTreeSet::new();
+        let mut kept = std::collections::BTreeSet::new();
         for finding in findings {
             let mark = mark(finding);
             let known = before.iter().rev().find(|it| it.mark == mark);
@@ -148,18 +161,9 @@ impl Directory {
             ));
         }
         for it in before.iter().filter(|it| it.ended_at.is_none() && !kept.contains(&it.id)) {
-            // Whoever signed it off since it was read has the last word: what ended is never changed.
-            let sql = "UPDATE reconciliation_differences SET state = ?, cleared_run = ?, updated_at = ?, ended_at = ? \
-                       WHERE id = ? AND ended_at IS NULL";
-            let values: [Value; 5] = [
-                DifferenceState::Cleared.as_str().into(),
-                made.id.to_string().into(),
-                made.started_at.into(),
-                made.started_at.into(),
-                it.id.to_string().into(),
-            ];
-            if change.tx.execute(sql, &values).await? == 0 {
-                continue;
+            if !clear(&mut change.tx, it, &made).await? {
+                change.tx.rollback().await?;
+                return Ok(None);
             }
             let after = json!({"state": DifferenceState::Cleared, "run": made.id});
             change.acts.push(act(
@@ -172,22 +176,7 @@ impl Directory {
         }
         write_run(&mut change.tx, &made).await?;
         self.finish(change).await?;
-        Ok(made)
-    }
-
-    /// The currencies that any comparison of a day had: what was booked of one must be taken back when a later bill lacks it.
-    pub async fn currencies_of(
-        &self,
-        channel: &ChannelName,
-        day: NaiveDate,
-    ) -> Result<BTreeSet<Currency>, DirectoryError> {
-        let sql = "SELECT totals FROM reconciliation_runs WHERE channel = ? AND day = ?";
-        let rows = self.0.db.fetch_all(sql, &[channel.as_str().into(), day.to_string().into()]).await?;
-        let mut currencies = BTreeSet::new();
-        for row in &rows {
-            currencies.extend(row.json::<Vec<Total>>("totals")?.iter().map(|total| total.currency));
-        }
-        Ok(currencies)
+        Ok(Some(made))
     }
 
     /// Comparisons, newest first.
@@ -201,6 +190,23 @@ impl Directory {
         let row = self.0.db.fetch_optional(&sql, &[id.to_string().into()]).await?;
         run(&row.ok_or(DirectoryError::NotFound("reconciliation"))?)
     }
+}
+
+/// Ends a difference that a comparison does not find any more; `false`: it is not where it was read, so somebody's step, perhaps
+/// the sign-off, would be lost. Only SQLite keeps others from writing since this transaction read it.
+pub(super) async fn clear(tx: &mut Tx, it: &Difference, made: &StoredRun) -> Result<bool, DirectoryError> {
+    let sql = "UPDATE reconciliation_differences SET state = ?, cleared_run = ?, updated_at = ?, ended_at = ? \
+               WHERE id = ? AND state = ? AND updated_at = ? AND ended_at IS NULL";
+    let values: [Value; 7] = [
+        DifferenceState::Cleared.as_str().into(),
+        made.id.to_string().into(),
+        made.started_at.into(),
+        made.started_at.into(),
+        it.id.to_string().into(),
+        it.state.as_str().into(),
+        it.updated_at.into(),
+    ];
+    Ok(tx.execute(sql, &values).await? == 1)
 }
 
 async fn write_run(tx: &mut Tx, made: &StoredRun) -> Result<(), DirectoryError> {

@@ -7,7 +7,8 @@
 //! called [`Class::Timing`] until that bill is in, and only as near to midnight as that can be ([`EDGE_MS`]).
 //!
 //! The key of a payment is the order's number and the channel's transaction; of a refund, the refund's number, or the order's
-//! number and the amount where a channel has no numbers for refunds.
+//! number and the amount where a channel has no numbers for refunds. A payment that was put in suspense is known by its transaction
+//! alone: the order that a claim made for it, and the refund that gave it back, have numbers that its row cannot name.
 
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,50 @@ pub struct KnownOrder {
     pub txn: Option<String>,
     /// When it did.
     pub completed_at: Option<Moment>,
+    /// Was it made for a payment that was claimed out of suspense?
+    pub claimed: Option<Claimed>,
+}
+
+/// Of an order that took a payment out of suspense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The day on which that payment came, if its bill is not in yet.
+    pub waits_for: Option<NaiveDate>,
+}
+
+/// A payment that was put in suspense at the channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownSuspended {
+    /// Where it stands on the log: its id.
+    pub payment: u64,
+    /// The channel's transaction.
+    pub txn: String,
+    /// What was paid.
+    pub paid: Money,
+    /// Why it was not credited.
+    pub why: String,
+    /// What became of it.
+    pub standing: Suspended,
+}
+
+/// What became of a payment in suspense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Suspended {
+    /// It waits.
+    Waits,
+    /// It is a user's, who has or will have an order for it.
+    Claimed,
+    /// The payer has it back.
+    Returned {
+        /// When.
+        at: Moment,
+        /// By a refund at the channel? Else by hand, and perhaps not there.
+        is_by_channel: bool,
+        /// What the refund may be called in a bill.
+        numbers: Vec<String>,
+    },
+    /// An operator said that it is none.
+    Dismissed,
 }
 
 /// A refund of ours.
@@ -132,6 +177,8 @@ pub struct Question<'a> {
     pub orders: &'a [KnownOrder],
     /// The refunds that the rows name or whose orders they name, and those that ended on the day.
     pub refunds: &'a [KnownRefund],
+    /// The payments in suspense that the rows are about, and those that went back on the day.
+    pub suspended: &'a [KnownSuspended],
     /// Has the channel's bill rows of refunds? Else that one is missing tells nothing.
     pub has_refunds: bool,
     /// What was agreed about fees, where that is known.
@@ -204,12 +251,19 @@ pub fn compare(it: &Question<'_>) -> Answer {
     let mut work = Work {
         it,
         orders: it.orders.iter().map(|order| (order.number.as_str(), order)).collect(),
+        claims: BTreeMap::new(),
         refunds_of: BTreeMap::new(),
+        returned: BTreeSet::new(),
         seen: BTreeSet::new(),
         refunds: BTreeSet::new(),
         matched: 0,
         findings: Vec::new(),
     };
+    for order in it.orders.iter().filter(|it| it.is_here && it.claimed.is_some()) {
+        if let (Standing::Completed, Some(txn)) = (order.standing, order.txn.as_deref()) {
+            work.claims.insert(txn, order);
+        }
+    }
     for refund in it.refunds {
         work.refunds_of.entry(refund.order_number.as_str()).or_default().push(refund);
     }
@@ -240,6 +294,7 @@ pub fn compare(it: &Question<'_>) -> Answer {
     }
     work.credits();
     work.given_back();
+    work.given_back_from_suspense();
     let totals = totals(it);
     for total in &totals {
         if let Some(change) = total.fund_change.filter(|change| *change != total.net) {
@@ -257,8 +312,12 @@ pub fn compare(it: &Question<'_>) -> Answer {
 struct Work<'a, 'b> {
     it: &'a Question<'b>,
     orders: BTreeMap<&'a str, &'a KnownOrder>,
+    /// Orders that took a payment out of suspense, by its transaction.
+    claims: BTreeMap<&'a str, &'a KnownOrder>,
     /// By the numbers of their orders.
     refunds_of: BTreeMap<&'a str, Vec<&'a KnownRefund>>,
+    /// Payments in suspense that the day's bill gives back.
+    returned: BTreeSet<u64>,
     /// Transactions that the day's bill pays.
     seen: BTreeSet<&'a str>,
     /// Refunds that the day's bill has.
@@ -302,8 +361,13 @@ impl<'a> Work<'a, '_> {
         if row.status == RowStatus::Failed {
             return;
         }
-        let known = row.order.as_deref().and_then(|number| self.orders.get(number).copied());
+        let known = self.order_of(row);
+        let is_credited = known.is_some_and(|it| {
+            it.is_here && it.standing == Standing::Completed && it.txn.as_deref() == Some(row.txn.as_str())
+        });
+        let held = if is_credited { None } else { self.held(row) };
         let finding = match known {
+            _ if let Some(held) = held => self.in_suspense(row, held, known),
             None => {
                 let detail = "the channel was paid for an order that is not ours, or names none".to_owned();
                 Some(self.of_row(Class::ProviderOnly, row, None, detail))
@@ -331,6 +395,60 @@ impl<'a> Work<'a, '_> {
             }
             None => self.matched += 1,
         }
+    }
+
+    /// The order that a row is about: the one that it names, or the one that a claim made for its transaction.
+    fn order_of(&self, row: &BillRow) -> Option<&'a KnownOrder> {
+        let claim = self.claims.get(row.txn.as_str()).copied();
+        claim.or_else(|| self.orders.get(row.order.as_deref()?).copied())
+    }
+
+    /// The payment in suspense that a row is about.
+    fn held(&self, row: &BillRow) -> Option<&'a KnownSuspended> {
+        // Another sum under the same transaction is another payment there.
+        self.it.suspended.iter().filter(|it| it.txn == row.txn).min_by_key(|it| it.paid != row.amount)
+    }
+
+    /// A row of a payment that was put in suspense, and that no order has.
+    fn in_suspense(
+        &mut self,
+        row: &'a BillRow,
+        held: &KnownSuspended,
+        known: Option<&KnownOrder>,
+    ) -> Option<Finding> {
+        if !self.seen.insert(row.txn.as_str()) {
+            let detail = "the bill has this payment twice".to_owned();
+            let finding = self.of_row(Class::DuplicatePayment, row, known, detail);
+            return Some(Finding { subject: format!("{} {}", row.txn, row.line), ..finding });
+        }
+        let name = format!("payment {} in suspense ({})", held.payment, held.why);
+        if row.amount != held.paid {
+            let finding = self.of_row(Class::Amount, row, known, format!("another amount than {name}"));
+            return Some(Finding { ledger: Some(held.paid), ..finding });
+        }
+        let (class, detail) = match &held.standing {
+            Suspended::Returned { .. } => return None,
+            Suspended::Waits if row.status == RowStatus::Reversed => {
+                (Class::Status, format!("the channel has given the money back, and it waits as {name}"))
+            }
+            Suspended::Waits => match known.filter(|it| it.is_here && it.standing == Standing::Completed) {
+                Some(order) => {
+                    let detail =
+                        format!("the order was credited for another payment; this one waits as {name}");
+                    let finding = self.of_row(Class::DuplicatePayment, row, known, detail);
+                    return Some(Finding { ledger: Some(order.pay), ..finding });
+                }
+                None => (Class::ProviderOnly, format!("the channel was paid, and it waits as {name}")),
+            },
+            Suspended::Claimed => (
+                Class::ProviderOnly,
+                format!("the channel was paid; it was claimed as {name} and is not credited yet"),
+            ),
+            Suspended::Dismissed => {
+                (Class::ProviderOnly, format!("the channel was paid, and it was dismissed as {name}"))
+            }
+        };
+        Some(self.of_row(class, row, known, detail))
     }
 
     /// A row of an order that was credited.
@@ -382,13 +500,16 @@ impl<'a> Work<'a, '_> {
             Some(number) => known.number == *number,
             None => known.amount == row.amount,
         };
-        let of_order = row.order.as_deref().and_then(|number| self.refunds_of.get(number));
+        let order = self.order_of(row);
+        let number = order.map(|it| it.number.as_str()).or(row.order.as_deref());
+        let of_order = number.and_then(|number| self.refunds_of.get(number));
         let free =
             of_order.into_iter().flatten().copied().filter(|it| !self.refunds.contains(it.number.as_str()));
         let known = free.filter(fits).min_by_key(|known| known.at);
-        let order = row.order.as_deref().and_then(|number| self.orders.get(number).copied());
         let Some(known) = known else {
-            if row.status != RowStatus::Failed {
+            if let Some(held) = self.return_of(row) {
+                self.returned(row, held);
+            } else if row.status != RowStatus::Failed {
                 let detail = "the channel gave money back, and we know of no such refund".to_owned();
                 let finding = self.of_row(Class::Refund, row, order, detail);
                 self.findings.push(finding);
@@ -417,6 +538,38 @@ impl<'a> Work<'a, '_> {
         let finding = self.of_row(Class::Refund, row, order, detail.to_owned());
         let (ledger, order, account) = (Some(known.amount), Some(known.order), Some(known.account));
         self.findings.push(Finding { subject: known.number.clone(), ledger, order, account, ..finding });
+    }
+
+    /// The payment in suspense that a refund's row gives back.
+    fn return_of(&self, row: &BillRow) -> Option<&'a KnownSuspended> {
+        let mut free = self.it.suspended.iter().filter(|it| !self.returned.contains(&it.payment));
+        free.find(|it| {
+            let is_its_own = it.txn == row.txn && it.paid == row.amount;
+            match (&it.standing, &row.refund) {
+                (Suspended::Returned { numbers, .. }, Some(number)) if numbers.contains(number) => true,
+                // By hand it may have been given back in the channel's own console, which numbers it.
+                (Suspended::Returned { is_by_channel, .. }, Some(_)) => !is_by_channel && is_its_own,
+                (Suspended::Returned { .. }, None) => is_its_own,
+                (Suspended::Waits | Suspended::Claimed | Suspended::Dismissed, _) => false,
+            }
+        })
+    }
+
+    /// A row of a refund of a payment in suspense.
+    fn returned(&mut self, row: &BillRow, held: &KnownSuspended) {
+        self.returned.insert(held.payment);
+        let detail = match row.status {
+            _ if row.amount != held.paid => "the channel gave another amount back than was in suspense",
+            RowStatus::Failed => {
+                "the refund of a payment in suspense failed at the channel, and is done here"
+            }
+            RowStatus::Done | RowStatus::Pending | RowStatus::Reversed => {
+                self.matched += 1;
+                return;
+            }
+        };
+        let finding = self.of_row(Class::Refund, row, None, detail.to_owned());
+        self.findings.push(Finding { ledger: Some(held.paid), ..finding });
     }
 
     fn unknown(&mut self, row: &BillRow) {
@@ -463,22 +616,27 @@ impl<'a> Work<'a, '_> {
     fn credits(&mut self) {
         let it = self.it;
         let is_paid = |row: &&BillRow| row.kind == RowKind::Payment && row.status != RowStatus::Failed;
-        let here: BTreeSet<(&str, &str)> = it
-            .rows
-            .iter()
-            .filter(is_paid)
-            .filter_map(|row| Some((row.txn.as_str(), row.order.as_deref()?)))
-            .collect();
+        let here: BTreeSet<(&str, Option<&str>)> =
+            it.rows.iter().filter(is_paid).map(|row| (row.txn.as_str(), row.order.as_deref())).collect();
         let elsewhere: BTreeSet<&str> =
             it.elsewhere.iter().map(|(_, row)| row).filter(is_paid).map(|row| row.txn.as_str()).collect();
         for order in it.orders.iter().filter(|order| order.is_here && order.standing == Standing::Completed) {
             let Some(at) = order.completed_at.filter(|at| *at >= it.from && *at < it.to) else { continue };
             let txn = order.txn.as_deref().unwrap_or_default();
-            if here.contains(&(txn, order.number.as_str())) || elsewhere.contains(txn) {
+            let is_here = match order.claimed {
+                Some(_) => here.iter().any(|(here, _)| *here == txn),
+                None => here.contains(&(txn, Some(order.number.as_str()))),
+            };
+            if is_here || elsewhere.contains(txn) {
                 continue;
             }
-            let (class, linked, detail) =
-                self.absent(at, "somebody was credited, and no bill has the payment");
+            let otherwise = "somebody was credited, and no bill has the payment";
+            let (class, linked, detail) = match order.claimed {
+                // It came when it was put in suspense, however late it was claimed.
+                Some(Claimed { waits_for: Some(day) }) => waiting(day),
+                Some(Claimed { waits_for: None }) => (None, None, otherwise.to_owned()),
+                None => self.absent(at, otherwise),
+            };
             let finding = Finding {
                 order_number: Some(order.number.clone()),
                 txn: order.txn.clone(),
@@ -529,6 +687,35 @@ impl<'a> Work<'a, '_> {
         }
     }
 
+    /// Payments in suspense that the channel gave back on the day, and are in no bill.
+    fn given_back_from_suspense(&mut self) {
+        let it = self.it;
+        if !it.has_refunds {
+            return;
+        }
+        for held in it.suspended.iter().filter(|held| !self.returned.contains(&held.payment)) {
+            let Suspended::Returned { at, is_by_channel: true, numbers } = &held.standing else { continue };
+            let has = |row: &BillRow| match &row.refund {
+                Some(number) => numbers.contains(number),
+                None => held.txn == row.txn && held.paid == row.amount,
+            };
+            let mut rows = it.elsewhere.iter().map(|(_, row)| row).filter(|row| row.kind == RowKind::Refund);
+            if *at < it.from || *at >= it.to || rows.any(has) {
+                continue;
+            }
+            let (class, linked, detail) =
+                self.absent(*at, "a payment in suspense was given back here, and no bill has it");
+            let finding = Finding {
+                refund_number: numbers.first().cloned(),
+                txn: Some(held.txn.clone()),
+                ledger: Some(held.paid),
+                linked,
+                ..self.about(class.unwrap_or(Class::Refund), format!("suspense {}", held.payment), detail)
+            };
+            self.findings.push(finding);
+        }
+    }
+
     /// Of what is in no bill: may a neighbour's that is not in yet hold it? Then its day, with [`Class::Timing`].
     fn absent(&self, at: Moment, otherwise: &str) -> (Option<Class>, Option<NaiveDate>, String) {
         let it = self.it;
@@ -538,14 +725,14 @@ impl<'a> Work<'a, '_> {
             () => None,
         };
         match neighbour {
-            Some(day) => (
-                Some(Class::Timing),
-                Some(day),
-                format!("no bill has it; that of {day} may, and is not in yet"),
-            ),
+            Some(day) => waiting(day),
             None => (None, None, otherwise.to_owned()),
         }
     }
+}
+
+fn waiting(day: NaiveDate) -> (Option<Class>, Option<NaiveDate>, String) {
+    (Some(Class::Timing), Some(day), format!("no bill has it; that of {day} may, and is not in yet"))
 }
 
 fn totals(it: &Question<'_>) -> Vec<Total> {

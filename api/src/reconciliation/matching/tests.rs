@@ -26,6 +26,7 @@ fn order(n: u32, minor: i64, completed_at: i64) -> KnownOrder {
         standing: Standing::Completed,
         txn: Some(format!("txn{n}")),
         completed_at: Some(at(completed_at)),
+        claimed: None,
     }
 }
 
@@ -76,6 +77,7 @@ struct Day {
     elsewhere: Vec<(NaiveDate, BillRow)>,
     orders: Vec<KnownOrder>,
     refunds: Vec<KnownRefund>,
+    suspended: Vec<KnownSuspended>,
     terms: Option<FeeTerms>,
     has_neighbours: bool,
 }
@@ -93,6 +95,7 @@ impl Day {
             has_after: self.has_neighbours,
             orders: &self.orders,
             refunds: &self.refunds,
+            suspended: &self.suspended,
             has_refunds: true,
             terms: self.terms,
         })
@@ -197,6 +200,115 @@ fn refunds_are_compared_by_their_numbers_or_by_order_and_amount() {
         ..Day::default()
     };
     assert_eq!(both.found(), [""; 0]);
+}
+
+fn in_suspense(of: &KnownOrder, standing: Suspended) -> KnownSuspended {
+    let (txn, paid) = (of.txn.clone().unwrap(), of.pay);
+    KnownSuspended { payment: 7, txn, paid, why: "no such order".into(), standing }
+}
+
+#[test]
+fn a_payment_that_was_claimed_is_its_transactions_whatever_order_its_row_names() {
+    let claimed = |it: &mut Day, waits_for| it.orders[0].claimed = Some(Claimed { waits_for });
+    for named in [None, Some("another shop's".to_owned())] {
+        let found = one(|it| {
+            claimed(it, None);
+            it.rows[0].order = named.clone();
+            // What was found of it before is on the log still.
+            it.suspended.push(in_suspense(&it.orders[0], Suspended::Claimed));
+        });
+        assert_eq!(found, [""; 0]);
+    }
+    // Nor where its row names an order that is closed, or that another payment paid.
+    for standing in [Standing::Closed, Standing::Completed] {
+        let found = one(|it| {
+            claimed(it, None);
+            let first = order(2, 7_000, 9 * HOUR);
+            it.rows[0].order = Some(first.number.clone());
+            if standing == Standing::Completed {
+                it.rows.push(row(&first));
+            }
+            it.orders.push(KnownOrder { standing, ..first });
+        });
+        assert_eq!(found, [""; 0], "{standing}");
+    }
+    let other_sum = |it: &mut Day| {
+        claimed(it, None);
+        (it.rows[0].order, it.rows[0].amount) = (None, cny(4_999));
+    };
+    assert_eq!(one(other_sum), ["amount"]);
+    // Claimed days later: its row is in the bill of the day on which it came.
+    let earlier: NaiveDate = "2026-11-15".parse().unwrap();
+    let later = |it: &mut Day| it.elsewhere.push((earlier, BillRow { order: None, ..it.rows.remove(0) }));
+    assert_eq!(one(|it| (claimed(it, None), later(it)).0), [""; 0]);
+    assert_eq!(one(|it| (claimed(it, Some(earlier)), it.rows.clear()).0), ["timing"]);
+    assert_eq!(one(|it| (claimed(it, None), it.rows.clear()).0), ["ledger_only"]);
+}
+
+#[test]
+fn a_payment_in_suspense_is_told_as_that_and_once() {
+    let held = |standing: Suspended, change: fn(&mut Day)| {
+        let paid = order(1, 5_000, 10 * HOUR);
+        let suspended = vec![in_suspense(&paid, standing)];
+        let mut day = Day { rows: vec![row(&paid)], suspended, has_neighbours: true, ..Day::default() };
+        change(&mut day);
+        let details: Vec<String> = day.compared().findings.into_iter().map(|it| it.detail).collect();
+        (day.found(), details.join("; "))
+    };
+    let (found, detail) = held(Suspended::Waits, |_| {});
+    assert_eq!(found, ["provider_only"]);
+    assert!(detail.contains("payment 7 in suspense (no such order)"), "{detail}");
+    let closed = |it: &mut Day| {
+        it.orders.push(KnownOrder { standing: Standing::Closed, txn: None, ..order(1, 5_000, 0) });
+    };
+    assert_eq!(held(Suspended::Waits, closed).0, ["provider_only"]);
+    let paid_before = |it: &mut Day| {
+        it.orders.push(KnownOrder { txn: Some("first".into()), ..order(1, 5_000, -24 * HOUR) });
+    };
+    let (found, detail) = held(Suspended::Waits, paid_before);
+    assert_eq!(found, ["duplicate_payment"]);
+    assert!(detail.contains("payment 7 in suspense"), "{detail}");
+    assert_eq!(held(Suspended::Waits, |it| it.rows[0].amount = cny(1)).0, ["amount"]);
+    assert_eq!(held(Suspended::Waits, |it| it.rows[0].status = RowStatus::Reversed).0, ["status"]);
+    assert_eq!(
+        held(Suspended::Waits, |it| it.rows.push(it.rows[0].clone())).0,
+        ["provider_only", "duplicate_payment"]
+    );
+    assert_eq!(held(Suspended::Claimed, |_| {}).0, ["provider_only"]);
+    assert_eq!(held(Suspended::Dismissed, |_| {}).0, ["provider_only"]);
+}
+
+#[test]
+fn a_payment_that_went_back_from_suspense_is_known_with_its_refund() {
+    let paid = order(1, 5_000, 10 * HOUR);
+    let (_, back) = refund_of(&paid, "returned", 5_000);
+    let day = |is_by_channel, change: fn(&mut Day)| {
+        let numbers = vec!["request".to_owned(), "returned".to_owned()];
+        let standing = Suspended::Returned { at: at(20 * HOUR), is_by_channel, numbers };
+        let mut day = Day {
+            rows: vec![row(&paid), back.clone()],
+            suspended: vec![in_suspense(&paid, standing)],
+            has_neighbours: true,
+            ..Day::default()
+        };
+        change(&mut day);
+        (day.found(), day.compared().matched)
+    };
+    let none = Vec::<String>::new;
+    assert_eq!(day(true, |_| {}), (none(), 2));
+    assert_eq!(day(true, |it| it.rows[1].refund = None), (none(), 2));
+    assert_eq!(day(true, |it| it.rows[1].amount = cny(4_000)), (vec!["refund".to_owned()], 1));
+    assert_eq!(day(true, |it| it.rows[1].status = RowStatus::Failed), (vec!["refund".to_owned()], 1));
+    // One return is one refund: a second is not known.
+    assert_eq!(day(true, |it| it.rows.push(it.rows[1].clone())), (vec!["refund".to_owned()], 2));
+    // Another number than the channel was asked under, and the one that it was asked under is missing.
+    let other = |it: &mut Day| it.rows[1].refund = Some("by hand".into());
+    assert_eq!(day(true, other), (vec!["refund".to_owned(), "refund".to_owned()], 1));
+    assert_eq!(day(false, other), (none(), 2));
+    // Not in the bill.
+    let missing = |it: &mut Day| drop(it.rows.remove(1));
+    assert_eq!(day(true, missing), (vec!["refund".to_owned()], 1));
+    assert_eq!(day(false, missing), (none(), 1), "by hand it may not be the channel's");
 }
 
 #[test]

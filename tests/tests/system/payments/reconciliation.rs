@@ -482,20 +482,20 @@ async fn stands_again(shops: &Shops, operator: &Operator) {
         let book = trial["books"].as_array().unwrap().iter().find(|it| it["book"] == "expense:fees:wechat");
         book.map(|book| book["balance"].clone())
     };
-    let expects = async |bytes: &[u8], is_new: bool, rows: u64, debit: &str| {
+    let expects = async |bytes: &[u8], outcome: &str, rows: u64, debit: &str| {
         let sent = uploads(&operator.api, "wechat", day, bytes.to_vec()).await.ok();
         assert_eq!(
-            (&sent["is_new"], &sent["bill"]["rows"], &sent["bill"]["is_current"]),
-            (&json!(is_new), &json!(rows), &json!(true)),
+            (&sent["outcome"], &sent["bill"]["rows"], &sent["bill"]["is_current"]),
+            (&json!(outcome), &json!(rows), &json!(true)),
             "{sent}"
         );
         eventually(&format!("fees of {debit}"), PATIENCE, async || (books().await? == debit).then_some(()))
             .await;
     };
-    expects(&right, true, 1, "1.04").await;
-    expects(&wrong, true, 0, "0.44").await;
-    expects(&right, true, 1, "1.04").await;
-    expects(&right, false, 1, "1.04").await;
+    expects(&right, "new", 1, "1.04").await;
+    expects(&wrong, "new", 0, "0.44").await;
+    expects(&right, "stands_again", 1, "1.04").await;
+    expects(&right, "known", 1, "1.04").await;
 }
 
 /// What is not the channel's bill of the day is refused, and nothing of it is kept.

@@ -526,6 +526,7 @@ export default {
     send: { trades: 'Send the bill of trades', funds: 'Send the bill of funds' },
     taken: 'The bill is in, and the day was compared',
     known: 'This file was in already',
+    standsAgain: 'This file was in already, and stands for its day again',
     rows: '{{count}} lines.',
     noDays: 'No day was compared yet',
     noBills: 'No bills',

@@ -513,6 +513,7 @@ const words: Admin = {
     send: { trades: '上传交易账单', funds: '上传资金账单' },
     taken: '账单已导入，并已核对当天',
     known: '该文件此前已导入',
+    standsAgain: '该文件此前已导入，现重新作为当日账单',
     rows: '{{count}} 行。',
     noDays: '尚未核对任何一天',
     noBills: '没有账单',

@@ -53,6 +53,14 @@ const LOOKS = {
   cleared: 'completed',
 } as const;
 type Run = Schemas['RunView'];
+
+/** What became of a file that was sent. */
+const taken = {
+  new: 'recon.taken',
+  stands_again: 'recon.standsAgain',
+  known: 'recon.known',
+  kept: 'recon.known',
+} as const satisfies Record<Schemas['ImportView']['outcome'], string>;
 type Difference = Schemas['BillDifferenceView'];
 
 export function ReconciliationPage() {
@@ -207,11 +215,7 @@ function Days() {
             {send.error ? <ProblemAlert error={send.error} /> : null}
             <div role="status">
               {send.data && (
-                <Alert
-                  variant="outline"
-                  color="teal"
-                  title={send.data.is_new ? t('recon.taken') : t('recon.known')}
-                >
+                <Alert variant="outline" color="teal" title={t(taken[send.data.outcome])}>
                   <Text size="sm">{t('recon.rows', { count: send.data.bill.rows })}</Text>
                 </Alert>
               )}
