@@ -485,6 +485,22 @@ async fn a_charge_above_its_hold_stops_at_the_keys_budget() {
     assert_eq!(records[0].uncovered, credits("2"));
 }
 
+#[tokio::test]
+async fn a_hold_grows_to_what_its_account_has_and_within_its_keys_budget() {
+    let node = Node::start("10", quiet()).await;
+    let mut hold = node.hold("1").await.unwrap();
+    assert_eq!(hold.extend(credits("6")).await, credits("6"));
+    assert_eq!(hold.extend(credits("5")).await, credits("6"), "it never shrinks");
+    let mut capped = node.meter.hold(node.key_request(&key_scope(), "2", "1")).await.unwrap();
+    assert!(capped.extend(credits("5")).await <= credits("2"), "the budget is a limit here too");
+    assert!(hold.extend(credits("100")).await <= credits("9"), "nobody has more than there is");
+    for hold in [hold, capped] {
+        let held = hold.held();
+        assert_eq!(hold.settle(usage(held)).await, Settled { paid: held, uncovered: Credits::ZERO });
+    }
+    node.drain("10").await;
+}
+
 async fn server_ledger(node: &Node) -> Ledger {
     node.server.ledger().await
 }

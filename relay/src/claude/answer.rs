@@ -211,6 +211,35 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_is_cut_ends_its_open_blocks_and_then_for_its_length() {
+        let voice =
+            crate::dialogue::Voice { model: "m".into(), id: "1".into(), created: 0, wants_usage: true };
+        let tokens = Tokens { input: 9, output: 7, ..Tokens::default() };
+        let cut = Cut { choices: 1, tokens, wants_usage: true, voice: &voice };
+        let mut reader = StreamWatch::default();
+        let last =
+            event(r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"so"}}"#);
+        for data in [
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+            r#"{"type":"content_block_stop","index":0}"#,
+            r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#,
+        ] {
+            watch(&mut reader, data).0.unwrap();
+        }
+        let text = String::from_utf8(reader.cut(&last, &cut).to_vec()).unwrap();
+        let events: Vec<(&str, serde_json::Value)> = text
+            .split_terminator("\n\n")
+            .map(|event| event.split_once("\ndata: ").unwrap())
+            .map(|(name, data)| (name, serde_json::from_str(data).unwrap()))
+            .collect();
+        let names: Vec<&str> = events.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["event: content_block_stop", "event: message_delta", "event: message_stop"]);
+        assert_eq!((&events[0].1["index"], &events[0].1["type"]), (&1.into(), &"content_block_stop".into()));
+        assert_eq!(events[1].1["delta"]["stop_reason"], "max_tokens");
+        assert_eq!(events[1].1["usage"]["output_tokens"], 7);
+    }
+
+    #[test]
     fn a_stream_is_read_event_by_event() {
         let mut reader = StreamWatch::default();
         let mut next = |data: &str| {

@@ -282,6 +282,26 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_is_cut_ends_each_candidate_for_its_length() {
+        let voice =
+            crate::dialogue::Voice { model: "m".into(), id: "1".into(), created: 0, wants_usage: true };
+        let tokens = Tokens { input: 4, output: 7, ..Tokens::default() };
+        let cut = Cut { choices: 2, tokens, wants_usage: true, voice: &voice };
+        let raw = b"data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]},\"index\":0}],\"responseId\":\"r1\"}\r\n\r\n";
+        let last = Event { raw: Bytes::from_static(raw) };
+        let mut watcher = Watcher::default();
+        watcher.event(&last, &mut Estimate::default()).unwrap();
+        let text = String::from_utf8(watcher.cut(&last, &cut).to_vec()).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(text.strip_prefix("data: ").unwrap().trim_end()).unwrap();
+        let ends: Vec<&serde_json::Value> =
+            json["candidates"].as_array().unwrap().iter().map(|it| &it["finishReason"]).collect();
+        assert_eq!(ends, ["MAX_TOKENS", "MAX_TOKENS"], "{text}");
+        assert_eq!((&json["responseId"], &json["modelVersion"]), (&"r1".into(), &"m".into()));
+        assert_eq!(json["usageMetadata"]["candidatesTokenCount"], 7);
+    }
+
+    #[test]
     fn a_stream_is_watched_event_by_event() {
         let mut watcher = Watcher::default();
         let mut delivered = Estimate::default();
