@@ -408,7 +408,8 @@ test('an operator gives credits with a reason, and finds them on the ledger and 
   });
   await shoot(page, 'ledger-account');
   assert.deepEqual(await axe(page), []);
-  await ann.page.getByRole('link', { name: /^Balance: 94\.6/ }).waitFor();
+  // A stream of news that was refused is asked for again after half a minute.
+  await ann.page.getByRole('link', { name: /^Balance: 94\.6/ }).waitFor({ timeout: 60_000 });
 });
 
 /** Goes on by the Tab key until something has the focus. */
