@@ -272,7 +272,8 @@ impl Directory {
         let row = change.tx.fetch_optional(known, &[id.into()]).await?.ok_or(DirectoryError::BadToken)?;
         let was_proven = row.truth("email_verified")?;
         let values: [Value; 3] = [password_hash.into(), id.into(), fold(&proven.email).into()];
-        let update = "UPDATE users SET password_hash = ?, email_verified = 1 \
+        // An address that was wanted before is wanted no more: whoever knew the old password may have asked for it.
+        let update = "UPDATE users SET password_hash = ?, email_verified = 1, email_wanted = NULL \
                       WHERE id = ? AND email_folded = ? AND status = 'active'";
         // Their address has changed since, or they were switched off.
         if change.tx.execute(update, &values).await? == 0 {

@@ -192,8 +192,12 @@ async fn a_reset_of_an_unproven_account_leaves_its_maker_no_way_back() {
             limit: relay::limits::Limit::default(),
         };
         let (key, _) = it.directory.create_key(user.id, terms, operator()).await.unwrap();
+        let elsewhere = format!("{name}@elsewhere.example.org");
+        it.directory.want_email(user.id, &elsewhere, Language::English, operator()).await.unwrap();
+        let wanted = it.directory.make_email_token(Purpose::Verify, &user.id.to_string(), &elsewhere).await;
         let token = it.directory.make_email_token(Purpose::Reset, &user.id.to_string(), &user.email).await;
         it.directory.reset_password(token.unwrap().expose(), "new".into()).await.unwrap();
+        assert!(is_bad(it.directory.prove_email(wanted.unwrap().expose(), false).await), "{name}");
         let left = (
             it.directory.second_factors(user.id).await.unwrap().any(),
             it.directory.user_by_identity(subject, name).await.unwrap().is_some(),
