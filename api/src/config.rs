@@ -119,6 +119,7 @@ options! {
     "referral.min_topup" Text "10" "The least number of credits that this top-up must buy."
     "referral.monthly_cap" Integer "10" "How often one user is rewarded in a month."
     "referral.days" Integer "90" "How long after registering such a top-up counts."
+    "referral.hold_days" Integer "14" "How many days such a top-up must stand, not refunded and not disputed, before it earns; 0: none."
     "topup.order_seconds" Integer "1800" "How long an order can be paid: up to a day, at least a minute in production mode. A later payment is still credited."
     "topup.poll_seconds" List "30,120,600" "When the gateway of an unpaid order is asked about it, in seconds after its opening; the last pause repeats."
     "reconciliation.daily_at" Text "10:00" "When the bills of the day before are asked for, by each channel's own clock (Beijing's; Stripe: UTC). Empty: never; then they are uploaded."

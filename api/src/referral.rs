@@ -1,6 +1,8 @@
-//! The road of a referral: noted when somebody registers, decided by their first sufficient top-up, granted on the ledger.
+//! The road of a referral: noted when somebody registers, decided by their first sufficient top-up that has stood for a while,
+//! granted on the ledger.
 //!
-//! May not touch: balances; what decides: that is a top-up that the projections hold as completed.
+//! May not touch: balances; what decides: that is a top-up that the projections hold as completed, and of whose money enough has
+//! not gone back.
 //! Claims: any number of processes may do this at once, and die anywhere: a referral is decided by one of them, in one
 //! transaction, and its grants have ids of their own. Nothing is kept beside the referral's own row, so that tables that were
 //! rebuilt, or trail, change nothing but the time.
@@ -13,9 +15,9 @@ use crate::{
     },
     live::Live,
 };
-use domain::{Command, Moment, Reason, account::event::GrantSource};
+use domain::{Command, Credits, Moment, Reason, account::event::GrantSource};
 use ledger::{Ledger, LedgerError};
-use projections::{Database, top_ups};
+use projections::{Database, top_ups, top_ups::TopUpOrder};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -68,11 +70,10 @@ impl Road {
             let Some(last) = page.last() else { break };
             after = Some(last.referred);
             let people: Vec<_> = page.iter().map(|it| it.referred).collect();
-            let least = self.live.now().referral.min_topup;
-            let paid = top_ups::first_completed(&self.db, &people, least).await?;
+            let paid = top_ups::standing(&self.db, &people).await?;
             for it in &page {
-                let first = paid.iter().find(|order| order.account == it.referred);
-                if let Some(decided) = self.decide(it, first).await? {
+                let of_theirs = |(order, _): &&(TopUpOrder, Credits)| order.account == it.referred;
+                if let Some(decided) = self.decide(it, paid.iter().filter(of_theirs)).await? {
                     self.grant(&decided).await;
                 }
             }
@@ -91,32 +92,37 @@ impl Road {
     async fn decide(
         &self,
         it: &Referral,
-        first: Option<&top_ups::TopUpOrder>,
+        paid: impl Iterator<Item = &(TopUpOrder, Credits)>,
     ) -> Result<Option<Referral>, DirectoryError> {
         let live = self.live.now();
-        let end = it.created_at.plus_ms(live.referral.life_ms());
-        let in_time = first.filter(|order| order.completed_at.is_some_and(|at| at <= end));
-        match in_time {
-            None if end.plus_ms(GRACE_MS) < now() => {
-                self.directory.end_referral(it, ReferralState::Lapsed).await?;
-                Ok(None)
-            }
-            None => Ok(None),
-            Some(_) if !live.referral.enabled => {
+        let terms = &live.referral;
+        let end = it.created_at.plus_ms(terms.life_ms());
+        let mut is_held = false;
+        for (order, left) in paid {
+            let Some(at) = order.completed_at.filter(|at| *at <= end && *left >= terms.min_topup) else {
+                continue;
+            };
+            if !terms.enabled {
                 self.directory.end_referral(it, ReferralState::Missed).await?;
-                Ok(None)
+                return Ok(None);
             }
-            Some(order) => {
-                let earning = Earning {
-                    order: order.order,
-                    reward: live.referral.reward,
-                    welcome: live.referral.welcome,
-                    monthly_cap: live.referral.monthly_cap,
-                    month: month(now(), live.time_zone_offset_minutes),
-                };
-                self.directory.earn_referral(it, &earning).await
+            if at.plus_ms(terms.hold_ms()) > now() || self.directory.is_disputed(order.order).await? {
+                is_held = true;
+                continue;
             }
+            let earning = Earning {
+                order: order.order,
+                reward: terms.reward,
+                welcome: terms.welcome,
+                monthly_cap: terms.monthly_cap,
+                month: month(now(), live.time_zone_offset_minutes),
+            };
+            return self.directory.earn_referral(it, &earning).await;
         }
+        if !is_held && end.plus_ms(GRACE_MS) < now() {
+            self.directory.end_referral(it, ReferralState::Lapsed).await?;
+        }
+        Ok(None)
     }
 
     /// Grants the open shares of a referral.

@@ -8,6 +8,6 @@ mod query;
 
 pub(crate) use fold::TopUpRows;
 pub use query::{
-    OrderStatus, TopUpOrder, completed_between, counted_since, find, first_completed, get, list, of_orders,
-    paid_by, pending,
+    OrderStatus, TopUpOrder, completed_between, counted_since, find, get, list, of_orders, paid_by, pending,
+    standing,
 };

@@ -76,9 +76,15 @@ pub struct ReferralConfig {
     /// Rewards of one person in a month.
     pub monthly_cap: u32,
     days: u32,
+    hold_days: u32,
 }
 
 impl ReferralConfig {
+    /// How long a top-up must stand before it earns, in milliseconds.
+    pub fn hold_ms(&self) -> i64 {
+        i64::from(self.hold_days) * DAY_MS
+    }
+
     /// How long after registering a first top-up counts, in milliseconds.
     pub fn life_ms(&self) -> i64 {
         i64::from(self.days) * DAY_MS
@@ -115,12 +121,16 @@ pub(super) struct RawReferral {
     min_topup: Number,
     monthly_cap: u32,
     days: u32,
+    hold_days: u32,
 }
 
 impl RawReferral {
     pub(super) fn check(&self) -> Result<ReferralConfig, ConfigError> {
         if !(1..=3650).contains(&self.days) {
             return Err(ConfigError::Wrong("referral.days must be between 1 and 3650".into()));
+        }
+        if self.hold_days > 365 {
+            return Err(ConfigError::Wrong("referral.hold_days must be between 0 and 365".into()));
         }
         Ok(ReferralConfig {
             enabled: self.enabled,
@@ -129,6 +139,7 @@ impl RawReferral {
             min_topup: credits("referral.min_topup", &self.min_topup)?,
             monthly_cap: self.monthly_cap,
             days: self.days,
+            hold_days: self.hold_days,
         })
     }
 }

@@ -259,6 +259,19 @@ impl Directory {
         Ok(Some(Referral { state, decided_at: Some(at), reward, welcome, ..it.clone() }))
     }
 
+    /// Does somebody dispute the payment of this order, or has its gateway told of money back that nobody has looked at yet?
+    pub async fn is_disputed(&self, order: OrderId) -> Result<bool, DirectoryError> {
+        for sql in [
+            "SELECT id FROM disputes WHERE order_id = ? AND state IN ('inquiry', 'open') LIMIT 1",
+            "SELECT id FROM outside_refunds WHERE order_id = ? AND state = 'open' LIMIT 1",
+        ] {
+            if self.0.db.fetch_optional(sql, &[order.into()]).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Referrals decided before a moment with a share that nobody has noted as granted.
     pub async fn ungranted_referrals(&self, before: Moment) -> Result<Vec<Referral>, DirectoryError> {
         let sql = format!(

@@ -3,7 +3,8 @@
 //!
 //! May not touch: what is a difference, and what is done about one.
 //! Claims: all of it is of the reader's one state; an order that a difference tells of, or told of until somebody signed it off,
-//! is not told of twice; no more than a row is held.
+//! is not told of twice; no more than a row is held. A payment in suspense whose bill's row is a difference is both: the file
+//! tells it once ([`Item::is_payment_of`]).
 
 use super::words;
 use domain::suspense::Held;
@@ -78,6 +79,12 @@ impl Item {
             owner: None,
             detail: None,
         })
+    }
+
+    /// Are both about one payment, of the same sum?
+    pub fn is_payment_of(&self, other: &Self) -> bool {
+        let key = |it: &Self| (it.channel_says, it.transaction.is_some() && it.refund_number.is_none());
+        self.channel == other.channel && self.transaction == other.transaction && key(self) == key(other)
     }
 }
 

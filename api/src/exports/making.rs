@@ -4,6 +4,7 @@ use super::beancount::Beancount;
 use super::table::{Cell, Column, Table, TableFormat, amount, count, text};
 use super::{Books, ExportError, Progress, unmatched};
 use crate::directory::export::{ExportFormat, ExportKind, Made, Wanted};
+use crate::directory::unmatched::UnmatchedKind;
 use crate::directory::{now, unmatched as open_items};
 use domain::{Credits, Moment, Unit};
 use projections::exports::{JournalLine, LineSource, Reader, Span, UsageLine};
@@ -185,7 +186,7 @@ async fn table(
         ExportKind::Unmatched => ("unmatched", &unmatched::COLUMNS),
     };
     // Read before the table is begun, and told of as far as the reader's state goes.
-    let in_suspense = match wanted.kind {
+    let mut in_suspense = match wanted.kind {
         ExportKind::Unmatched => in_suspense(books, reader.position()).await?,
         ExportKind::Journal
         | ExportKind::TrialBalance
@@ -266,9 +267,16 @@ async fn table(
         ExportKind::Unmatched => {
             let (at, until) = (now(), midnight_behind(wanted, books));
             let mut write = |it: &open_items::Item| write(&unmatched::cells(it, at));
-            let mut held = in_suspense.iter().filter(|it| it.since < until);
-            match held.try_for_each(&mut write) {
-                Ok(()) => open_items::read(reader, until, |it| write(&it)).await,
+            in_suspense.retain(|it| it.since < until);
+            match in_suspense.iter().try_for_each(&mut write) {
+                Ok(()) => {
+                    // Its bill's row says the same of it once more.
+                    let is_told = |it: &open_items::Item| {
+                        it.kind == UnmatchedKind::Difference
+                            && in_suspense.iter().any(|held| held.is_payment_of(it))
+                    };
+                    open_items::read(reader, until, |it| if is_told(&it) { Ok(()) } else { write(&it) }).await
+                }
                 Err(error) => Err(error),
             }
         }

@@ -61,6 +61,7 @@ pub struct Limits {
 
 struct Window {
     started: Instant,
+    length: Duration,
     tries: u32,
 }
 
@@ -93,9 +94,9 @@ impl Limits {
         if windows.len() >= MAX_WINDOWS {
             forget(&mut windows, at);
         }
-        let fresh = || Window { started: at, tries: 0 };
-        let window = windows.entry(entry(rule, key)).or_insert_with(fresh);
         let length = Duration::from_secs(rule.window_s);
+        let fresh = || Window { started: at, length, tries: 0 };
+        let window = windows.entry(entry(rule, key)).or_insert_with(fresh);
         let elapsed = at.saturating_duration_since(window.started);
         if elapsed >= length {
             *window = fresh();
@@ -157,15 +158,16 @@ fn refused(wait_s: u64) -> Problem {
     Problem::too_many("too many tries; wait before the next one", wait_s)
 }
 
-/// Makes room: windows older than any rule's go first, then the older half.
+/// Makes room: windows that are over go first, then the half with the fewest tries, the older of them first. So who fills the memory
+/// with names that were tried once does not make it forget the one that is being guessed at.
 fn forget(windows: &mut HashMap<(&'static str, String), Window>, at: Instant) {
-    windows.retain(|_, window| at.saturating_duration_since(window.started) < Duration::from_secs(3600));
+    windows.retain(|_, window| at.saturating_duration_since(window.started) < window.length);
     if windows.len() >= MAX_WINDOWS {
-        let mut starts: Vec<Instant> = windows.values().map(|window| window.started).collect();
-        let middle = starts.len() / 2;
-        let (_, median, _) = starts.select_nth_unstable(middle);
+        let mut order: Vec<(u32, Instant)> = windows.values().map(|it| (it.tries, it.started)).collect();
+        let middle = order.len() / 2;
+        let (_, median, _) = order.select_nth_unstable(middle);
         let median = *median;
-        windows.retain(|_, window| window.started > median);
+        windows.retain(|_, window| (window.tries, window.started) > median);
     }
 }
 
@@ -202,12 +204,21 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_the_newest_windows_stay() {
+    fn memory_is_bounded_and_the_newest_windows_stay_and_those_of_many_tries() {
         let (limits, start) = (Limits::default(), Instant::now());
+        let long = Rule { window_s: 86_400, ..RULE };
+        for _ in 0..3 {
+            assert_eq!(limits.admit_at(long, "ann", start), Ok(()));
+        }
+        let start = start + Duration::from_secs(7_200);
         for n in 0..MAX_WINDOWS + 10 {
             let at = start + Duration::from_micros(n as u64);
             assert_eq!(limits.admit_at(RULE, &n.to_string(), at), Ok(()));
         }
+        assert!(
+            limits.admit_at(long, "ann", start).is_err(),
+            "an account that is guessed at is not forgotten for others"
+        );
         let windows = limits.windows();
         assert!(windows.len() <= MAX_WINDOWS);
         assert!(windows.contains_key(&entry(RULE, &(MAX_WINDOWS + 9).to_string())));

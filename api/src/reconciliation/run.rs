@@ -3,8 +3,8 @@
 //! For: bills that people send ([`upload`]), that channels are asked for ([`download`]), and every morning by itself
 //! ([`keep_reconciling`]). May not touch: what is a difference; [`super::matching`] says.
 //! Claims: a day is worked on by one process at a time; nothing of a bill that is refused is kept; the ledger's side is read when
-//! the tables have reached the end of the log; a bill that comes in has its neighbours' days compared again; a day's fees are booked
-//! once, and corrected by their difference where a later bill says otherwise; a day is done when it was over, every bill that the
+//! the tables have reached the end of the log; a bill that comes in has its neighbours' days compared again, and a day that ends what
+//! waited in suspense has that payment's day compared again; a day's fees are booked once, and corrected by their difference where a later bill says otherwise; a day is done when it was over, every bill that the
 //! daily run would ask for had been asked for or sent since, and their comparison ended well.
 
 use super::bill::{self, BillFault, BillRow, Format, RowKind, RowStatus};
@@ -103,6 +103,8 @@ pub struct Downloaded {
 struct Compared {
     run: StoredRun,
     is_complete: bool,
+    /// Other days that have an open difference about a payment that this one has credited or given back.
+    others: BTreeSet<NaiveDate>,
 }
 
 /// A file that somebody sent.
@@ -148,21 +150,19 @@ pub async fn upload(app: &App, channel: &dyn Channel, sent: Sent<'_>) -> Result<
             Err(RunError::NoBill) => None,
             Err(other) => return Err(other),
         };
-        let is_complete = done.as_ref().is_some_and(|it| it.is_complete);
-        Ok((Imported { bill, import, run: done.map(|it| it.run) }, is_complete))
+        Ok((bill, import, done))
     };
     let done = work.await;
     match &done {
-        Ok((_, true)) => claim.release(DayEnd::Done).await?,
-        Ok((_, false)) => claim.release(DayEnd::AsBefore).await?,
+        Ok((_, _, Some(Compared { is_complete: true, .. }))) => claim.release(DayEnd::Done).await?,
+        Ok(_) => claim.release(DayEnd::AsBefore).await?,
         // The bill may be in and not compared.
         Err(error) => claim.release(DayEnd::Again { at: now(), error: &error.to_string() }).await?,
     }
-    let (imported, _) = done?;
-    if imported.import.is_change() {
-        neighbours(app, channel, &format, sent.day).await;
-    }
-    Ok(imported)
+    let (bill, import, done) = done?;
+    let (run, others) = done.map(|it| (it.run, it.others)).unzip();
+    concerned(app, channel, &format, sent.day, import.is_change(), others.unwrap_or_default()).await;
+    Ok(Imported { bill, import, run })
 }
 
 /// Asks the channel for a day's bill, imports it and compares the day.
@@ -180,7 +180,7 @@ pub async fn download(
     let done = downloaded(app, channel, &format, day, cause, by).await;
     match &done {
         // What was fetched while the day went on is not all of it, however late the comparison was.
-        Ok((it, _)) if is_over && !it.run.is_preliminary => claim.release(DayEnd::Done).await?,
+        Ok((it, ..)) if is_over && !it.run.is_preliminary => claim.release(DayEnd::Done).await?,
         Ok(_) => claim.release(DayEnd::AsBefore).await?,
         Err(error) => {
             let pause_ms = match error {
@@ -192,10 +192,8 @@ pub async fn download(
             claim.release(DayEnd::Again { at, error: &error }).await?;
         }
     }
-    let (downloaded, is_change) = done?;
-    if is_change {
-        neighbours(app, channel, &format, day).await;
-    }
+    let (downloaded, is_change, others) = done?;
+    concerned(app, channel, &format, day, is_change, others).await;
     Ok(downloaded)
 }
 
@@ -206,7 +204,7 @@ async fn downloaded(
     day: NaiveDate,
     cause: RunCause,
     by: Option<AccountId>,
-) -> Result<(Downloaded, bool), RunError> {
+) -> Result<(Downloaded, bool, BTreeSet<NaiveDate>), RunError> {
     let (_, to) = format.day(day);
     // A person's bill of a day that was over is what they want compared; who wants the channel's instead asks for it.
     let standing = match cause {
@@ -244,7 +242,7 @@ async fn downloaded(
         }
     }
     let done = compare(app, channel, format, day, cause, by).await?;
-    Ok((Downloaded { run: done.run, kept }, is_change))
+    Ok((Downloaded { run: done.run, kept }, is_change, done.others))
 }
 
 /// Asks for one bill and keeps it. A day without payments has none at some channels, which is a bill without rows.
@@ -281,7 +279,7 @@ async fn fetched(
     Ok((bill, import))
 }
 
-/// Compares a day again, by the bills that are in.
+/// Compares a day again, by the bills that are in, and the days that this is news for.
 pub async fn again(
     app: &App,
     channel: &dyn Channel,
@@ -289,21 +287,44 @@ pub async fn again(
     by: Option<AccountId>,
 ) -> Result<StoredRun, RunError> {
     let format = format_of(channel)?;
-    let claim = Claim::take(app, channel, day).await?;
-    let done = compare(app, channel, &format, day, RunCause::Again, by).await;
-    let is_done = done.as_ref().is_ok_and(|it| it.is_complete);
-    claim.release(if is_done { DayEnd::Done } else { DayEnd::AsBefore }).await?;
-    Ok(done?.run)
+    let done = once_more(app, channel, &format, day, by).await?;
+    concerned(app, channel, &format, day, false, done.others).await;
+    Ok(done.run)
 }
 
-/// Compares the days beside one whose bill came in: what they miss may stand there.
-async fn neighbours(app: &App, channel: &dyn Channel, format: &Format, day: NaiveDate) {
-    for beside in [day.pred_opt(), day.succ_opt()].into_iter().flatten() {
+async fn once_more(
+    app: &App,
+    channel: &dyn Channel,
+    format: &Format,
+    day: NaiveDate,
+    by: Option<AccountId>,
+) -> Result<Compared, RunError> {
+    let claim = Claim::take(app, channel, day).await?;
+    let done = compare(app, channel, format, day, RunCause::Again, by).await;
+    let is_done = done.as_ref().is_ok_and(|it| it.is_complete);
+    claim.release(if is_done { DayEnd::Done } else { DayEnd::AsBefore }).await?;
+    done
+}
+
+/// Compares the days again that a comparison has news for: those beside it if another bill stands for it now, since what they miss
+/// may be in there; and `others`, whose payment was claimed out of suspense, or went back, on this day, however much later it is.
+async fn concerned(
+    app: &App,
+    channel: &dyn Channel,
+    format: &Format,
+    day: NaiveDate,
+    is_change: bool,
+    mut others: BTreeSet<NaiveDate>,
+) {
+    if is_change {
+        others.extend([day.pred_opt(), day.succ_opt()].into_iter().flatten());
+    }
+    for other in others {
         let mut tries = 0;
         let outcome = loop {
-            match main_bill(app, channel.name(), format, beside).await {
+            match main_bill(app, channel.name(), format, other).await {
                 Ok(None) => break Ok(()),
-                Ok(Some(_)) => match again(app, channel, beside, None).await {
+                Ok(Some(_)) => match once_more(app, channel, format, other, None).await {
                     Err(RunError::Busy) if tries < NEIGHBOUR_TRIES => {
                         tries += 1;
                         tokio::time::sleep(NEIGHBOUR_PAUSE).await;
@@ -314,7 +335,7 @@ async fn neighbours(app: &App, channel: &dyn Channel, format: &Format, day: Naiv
             }
         };
         if let Err(error) = outcome {
-            tracing::warn!(channel = %channel.name(), day = %beside, %error, "a neighbouring day could not be compared again");
+            tracing::warn!(channel = %channel.name(), day = %other, %error, "a day that a comparison has news for could not be compared again");
         }
     }
 }
@@ -436,7 +457,8 @@ async fn compare(
         tracing::info!(channel = %name, %day, matched = answer.matched, run = %run.id, "a day is reconciled without a difference");
     }
     let is_complete = !run.is_preliminary && are_all_in(format, to, &bills);
-    Ok(Compared { run, is_complete })
+    let others = app.directory.open_days_about(name, day, &txns).await?;
+    Ok(Compared { run, is_complete, others })
 }
 
 /// Are all bills in that the daily run would ask for, and since the day was over?

@@ -4,6 +4,7 @@ use crate::{Database, DatabaseError, Page, Paging, Row, Value};
 use domain::account::event::CloseReason;
 use domain::{AccountId, ChannelName, Credits, Label, Moment, Money, OrderId};
 use sea_query::{Expr, ExprTrait, Query};
+use std::collections::BTreeMap;
 
 /// A top-up order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,31 +139,47 @@ pub async fn pending(db: &Database, paging: &Paging) -> Result<Page<TopUpOrder>,
     list(db, None, Some(OrderStatus::Pending), paging).await
 }
 
-/// The first completed order of each of these accounts (a few hundred at most) that bought at least so many credits.
-pub async fn first_completed(
+/// The completed orders of these accounts (a few hundred at most), by account and the oldest first, each with the credits of it that
+/// still stand: less the part of its money that went back, is asked to go back, or was charged back. Bonuses are not counted.
+pub async fn standing(
     db: &Database,
     accounts: &[AccountId],
-    least: Credits,
-) -> Result<Vec<TopUpOrder>, DatabaseError> {
+) -> Result<Vec<(TopUpOrder, Credits)>, DatabaseError> {
     if accounts.is_empty() {
         return Ok(Vec::new());
     }
     let places = vec!["?"; accounts.len()].join(", ");
+    let values: Vec<Value> = accounts.iter().map(|account| (*account).into()).collect();
+    let mut gone: BTreeMap<OrderId, i128> = BTreeMap::new();
+    for (table, is_gone) in [("refunds", "status <> 'failed'"), ("chargebacks", "status = 'posted'")] {
+        let sql = format!("SELECT order_id, amount FROM {table} WHERE {is_gone} AND account IN ({places})");
+        for row in db.fetch_all(&sql, &values).await? {
+            *gone.entry(row.parsed("order_id")?).or_default() += i128::from(row.int("amount")?);
+        }
+    }
     let sql = format!(
-        "SELECT {} FROM top_up_orders WHERE status = 'completed' AND credits >= ? AND account IN ({places}) \
+        "SELECT {} FROM top_up_orders WHERE status = 'completed' AND account IN ({places}) \
          ORDER BY account, completed_at, order_id",
         COLUMNS.join(", ")
     );
-    let values: Vec<Value> =
-        std::iter::once(least.into()).chain(accounts.iter().map(|account| (*account).into())).collect();
-    let mut orders: Vec<TopUpOrder> = Vec::new();
+    let mut orders = Vec::new();
     for row in db.fetch_all(&sql, &values).await? {
         let order = read(&row)?;
-        if orders.last().is_none_or(|last| last.account != order.account) {
-            orders.push(order);
-        }
+        let gone = gone.get(&order.order).copied().unwrap_or_default();
+        let left = left(order.credits, order.pay.minor, gone);
+        orders.push((order, left));
     }
     Ok(orders)
+}
+
+/// What of an order's credits belongs to the money that is left of it, rounded down; none where nothing is left.
+fn left(credits: Credits, paid: i64, gone: i128) -> Credits {
+    let paid = i128::from(paid);
+    let nano = match paid - gone {
+        rest if rest > 0 && paid > 0 => i128::from(credits.nano()) * rest / paid,
+        _ => 0,
+    };
+    i64::try_from(nano).map_or(Credits::ZERO, Credits::from_nano)
 }
 
 /// These orders of whichever accounts, as far as they are there.
@@ -235,4 +252,17 @@ fn read(row: &Row) -> Result<TopUpOrder, DatabaseError> {
         first_seq: row.count("first_seq")?,
         event_seq: row.count("event_seq")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_credits_that_are_left_of_an_order_go_with_its_money_and_round_down() {
+        let ten = Credits::from_nano(10_000_000_001);
+        assert_eq!(left(ten, 7_200, 0), ten);
+        assert_eq!(left(ten, 7_200, 3_600).nano(), 5_000_000_000);
+        assert_eq!([left(ten, 7_200, 7_200), left(ten, 7_200, 9_000), left(ten, 0, 0)], [Credits::ZERO; 3]);
+    }
 }

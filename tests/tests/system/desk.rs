@@ -178,7 +178,7 @@ async fn second_person(operator: &Operator, finance: User, user: &User) {
 
 async fn settings_and_referrals(gateway: &Gateway, operator: &Operator) {
     let set = json!({"version": 0, "set": {
-        "site.name": "Ours", "referral.enabled": true, "referral.reward": "2", "referral.welcome": "1", "referral.min_topup": "5",
+        "site.name": "Ours", "referral.enabled": true, "referral.reward": "2", "referral.welcome": "1", "referral.min_topup": "5", "referral.hold_days": 0,
     }});
     assert_eq!(patch(&operator.api, "/api/admin/settings", &set).await.ok()["version"], 1);
     assert_eq!(patch(&operator.api, "/api/admin/settings", &set).await.problem(409), "settings_changed");

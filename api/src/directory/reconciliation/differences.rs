@@ -12,6 +12,7 @@ use domain::{AccountId, ActorKind, ChannelName, Currency, Moment, Money, OrderId
 use projections::{Row, Value};
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 words! {
@@ -191,6 +192,29 @@ impl Directory {
         let sql = "SELECT COUNT(*) AS n FROM reconciliation_differences WHERE channel = ? AND day = ? AND ended_at IS NULL";
         let values = [channel.as_str().into(), day.to_string().into()];
         Ok(self.0.db.fetch_one(sql, &values).await?.count("n")?)
+    }
+
+    /// The days, but for `day`, that have a difference to be looked after about one of these transactions.
+    pub async fn open_days_about(
+        &self,
+        channel: &ChannelName,
+        day: NaiveDate,
+        txns: &[String],
+    ) -> Result<BTreeSet<NaiveDate>, DirectoryError> {
+        let mut days = BTreeSet::new();
+        for some in txns.chunks(500) {
+            let places = vec!["?"; some.len()].join(", ");
+            let sql = format!(
+                "SELECT DISTINCT day FROM reconciliation_differences \
+                 WHERE channel = ? AND day <> ? AND ended_at IS NULL AND txn IN ({places})"
+            );
+            let mut values: Vec<Value> = vec![channel.as_str().into(), day.to_string().into()];
+            values.extend(some.iter().map(Value::from));
+            for row in self.0.db.fetch_all(&sql, &values).await? {
+                days.insert(row.parsed("day")?);
+            }
+        }
+        Ok(days)
     }
 
     /// Differences, newest first.

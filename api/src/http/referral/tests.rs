@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 async fn programme(changes: Value) -> (Gateway, Road) {
     let mut overrides = json!({"referral.enabled": true, "referral.reward": "5", "referral.welcome": "1",
-        "referral.min_topup": "5", "referral.monthly_cap": 2});
+        "referral.min_topup": "5", "referral.monthly_cap": 2, "referral.hold_days": 0});
     overrides.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     let it = gateway_with(|config| {
         *config = config.with(&serde_json::from_value(overrides).unwrap()).unwrap();
@@ -32,8 +32,8 @@ impl Gateway {
         self.app.directory.open_session(&user, "test").await.unwrap().token
     }
 
-    /// Tops up and waits until the tables hold it.
-    async fn pays(&self, who: &str, amount: &str) {
+    /// Tops up and waits until the tables hold it; the order.
+    async fn pays(&self, who: &str, amount: &str) -> domain::OrderId {
         let body = json!({"amount": amount, "channel": "sandbox"});
         let order = self.call("POST", "/api/user/topup", Some(who), Some(body)).await.body;
         let id = order["order"].as_str().unwrap().parse().unwrap();
@@ -47,6 +47,18 @@ impl Gateway {
         };
         let position = self.decides(account, command).await;
         assert!(self.projector.wait_for(position, std::time::Duration::from_secs(20)).await);
+        id
+    }
+
+    /// So much of an order's money is asked to go back.
+    async fn asks_back(&self, who: &str, order: domain::OrderId, amount: &str) -> domain::RefundId {
+        let refund = domain::RefundId::from_uuid(uuid::Uuid::now_v7());
+        let amount = domain::Money::parse(amount, "CNY".parse().unwrap()).unwrap();
+        let reason = "changed my mind".parse().unwrap();
+        let command = domain::Command::RequestRefund { refund, order, pay: amount, reason };
+        let position = self.decides(self.account_of(who).await, command).await;
+        assert!(self.projector.wait_for(position, std::time::Duration::from_secs(20)).await);
+        refund
     }
 
     async fn total(&self, who: &str) -> Credits {
@@ -178,4 +190,46 @@ async fn while_it_is_off_nothing_is_given_nor_made_up_for() {
     assert_eq!(it.total(&ann).await, Credits::ZERO);
     let all = it.call("GET", "/api/admin/referrals", Some(&owner), None).await.body;
     assert_eq!(all["items"][0]["state"], "missed");
+}
+
+#[tokio::test]
+async fn a_top_up_whose_money_goes_back_earns_nothing() {
+    let (it, road) = programme(json!({})).await;
+    let ann = it.token("ann", Role::User).await;
+    let code = it.mine(&ann).await["code"].as_str().unwrap().to_owned();
+    let bob = it.joins("bob", "bob@example.com", Some(&code)).await;
+    // Ten credits, of which less than five would be left.
+    let order = it.pays(&bob, "72").await;
+    it.asks_back(&bob, order, "36.01").await;
+    road.reward().await.unwrap();
+    assert_eq!((it.total(&ann).await, it.mine(&ann).await["waiting"].clone()), (Credits::ZERO, json!(1)));
+    // Another one stands, but is disputed, and then not any more.
+    let second = it.pays(&bob, "72").await;
+    let sql = "INSERT INTO disputes (id, channel, reference, order_id, currency, amount, state, what, created_at, updated_at) \
+               VALUES ('d', 'sandbox', 'dp_1', ?, 'CNY', 7200, 'open', 'fraudulent', 0, 0)";
+    it.app.db.execute(sql, &[second.into()]).await.unwrap();
+    road.reward().await.unwrap();
+    assert_eq!(it.total(&ann).await, Credits::ZERO);
+    it.app.db.execute("UPDATE disputes SET state = 'won'", &[]).await.unwrap();
+    road.reward().await.unwrap();
+    assert_eq!(it.total(&ann).await, credits("5"));
+}
+
+#[tokio::test]
+async fn a_reward_waits_until_its_top_up_has_stood_and_what_came_in_time_does_not_lapse_meanwhile() {
+    let (it, road) = programme(json!({"referral.hold_days": 14, "referral.days": 1})).await;
+    let ann = it.token("ann", Role::User).await;
+    let code = it.mine(&ann).await["code"].as_str().unwrap().to_owned();
+    let bob = it.joins("bob", "bob@example.com", Some(&code)).await;
+    it.pays(&bob, "72").await;
+    let days_ago = async |days: i64| {
+        let at = now().plus_ms(-days * 86_400_000);
+        it.app.db.execute("UPDATE referrals SET created_at = ?", &[at.into()]).await.unwrap();
+        it.app.db.execute("UPDATE top_up_orders SET completed_at = ?", &[at.into()]).await.unwrap();
+        road.reward().await.unwrap();
+        it.mine(&ann).await["waiting"].clone()
+    };
+    assert_eq!(days_ago(0).await, json!(1));
+    assert_eq!((days_ago(13).await, it.total(&ann).await), (json!(1), Credits::ZERO));
+    assert_eq!((days_ago(14).await, it.total(&ann).await), (json!(0), credits("5")));
 }

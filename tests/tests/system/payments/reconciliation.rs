@@ -204,6 +204,9 @@ async fn reconciles(options: GatewayOptions, channels: &[&str]) {
     .await;
     signs_off(&gateway, &operator).await;
     stands_again(&shops, &operator).await;
+    if channels.contains(&"epay") {
+        claims(&shops, &gateway, &operator, &user).await;
+    }
     refuses(&shops, &operator).await;
     let mut secrets = shops.alipay.secrets();
     secrets.extend(shops.wechat.secrets());
@@ -496,6 +499,38 @@ async fn stands_again(shops: &Shops, operator: &Operator) {
     expects(&wrong, "new", 0, "0.44").await;
     expects(&right, "stands_again", 1, "1.04").await;
     expects(&right, "known", 1, "1.04").await;
+}
+
+/// A payment that waited in suspense is claimed, days after it came: the comparison of the day that credits it ends the difference
+/// of the day that was paid.
+async fn claims(shops: &Shops, gateway: &Gateway, operator: &Operator, user: &User) {
+    let second = User::new(gateway).await;
+    second.becomes(operator, "finance").await;
+    let (today, txn) = (today("epay"), "paid-days-ago");
+    let paid = shops.pays(gateway, user, "epay", "80").await;
+    let mut form = shops.epay.notice(&paid);
+    form.extend([("out_trade_no".into(), "stray".into()), ("trade_no".into(), txn.into())]);
+    assert_eq!(shops.epay.tells(&door(gateway, "epay"), &shops.epay.signed(form)).await.status, 404);
+    let day = today.checked_sub_days(chrono::Days::new(5)).unwrap();
+    let line = Line::payment("stray", txn, "80", day.and_hms_opt(10, 0, 0).unwrap());
+    let bill = shops.file("epay", day, &[Line { fee: 0, ..line }]);
+    let sent = uploads(&operator.api, "epay", day, bill).await.ok();
+    assert_eq!(sent["run"]["open"], 1, "{sent}");
+    let open = BTreeMap::from([("provider_only".to_owned(), 1)]);
+    assert_eq!(found(&operator.api, "epay", day).await, open);
+
+    let held = operator.api.get("/api/admin/payments/suspense?status=open").await.ok();
+    let held = held["items"].as_array().unwrap().iter().find(|it| it["transaction"] == txn).unwrap().clone();
+    let path = format!("/api/admin/payments/suspense/{}/claim", held["payment"]);
+    let claim = json!({"user_id": user.id, "reason": "theirs"});
+    let request = operator.api.post(&path, &claim).await.ok();
+    let path = format!("/api/admin/approvals/{}/approve", text(&request["id"]));
+    assert_eq!(second.api.post(&path, &json!({})).await.ok()["state"], "done");
+    assert_eq!(found(&operator.api, "epay", day).await, open, "no day was compared since");
+    let again = json!({"channel": "epay", "day": today.to_string()});
+    operator.api.post("/api/admin/reconciliation/runs", &again).await.ok();
+    let settled = found(&operator.api, "epay", day).await;
+    assert_eq!(settled, BTreeMap::from([("(provider_only)".to_owned(), 1), ("(timing)".to_owned(), 1)]));
 }
 
 /// What is not the channel's bill of the day is refused, and nothing of it is kept.
