@@ -386,6 +386,45 @@ test('the first view is small, and charts and operators’ pages are not in it',
   await fresh.close();
 });
 
+test('who is there is asked before the program runs, and nothing is asked twice', async () => {
+  for (const path of ['/', '/topup', '/usage']) {
+    const { page: again } = await newPage(context);
+    await again.goto(at(path));
+    await settled(again);
+    const { parsed, asked } = await again.evaluate(() => ({
+      // Modules run after this.
+      parsed: performance.getEntriesByType('navigation')[0].domInteractive,
+      asked: performance
+        .getEntriesByType('resource')
+        .map((it) => ({ path: it.name.slice(location.origin.length), at: it.startTime }))
+        .filter((it) => it.path.startsWith('/api/')),
+    }));
+    const paths = asked.map((it) => it.path);
+    assert.deepEqual(
+      paths.filter((it, index) => paths.indexOf(it) !== index),
+      [],
+      path,
+    );
+    assert.ok(asked.find((it) => it.path === '/api/user/self').at < parsed, path);
+    await again.close();
+  }
+});
+
+test('a page whose file is gone, as after an upgrade, is loaded anew and shown', async () => {
+  const { page: old } = await newPage(context);
+  let loads = 0;
+  old.on('request', (it) => {
+    if (it.isNavigationRequest()) loads += 1;
+  });
+  await old.route('**/assets/Usage-*', (route) =>
+    loads < 2 ? route.fulfill({ status: 404 }) : route.continue(),
+  );
+  await old.goto(at('/usage'));
+  await old.getByRole('heading', { name: 'Usage', level: 1 }).waitFor();
+  assert.equal(loads, 2);
+  await old.close();
+});
+
 test('a login leads to no other site', async () => {
   const fresh = await browser.newContext({ locale: 'en-GB' });
   const { page: door } = await newPage(fresh);

@@ -9,7 +9,7 @@ import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { queryClient } from './api/queries';
 import { startWords } from './i18n';
-import { router } from './router';
+import { router, startFirstView } from './router';
 import { colours, theme, variables } from './theme';
 
 // Styles that are made at run time carry the page's nonce: the components' by the provider, the scroll lock's by this.
@@ -28,6 +28,7 @@ window.addEventListener('vite:preloadError', (event) => {
 
 const place = document.getElementById('root');
 if (!place) throw new Error('the page has no root');
+startFirstView();
 await startWords();
 createRoot(place).render(
   <StrictMode>

@@ -15,6 +15,7 @@ import { onSessionEnd, queryClient, selfQuery } from './api/queries';
 import { wantAdminWords } from './i18n';
 import { Broken, Missing } from './shell/Broken';
 import { Door } from './shell/Door';
+import { askFirst } from './shell/first';
 import { Layout } from './shell/Layout';
 import { ownPath } from './shell/paths';
 import { onOtherTab } from './shell/session';
@@ -522,6 +523,15 @@ declare module '@tanstack/react-router' {
   interface Register {
     router: typeof router;
   }
+}
+
+/** Asks for the first page's data and file at once; the router would find out who is there first, and then do one after the other. */
+export function startFirstView() {
+  const here = window.location.pathname;
+  askFirst(here);
+  const route = Object.entries(router.routesByPath).find(([path]) => path === here)?.[1];
+  // A file that is missing is found missing once more, by the route itself.
+  void (route?.options.component as { preload?: () => Promise<void> } | undefined)?.preload?.();
 }
 
 onSessionEnd((from) => {

@@ -33,9 +33,23 @@ export const queryClient = new QueryClient({
 
 export type Self = Schemas['User'];
 
+declare global {
+  interface Window {
+    /** The answer to who is there, which the page asked for before the program was here. */
+    selfAhead?: Promise<Response>;
+  }
+}
+
+/** Sends a request, unless the page has sent it already: its answer is taken once. */
+function sendOrTake(request: Request): Promise<Response> {
+  const sent = window.selfAhead;
+  window.selfAhead = undefined;
+  return sent ?? fetch(request);
+}
+
 export const selfQuery = queryOptions({
   queryKey: ['self'],
-  queryFn: () => ok(api.GET('/api/user/self')),
+  queryFn: () => ok(api.GET('/api/user/self', { fetch: sendOrTake })),
   staleTime: 60_000,
 });
 

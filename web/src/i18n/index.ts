@@ -46,9 +46,9 @@ export function language(): Language {
 }
 
 async function fetchWords(to: Language) {
-  if (!i18next.hasResourceBundle(to, 'app')) i18next.addResourceBundle(to, 'app', await load[to].app());
-  if (adminWanted && !i18next.hasResourceBundle(to, 'admin'))
-    i18next.addResourceBundle(to, 'admin', await load[to].admin());
+  const rooms = adminWanted ? (['app', 'admin'] as const) : (['app'] as const);
+  const missing = rooms.filter((room) => !i18next.hasResourceBundle(to, room));
+  await Promise.all(missing.map(async (room) => i18next.addResourceBundle(to, room, await load[to][room]())));
 }
 
 export async function setLanguage(to: Language) {
@@ -65,8 +65,7 @@ export async function setLanguage(to: Language) {
 /** Fetches the operators' words; their pages call it before they are shown. */
 export async function wantAdminWords() {
   adminWanted = true;
-  await fetchWords('en');
-  await fetchWords(language());
+  await Promise.all([fetchWords('en'), fetchWords(language())]);
 }
 
 export async function startWords(wish: string | null = stored() ?? navigator.language) {

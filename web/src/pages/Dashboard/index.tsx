@@ -13,7 +13,7 @@ import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import { lazy, Suspense, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { api, ok, type Schemas } from '../../api/client';
+import type { Schemas } from '../../api/client';
 import { balanceQuery, keysQuery } from '../../api/queries';
 import { compare } from '../../money/decimal';
 import { balance as cut } from '../../money/format';
@@ -26,27 +26,12 @@ import { PageTitle } from '../../shared/PageTitle';
 import { Loaded, Waiting } from '../../shared/States';
 import { TextLink } from '../../shared/TextLink';
 import { Tile } from '../../shared/Tile';
+import { anyCallQuery, lastCallsQuery, monthQuery, statsQuery, todayQuery } from '../../shell/first';
 
 const BarsByDay = lazy(() => import('../../shared/BarsByDay'));
 
 type Stats = Schemas['UsageStats'];
 type Group_ = 'model' | 'key';
-
-function midnight(dayOfMonth?: number): string {
-  const now = new Date();
-  return new Date(now.getFullYear(), now.getMonth(), dayOfMonth ?? now.getDate()).toISOString();
-}
-
-function useStats(
-  name: string,
-  query: { from: string; by: 'day' | 'model' | 'key'; model?: string; key?: string },
-) {
-  return useQuery({
-    queryKey: ['usage', 'stats', name, query],
-    queryFn: () => ok(api.GET('/api/user/usage/stats', { params: { query } })),
-    refetchInterval: 60_000,
-  });
-}
 
 /** The middle and the slow end of the last calls: enough to see whether something is wrong right now. */
 export function latency(calls: { duration_ms: number }[]): { median: number | null; p95: number | null } {
@@ -84,8 +69,7 @@ function FirstSteps() {
   const balance = useQuery(balanceQuery);
   const keys = useQuery(keysQuery);
   const calls = useQuery({
-    queryKey: ['usage', 'any'],
-    queryFn: () => ok(api.GET('/api/user/usage', { params: { query: { limit: 1 } } })),
+    ...anyCallQuery,
     refetchInterval: (query) => (query.state.data?.items.length ? false : 10_000),
   });
   if (!balance.data || !keys.data || !calls.data) return null;
@@ -124,13 +108,9 @@ function FirstSteps() {
 function Figures() {
   const { t } = useTranslation();
   const balance = useQuery(balanceQuery);
-  const today = useStats('today', { from: midnight(), by: 'model' });
-  const month = useStats('month', { from: midnight(1), by: 'model' });
-  const last = useQuery({
-    queryKey: ['usage', 'last'],
-    queryFn: () => ok(api.GET('/api/user/usage', { params: { query: { limit: 100 } } })),
-    refetchInterval: 60_000,
-  });
+  const today = useQuery(todayQuery());
+  const month = useQuery(monthQuery());
+  const last = useQuery(lastCallsQuery);
   const { median, p95 } = latency(last.data?.items ?? []);
   return (
     <div className="tiles">
@@ -210,13 +190,15 @@ function ByDay() {
   const [key, setKey] = useState('');
   const [view, setView] = useState<'chart' | 'table'>('chart');
   const keys = useQuery(keysQuery);
-  const models = useStats('models', { from: dateBefore(29), by: 'model' });
-  const stats = useStats('days', {
-    from: dateBefore(29),
-    by: 'day',
-    model: model || undefined,
-    key: key || undefined,
-  });
+  const models = useQuery(statsQuery('by-model', { from: dateBefore(29), by: 'model' }));
+  const stats = useQuery(
+    statsQuery('days', {
+      from: dateBefore(29),
+      by: 'day',
+      model: model || undefined,
+      key: key || undefined,
+    }),
+  );
   const columns: Column<Schemas['UsageStatView']>[] = [
     { key: 'day', title: t('dashboard.day'), head: true, cell: (row) => row.bucket },
     { key: 'calls', title: t('usage.calls'), right: true, cell: (row) => count(row.calls) },
@@ -310,7 +292,7 @@ function ByThing() {
   const { t } = useTranslation();
   const [by, setBy] = useState<Group_>('model');
   const keys = useQuery(keysQuery);
-  const stats = useStats(`by-${by}`, { from: dateBefore(29), by });
+  const stats = useQuery(statsQuery(`by-${by}`, { from: dateBefore(29), by }));
   const names = new Map((keys.data ?? []).map((key) => [key.id, key.name]));
   const columns: Column<Schemas['UsageStatView']>[] = [
     {

@@ -17,6 +17,7 @@ import { since } from '../../shared/range';
 import { Empty } from '../../shared/States';
 import { TextLink } from '../../shared/TextLink';
 import { When } from '../../shared/When';
+import { callsQuery } from '../../shell/first';
 import { Receipt } from './Receipt';
 import { RequestSearch } from './RequestSearch';
 
@@ -32,12 +33,7 @@ export function UsagePage() {
   const offer = useQuery(offerQuery);
   const from = since(range);
   const filters = { from, key, model };
-  const usage = useQuery({
-    queryKey: ['usage', 'list', { ...filters, outcome, cursor }],
-    queryFn: () =>
-      ok(api.GET('/api/user/usage', { params: { query: { ...filters, outcome, cursor, limit: 50 } } })),
-    ...listing,
-  });
+  const usage = useQuery(callsQuery(filters, outcome, cursor));
   const sums = useQuery({
     queryKey: ['usage', 'stats', 'list', filters],
     queryFn: () => ok(api.GET('/api/user/usage/stats', { params: { query: { ...filters, by: 'model' } } })),

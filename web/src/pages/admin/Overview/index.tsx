@@ -16,6 +16,7 @@ import { PageTitle } from '../../../shared/PageTitle';
 import { since } from '../../../shared/range';
 import { Loaded, Waiting } from '../../../shared/States';
 import { Tile } from '../../../shared/Tile';
+import { overviewQuery } from '../../../shell/first';
 import { Guarded, useMay } from '../Guarded';
 
 const BarsByDay = lazy(() => import('../../../shared/BarsByDay'));
@@ -34,11 +35,7 @@ function Overview() {
   const { range = 'today' } = route.useSearch();
   const navigate = useNavigate();
   const from = since(range === 'all' ? '90d' : range);
-  const overview = useQuery({
-    queryKey: ['admin', 'overview', from],
-    queryFn: () => ok(api.GET('/api/admin/overview', { params: { query: { from } } })),
-    refetchInterval: 30_000,
-  });
+  const overview = useQuery(overviewQuery(from));
   const byDay = useQuery({
     queryKey: ['admin', 'margin', 'day'],
     queryFn: () =>
