@@ -62,7 +62,14 @@ before(async () => {
     startBrowser(),
   ]);
   gateway = await startGateway({
-    env: { ...mail.env, ...channels.env, NEXUSROUTE_RECONCILIATION_DAILY_AT: '' },
+    env: {
+      ...mail.env,
+      ...channels.env,
+      NEXUSROUTE_RECONCILIATION_DAILY_AT: '',
+      // One payment here is never told of, for finance to find. Half a minute later the gateway would ask about it and credit it,
+      // in the middle of whatever a slow machine is at by then.
+      NEXUSROUTE_TOPUP_POLL_SECONDS: '3600',
+    },
     cuttable: true,
   });
   admin = await loggedIn(gateway.url, 'admin', ADMIN_PASSWORD);
@@ -408,8 +415,7 @@ test('an operator gives credits with a reason, and finds them on the ledger and 
   });
   await shoot(page, 'ledger-account');
   assert.deepEqual(await axe(page), []);
-  // A stream of news that was refused is asked for again after half a minute.
-  await ann.page.getByRole('link', { name: /^Balance: 94\.6/ }).waitFor({ timeout: 60_000 });
+  await ann.page.getByRole('link', { name: /^Balance: 94\.6/ }).waitFor();
 });
 
 /** Goes on by the Tab key until something has the focus. */

@@ -213,13 +213,15 @@ impl Watch {
         let orders = newest(&self.app, self.caller.user).await?;
         let stand = orders.iter().map(|it| (it.order, it.event_seq)).collect();
         // What there was when the stream began is no news.
-        if let Some(before) = self.orders.replace(stand) {
+        if let Some(before) = &self.orders {
             let is_new = |it: &TopUpOrder| before.get(&it.order) != Some(&it.event_seq);
             let news = orders.into_iter().rev().filter(is_new).collect();
             for order in TopUpView::all(&self.app, news).await? {
                 self.tell("order", &order)?;
             }
         }
+        // Only now: of a look that fails halfway, the next one tells.
+        self.orders = Some(stand);
         self.seen = here;
         Ok(())
     }

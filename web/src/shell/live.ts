@@ -3,7 +3,8 @@
 // One stream per browser: the tab that holds the lock listens and passes on what it hears; where there are no locks (plain http on
 // a LAN) each tab listens. A hidden tab lets go. Whoever hears nothing asks again and again, as without all of this.
 //
-// Claims: nothing is shown as newer than it is; a stream that was refused is not asked for without a pause.
+// Claims: nothing is shown as newer than it is; a stream that was refused is asked for again soon, then ever more seldom; what
+// happened while nobody listened is read anew once somebody does.
 
 import type { Schemas } from '../api/client';
 import { balanceQuery, queryClient, selfQuery, tablesQuery } from '../api/queries';
@@ -13,7 +14,16 @@ type Told =
   | { kind: 'order'; data: Schemas['TopUpView'] }
   | { kind: 'tables'; data: Schemas['LagView'] };
 
-const PAUSE_MS = 30_000;
+/** The pause after a first refusal, and the longest: a gateway that starts is there in a moment, one that has no room is not. */
+const PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
+
+/** The pause after so many refusals in a row. Tabs that were refused together do not come back together. */
+export function pauseMs(refusals: number, chance = Math.random()): number {
+  const pause = Math.min(LONGEST_PAUSE_MS, PAUSE_MS * 2 ** (refusals - 1));
+  return pause * (0.75 + chance / 4);
+}
+
 function take(told: Told) {
   switch (told.kind) {
     case 'balance': {
@@ -25,6 +35,8 @@ function take(told: Told) {
       if (before && !same) {
         void queryClient.invalidateQueries({ queryKey: ['billing'] });
         void queryClient.invalidateQueries({ queryKey: ['usage'] });
+        // An order that was paid between the page's reading and the stream's first look is not told: its credits are.
+        void queryClient.invalidateQueries({ queryKey: ['topup', 'list'] });
       }
       return;
     }
@@ -45,17 +57,29 @@ function listen(pass: (told: Told) => void, signal: AbortSignal): Promise<void> 
   return new Promise((end) => {
     let source: EventSource | null = null;
     let timer = 0;
+    let refusals = 0;
+    let isLost = false;
     const open = () => {
       source = new EventSource('/api/user/events');
+      source.onopen = () => {
+        refusals = 0;
+        if (!isLost) return;
+        isLost = false;
+        // The stream begins with the balance; orders it tells of from now on.
+        void queryClient.invalidateQueries({ queryKey: ['topup'] });
+      };
       for (const kind of KINDS) {
         source.addEventListener(kind, (event) => pass({ kind, data: JSON.parse(event.data) } as Told));
       }
       source.onerror = () => {
+        isLost = true;
         // It tells no reason. If the session is over, this question finds out and leads to the login.
         void queryClient.invalidateQueries({ queryKey: selfQuery.queryKey });
+        // Where only the connection broke off, the browser comes back by itself.
         if (source?.readyState === EventSource.CLOSED) {
+          refusals += 1;
           window.clearTimeout(timer);
-          timer = window.setTimeout(open, PAUSE_MS);
+          timer = window.setTimeout(open, pauseMs(refusals));
         }
       };
     };

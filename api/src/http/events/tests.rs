@@ -113,6 +113,32 @@ async fn a_balance_and_an_order_are_told_as_they_change_until_the_session_ends()
 }
 
 #[tokio::test]
+async fn news_of_an_order_outlast_a_look_that_fails() {
+    let it = gateway().await;
+    let token = it.token("ann", Role::User).await;
+    let ann = it.account_of(&token).await;
+    let mut ear = it.listens(&token).await;
+    ear.hears("balance").await;
+    it.app.db.execute("ALTER TABLE top_up_bonuses RENAME TO away", &[]).await.unwrap();
+    let order = OrderId::from_uuid(Uuid::new_v4());
+    let initiated = Command::InitiateTopUp {
+        order,
+        channel: "sandbox".parse().unwrap(),
+        pay: domain::Money::parse("50.00", "CNY".parse().unwrap()).unwrap(),
+        credits: "6.944444444".parse().unwrap(),
+        expires_at: crate::directory::now().plus_ms(60_000),
+    };
+    it.decides(ann, initiated).await;
+    it.grants_to(ann, "3").await;
+    // A look that saw the grant saw the order as well, and could not tell of it.
+    assert_eq!(ear.hears("balance").await["available"], "3");
+    it.app.db.execute("ALTER TABLE away RENAME TO top_up_bonuses", &[]).await.unwrap();
+    // The balance is told again and again meanwhile.
+    let told = tokio::time::timeout(PATIENCE, ear.hears("order")).await.expect("the order is not told");
+    assert_eq!(told["order"], json!(order.uuid()));
+}
+
+#[tokio::test]
 async fn who_may_see_the_books_hears_how_far_the_tables_are() {
     let it = gateway().await;
     let auditor = it.token("eve", Role::Auditor).await;
