@@ -354,7 +354,7 @@ test('a refund is asked for by who paid, approved by an operator, and given by t
   assert.equal(await channels.refunds('alipay'), 1);
 });
 
-test('finance makes a file of the journal, downloads what its sum says, and a month that is not over stays open', async () => {
+test('finance makes a file of the journal, downloads what its sum says, and closes a month, but none that is not over', async () => {
   const { page, context } = finn;
   await page.goto(at('/admin/exports'));
   await page.getByRole('button', { name: 'Make a file' }).click();
@@ -388,6 +388,27 @@ test('finance makes a file of the journal, downloads what its sum says, and a mo
   await dialog.getByRole('alert').waitFor();
   await dialog.getByRole('button', { name: 'Cancel' }).click();
   await olga.page.unrouteAll();
+  // The first month to be closed may lie before the books began. The one after it is over, too, and ready.
+  const monthAgo = (months) => {
+    const now = new Date();
+    return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - months, 1)).toISOString().slice(0, 7);
+  };
+  await admin('POST', '/api/admin/periods', { month: monthAgo(2) });
+  await page.goto(at('/admin/periods'));
+  await page.getByRole('rowheader', { name: monthAgo(2) }).waitFor();
+  await page.getByRole('button', { name: `Close ${monthAgo(1)}` }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Close it for ever' }).click();
+  await page.getByRole('rowheader', { name: monthAgo(1) }).waitFor();
+  await page.getByText('No month is ready to be closed.').waitFor();
+  const closed = await (await context.request.get(at('/api/admin/periods'))).json();
+  assert.deepEqual(
+    closed.items.map((it) => it.month),
+    [monthAgo(1), monthAgo(2)],
+  );
+  assert.equal(closed.items[0].previous_digest, closed.items[1].digest, 'each names the one before');
+  await settled(page);
+  await shoot(page, 'period-closed');
+  assert.deepEqual(await axe(page), []);
 });
 
 test('an operator gives credits with a reason, and finds them on the ledger and in books that balance', async () => {
