@@ -127,5 +127,11 @@ export const topUpOptionsQuery = queryOptions({
   staleTime: 60_000,
 });
 
+/** What an operator may move alone, and whether they may approve what they asked for themselves. */
+export const allowanceQuery = queryOptions({
+  queryKey: ['admin', 'approvals', 'allowance'],
+  queryFn: () => ok(api.GET('/api/admin/approvals/allowance')),
+});
+
 /** Lists keep their old rows, dimmed, while the next ones come. */
 export const listing = { placeholderData: keepPreviousData };

@@ -236,6 +236,9 @@ pub struct AllowanceView {
     /// The day that is meant.
     #[schema(value_type = String, format = Date)]
     day: String,
+    /// I am the only one who could approve, and `approvals.single_operator` lets me approve what I asked for myself, with a `note`; not
+    /// what is done to my own account.
+    alone: bool,
 }
 
 /// What I may add to or take from accounts without a second person, and have today.
@@ -250,6 +253,7 @@ async fn allowance(State(app): State<App>, admin: Admin) -> Result<Json<Allowanc
         on_a_day: found.on_a_day.to_string(),
         moved_today: found.moved.to_string(),
         day,
+        alone: is_alone(&app, &admin).await?,
     }))
 }
 
@@ -329,17 +333,23 @@ pub(super) async fn second(
     }
 }
 
-/// Where the operator's file says that there is one operator, and there is: what they say when they agree with themselves.
+/// Does the operator's file say that there is one operator, and is it this one?
+async fn is_alone(app: &App, admin: &Admin) -> Result<bool, Problem> {
+    let may_approve = Permission::MoneyWrite.is_held_by(admin.0.role);
+    if !app.config.single_operator || !may_approve {
+        return Ok(false);
+    }
+    Ok(app.directory.others_of(Permission::MoneyWrite.roles(), admin.0.user).await? == 0)
+}
+
+/// Where there is one operator: what they say when they agree with themselves.
 pub(in crate::http) async fn alone<'a>(
     app: &App,
     admin: &Admin,
     asked_by: AccountId,
     note: Option<&'a str>,
 ) -> Result<Option<&'a str>, Problem> {
-    if !app.config.single_operator || asked_by != admin.0.user {
-        return Ok(None);
-    }
-    if app.directory.others_of(Permission::MoneyWrite.roles(), admin.0.user).await? > 0 {
+    if asked_by != admin.0.user || !is_alone(app, admin).await? {
         return Ok(None);
     }
     let missing = "say why: who agrees with themselves leaves a note";

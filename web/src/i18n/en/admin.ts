@@ -73,7 +73,7 @@ export default {
     verb: 'Post it',
     ask: '{{credits}} credits for {{name}}: {{reason}}. It is recorded under your name.',
     done: '{{credits}} credits posted',
-    waits: '{{credits}} credits wait: another person must approve, or the ledger is slow',
+    waits: '{{credits}} credits wait: another person must approve, or the ledger is slow. See Approvals.',
   },
   orders: {
     title: 'Orders',
@@ -313,6 +313,12 @@ export default {
     takeBack: 'Take back',
     note: 'Note (operators alone see it)',
     ownNote: 'You asked for it: somebody else approves.',
+    accountNote: 'It is about your own account: somebody else approves.',
+    alone:
+      'You are the only operator who could approve: you may approve what you asked for yourself, with a note that says why. Not what is about your own account.',
+    waits: 'It waits for a second person',
+    waitsText: 'Nothing has been done yet: it has to be approved.',
+    toThem: 'To the approvals',
     none: 'Nothing waits',
   },
   settings: {
@@ -438,6 +444,7 @@ export default {
     },
     retry: 'Ask again',
     settle: 'Settle',
+    settleNote: 'It ends so once a second person approves, whatever the sum.',
     outcome: 'How it ended',
     outcomeNote: 'As the channel shows it: look there first.',
     reference: 'Reference at the channel',
@@ -503,7 +510,6 @@ export default {
     ways: { channel: 'By the channel', hand: 'It was done by hand' },
     ask: 'Ask a second person',
     asked: 'It waits for a second person',
-    waits: 'To the approvals',
     named: 'User of the order that it names',
     noEvidence: 'The callback is not kept any more.',
   },

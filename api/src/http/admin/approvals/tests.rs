@@ -230,8 +230,13 @@ async fn the_only_operator_agrees_with_themselves_where_the_file_says_so_and_nob
         assert_eq!(asked.status, 202, "{}", asked.body);
         format!("/api/admin/approvals/{}/approve", id(&asked))
     };
+    let alone = async |who: &str| {
+        let answer = it.call("GET", "/api/admin/approvals/allowance", Some(who), None).await;
+        answer.body["alone"].as_bool().unwrap()
+    };
     let note = json!({"note": "seen in the bank's statement"});
     let path = ask(&boss, &user).await;
+    assert!(alone(&boss).await);
     let silent = it.call("POST", &path, Some(&boss), None).await;
     assert_eq!(silent.status, 422, "{}", silent.body);
     let done = it.call("POST", &path, Some(&boss), Some(note.clone())).await;
@@ -249,6 +254,7 @@ async fn the_only_operator_agrees_with_themselves_where_the_file_says_so_and_nob
     assert_eq!((answer.status.as_u16(), &answer.body["code"]), (403, &json!("second_person_needed")));
     let path = ask(&boss, &user).await;
     let finance = it.token("fin", Role::Finance).await;
+    assert!(!alone(&boss).await && !alone(&finance).await);
     let answer = it.call("POST", &path, Some(&boss), Some(note)).await;
     assert_eq!((answer.status.as_u16(), &answer.body["code"]), (403, &json!("second_person_needed")));
     assert_eq!(it.call("POST", &path, Some(&finance), None).await.body["state"], "done");

@@ -1,10 +1,10 @@
-import { Button, Group, Text } from '@mantine/core';
+import { Alert, Button, Group, Text } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../../api/client';
-import { listing, selfQuery } from '../../../api/queries';
+import { allowanceQuery, listing, selfQuery } from '../../../api/queries';
 import { Charge } from '../../../shared/Amount';
 import type { Column } from '../../../shared/DataTable';
 import { zone } from '../../../shared/format';
@@ -44,10 +44,10 @@ function Approvals() {
     refetchInterval: 30_000,
     ...listing,
   });
-  const allowance = useQuery({
-    queryKey: ['admin', 'approvals', 'allowance'],
-    queryFn: () => ok(api.GET('/api/admin/approvals/allowance')),
-  });
+  const allowance = useQuery(allowanceQuery);
+  // A lone operator, where the installation lets one agree with themselves.
+  const alone = allowance.data?.alone === true;
+  const isOwn = (row: Approval) => row.requested_by === self.data?.id;
   const decide = useMutation({
     mutationFn: ({ row, verdict, note }: { row: Approval; verdict: Verdict; note: string }) => {
       const how = { params: { path: { id: row.id } }, body: note ? { note } : {} };
@@ -113,13 +113,15 @@ function Approvals() {
       cell: (row) => {
         if (row.state !== 'pending') return <When at={row.decided_at} />;
         if (!mayDecide) return null;
-        const own = row.requested_by === self.data?.id;
+        const own = isOwn(row);
+        const aboutOneself = row.user_id !== null && row.user_id === self.data?.id;
+        const why = aboutOneself ? t('approvals.accountNote') : own && !alone ? t('approvals.ownNote') : null;
         return (
           <Group gap="xs" justify="flex-end" wrap="nowrap">
             <Button
               size="xs"
-              disabled={own || row.user_id === self.data?.id}
-              title={own ? t('approvals.ownNote') : undefined}
+              disabled={why !== null}
+              title={why ?? undefined}
               onClick={() => ask(row, 'approve')}
             >
               {t('approvals.approve')}
@@ -148,6 +150,11 @@ function Approvals() {
           </>
         }
       />
+      {alone && (
+        <Alert variant="outline" color="yellow" mb="md">
+          {t('approvals.alone')}
+        </Alert>
+      )}
       <div className="filters">
         <Choice
           label={t('users.status')}
@@ -174,7 +181,8 @@ function Approvals() {
         verb={deciding ? t(`approvals.${deciding.verdict}`) : ''}
         label={t('approvals.note')}
         danger={deciding?.verdict === 'reject'}
-        optional
+        // Who agrees with themselves says why.
+        optional={!(deciding?.verdict === 'approve' && isOwn(deciding.row))}
         act={(note) => deciding && decide.mutate({ ...deciding, note })}
         busy={decide.isPending}
         error={decide.error}

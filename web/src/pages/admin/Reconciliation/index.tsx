@@ -16,7 +16,7 @@ import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { api, ok, type Schemas } from '../../../api/client';
-import { listing, selfQuery } from '../../../api/queries';
+import { allowanceQuery, listing, selfQuery } from '../../../api/queries';
 import { type Column, DataTable } from '../../../shared/DataTable';
 import { count, dateBefore } from '../../../shared/format';
 import { Choice, List } from '../../../shared/List';
@@ -245,6 +245,7 @@ function Differences() {
   const client = useQueryClient();
   const mayAct = useMay('money:write');
   const self = useQuery(selfQuery);
+  const alone = useQuery({ ...allowanceQuery, enabled: mayAct }).data?.alone === true;
   const { state, kind, channel, cursor } = search;
   const [deed, setDeed] = useState<Deed | null>(null);
   const [how, setHow] = useState<(typeof ACTS)[number]>('accepted');
@@ -301,6 +302,7 @@ function Differences() {
     act.reset();
     setDeed({ row, what });
   };
+  const isOwn = (row: Difference) => row.resolved_by === self.data?.id;
   const columns: Column<Difference>[] = [
     { key: 'day', title: t('recon.day'), head: true, cell: (row) => row.day },
     { key: 'class', title: t('recon.class'), cell: (row) => t(`recon.classes.${row.class}`) },
@@ -343,6 +345,7 @@ function Differences() {
       cell: (row) => {
         if (!mayAct) return null;
         const stands = String(row.state);
+        const refused = isOwn(row) && !alone;
         return (
           <Group gap="xs" justify="flex-end" wrap="nowrap">
             {stands === 'open' && (
@@ -359,8 +362,8 @@ function Differences() {
               <>
                 <Button
                   size="xs"
-                  disabled={row.resolved_by === self.data?.id}
-                  title={row.resolved_by === self.data?.id ? t('approvals.ownNote') : undefined}
+                  disabled={refused}
+                  title={refused ? t('approvals.ownNote') : undefined}
                   onClick={() => ask(row, 'approve')}
                 >
                   {t('recon.acts.approve')}
@@ -416,7 +419,8 @@ function Differences() {
         close={() => setDeed(null)}
         title={deed ? t(`recon.acts.${deed.what}`) : ''}
         verb={deed ? t(`recon.acts.${deed.what}`) : ''}
-        optional={deed?.what !== 'resolve'}
+        // Who agrees with themselves says why.
+        optional={deed?.what === 'reject' || (deed?.what === 'approve' && !isOwn(deed.row))}
         act={(reason) => deed && act.mutate({ ...deed, reason })}
         busy={act.isPending}
         error={act.error}

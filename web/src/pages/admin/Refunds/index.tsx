@@ -5,7 +5,7 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { api, ok, type Schemas } from '../../../api/client';
+import { api, idempotencyKey, ok, type Schemas } from '../../../api/client';
 import { listing } from '../../../api/queries';
 import { money } from '../../../money/format';
 import { Balance } from '../../../shared/Amount';
@@ -21,6 +21,7 @@ import { REFUND_LOOKS } from '../../TopUp/Refunds';
 import { Guarded, useMay } from '../Guarded';
 import { Person } from '../Person';
 import { TabBar } from '../TabBar';
+import { Waits } from '../Waits';
 
 const route = getRouteApi('/shell/admin/refunds');
 export const REFUND_TABS = ['refunds', 'differences', 'disputes'] as const;
@@ -48,7 +49,7 @@ export function RefundsPage() {
   );
 }
 
-type Act = { row: Refund; what: 'approve' | 'reject' | 'retry' | 'settle' };
+type Act = { row: Refund; what: 'approve' | 'reject' | 'retry' | 'settle'; key: string };
 
 function Refunds() {
   const { t } = useTranslation(['admin', 'app']);
@@ -66,26 +67,29 @@ function Refunds() {
     ...listing,
   });
   const doIt = useMutation({
-    mutationFn: async ({ row, what, reason }: Act & { reason: string }) => {
+    /** Answers whether a second person has to approve. */
+    mutationFn: async ({ row, what, key, reason }: Act & { reason: string }): Promise<boolean> => {
       const params = { path: { id: row.id } };
       switch (what) {
-        case 'approve':
-          await ok(api.POST('/api/admin/refunds/{id}/approve', { params }));
-          return;
+        case 'approve': {
+          // Above what one person may move alone it is a request.
+          const it = await ok(api.POST('/api/admin/refunds/{id}/approve', { params }));
+          return 'requested_by' in it && it.state === 'pending';
+        }
         case 'reject':
           await ok(api.POST('/api/admin/refunds/{id}/reject', { params, body: { reason } }));
-          return;
+          return false;
         case 'retry':
           await ok(api.POST('/api/admin/refunds/{id}/retry', { params }));
-          return;
+          return false;
         case 'settle':
           await ok(
             api.POST('/api/admin/refunds/{id}/settle', {
-              params,
+              params: { ...params, header: { 'Idempotency-Key': key } },
               body: { outcome, reference: reference.trim() || undefined, reason },
             }),
           );
-          return;
+          return true;
       }
     },
     onSuccess: () => setAct(null),
@@ -95,7 +99,7 @@ function Refunds() {
     doIt.reset();
     setOutcome('completed');
     setReference('');
-    setAct({ row, what });
+    setAct({ row, what, key: idempotencyKey() });
   };
   const columns: Column<Refund>[] = [
     {
@@ -184,6 +188,7 @@ function Refunds() {
           choose={(it) => navigate({ to: '/admin/refunds', search: { status: it } })}
         />
       </div>
+      {doIt.data && <Waits />}
       <List
         query={refunds}
         caption={t('refunds.title')}
@@ -212,6 +217,7 @@ function Refunds() {
         )}
         {act?.what === 'settle' && (
           <>
+            <Text size="sm">{t('refunds.settleNote')}</Text>
             <NativeSelect
               label={t('refunds.outcome')}
               description={t('refunds.outcomeNote')}

@@ -1,6 +1,6 @@
 // Payments that match no order of ours: each ends by a claim, a return or a dismissal, and by two people.
 
-import { Alert, Button, Code, Group, NativeSelect, Stack, Text, TextInput } from '@mantine/core';
+import { Button, Code, Group, NativeSelect, Stack, Text, TextInput } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
@@ -24,6 +24,7 @@ import { When } from '../../../shared/When';
 import { Guarded, useMay } from '../Guarded';
 import { Evidence } from '../Inbox/Evidence';
 import { Person } from '../Person';
+import { Waits } from '../Waits';
 
 const route = getRouteApi('/shell/admin/suspense');
 const STATES = ['open', 'requested', 'claimed', 'returned', 'dismissed'] as const;
@@ -223,11 +224,7 @@ function Detail({ number }: { number: string }) {
                 : []),
             ]}
           />
-          {it.status === 'requested' && (
-            <Alert variant="outline" color="yellow">
-              <TextLink to="/admin/approvals">{t('suspense.waits')}</TextLink>
-            </Alert>
-          )}
+          {it.status === 'requested' && <Waits />}
           {mayAct && it.status === 'open' && (
             <Group>
               {(['claim', 'return', 'dismiss'] as const).map((what) => (
