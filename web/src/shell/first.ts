@@ -3,6 +3,7 @@
 import { queryOptions } from '@tanstack/react-query';
 import { api, ok } from '../api/client';
 import { balanceQuery, keysQuery, listing, queryClient, siteQuery, topUpOptionsQuery } from '../api/queries';
+import { dateBefore } from '../shared/format';
 import { since } from '../shared/range';
 
 function midnight(dayOfMonth?: number): string {
@@ -62,6 +63,13 @@ export const overviewQuery = (from: string | undefined) =>
     refetchInterval: 30_000,
   });
 
+export const marginByDayQuery = () =>
+  queryOptions({
+    queryKey: ['admin', 'margin', 'day'],
+    queryFn: () =>
+      ok(api.GET('/api/admin/usage/margin', { params: { query: { from: dateBefore(29), by: 'day' } } })),
+  });
+
 /** What stands on every page, and each page's own, most important first: some browsers send six at a time. */
 const FIRST: Record<string, () => unknown> = {
   '/': () => [
@@ -72,8 +80,14 @@ const FIRST: Record<string, () => unknown> = {
     queryClient.prefetchQuery(lastCallsQuery),
   ],
   '/topup': () => queryClient.prefetchQuery(topUpOptionsQuery),
-  '/usage': () => queryClient.prefetchQuery(callsQuery({ from: since('7d') })),
-  '/admin': () => queryClient.prefetchQuery(overviewQuery(since('today'))),
+  '/usage': () => [
+    queryClient.prefetchQuery(callsQuery({ from: since('7d') })),
+    queryClient.prefetchQuery(keysQuery),
+  ],
+  '/admin': () => [
+    queryClient.prefetchQuery(overviewQuery(since('today'))),
+    queryClient.prefetchQuery(marginByDayQuery()),
+  ],
 };
 
 /** Asks for what a page shows first, as soon as it is known that somebody is there, and before the page is. */

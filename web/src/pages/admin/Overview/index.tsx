@@ -9,14 +9,14 @@ import { balance as cut } from '../../../money/format';
 import { RANGES, type Range } from '../../../router';
 import { Balance } from '../../../shared/Amount';
 import { type Column, DataTable } from '../../../shared/DataTable';
-import { compact, count, dateBefore, duration, rate } from '../../../shared/format';
+import { compact, count, duration, rate } from '../../../shared/format';
 import { Icon } from '../../../shared/Icon';
 import { Outcome } from '../../../shared/Outcome';
 import { PageTitle } from '../../../shared/PageTitle';
 import { since } from '../../../shared/range';
 import { Loaded, Waiting } from '../../../shared/States';
 import { Tile } from '../../../shared/Tile';
-import { overviewQuery } from '../../../shell/first';
+import { marginByDayQuery, overviewQuery } from '../../../shell/first';
 import { Guarded, useMay } from '../Guarded';
 
 const BarsByDay = lazy(() => import('../../../shared/BarsByDay'));
@@ -36,11 +36,7 @@ function Overview() {
   const navigate = useNavigate();
   const from = since(range === 'all' ? '90d' : range);
   const overview = useQuery(overviewQuery(from));
-  const byDay = useQuery({
-    queryKey: ['admin', 'margin', 'day'],
-    queryFn: () =>
-      ok(api.GET('/api/admin/usage/margin', { params: { query: { from: dateBefore(29), by: 'day' } } })),
-  });
+  const byDay = useQuery(marginByDayQuery());
   const byModel = useQuery({
     queryKey: ['admin', 'margin', 'model', from],
     queryFn: () => ok(api.GET('/api/admin/usage/margin', { params: { query: { from, by: 'model' } } })),
