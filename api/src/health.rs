@@ -1,4 +1,7 @@
 //! Health: is the process alive, and can it take money and calls right now?
+//!
+//! Claims: an answer comes within two seconds, whatever is away or silent, and names it. Those who probe (a balancer, Kubernetes, an
+//! orchestrator's health check) give up after a few seconds, and would learn nothing from an answer that comes later.
 
 use crate::roles::Roles;
 use axum::extract::State;
@@ -9,6 +12,11 @@ use axum::{Json, Router};
 use ledger::{Durability, Log, Meter, MeterStatus};
 use projections::{Database, ProjectorHandle, ProjectorStatus};
 use serde::Serialize;
+use std::fmt::Display;
+use std::time::Duration;
+
+/// So long each of what a process needs may take to answer; all are asked at once.
+const ANSWER_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// What readiness is judged by.
 #[derive(Clone)]
@@ -72,18 +80,13 @@ async fn healthz(State(health): State<Health>) -> Json<Alive> {
 /// Judges what this process's roles need: the log and the database, and the engine where it runs here. Tables that other
 /// processes move on are theirs to answer for: their lag is shown, and no reason to take this process out of service.
 async fn readyz(State(health): State<Health>) -> Response {
-    let mut faults = Vec::new();
-    let log_position = match health.log.identity().await {
-        Ok(identity) => Some(identity.last_sequence),
-        Err(error) => {
-            faults.push(error.to_string());
-            None
-        }
-    };
-    let applied = projections::position(&health.db).await;
-    if let Err(error) = &applied {
-        faults.push(format!("the database does not answer: {error}"));
-    }
+    let (log, applied) = tokio::join!(
+        within_limit("the log", health.log.identity()),
+        within_limit("the database", projections::position(&health.db)),
+    );
+    let mut faults: Vec<String> =
+        [log.as_ref().err(), applied.as_ref().err()].into_iter().flatten().cloned().collect();
+    let log_position = log.ok().map(|identity| identity.last_sequence);
     let projections = match &health.projector {
         Some(projector) => {
             let status = projector.status();
@@ -112,4 +115,16 @@ async fn readyz(State(health): State<Health>) -> Response {
         meter: health.meter.as_ref().map(Meter::status),
     };
     (status, Json(body)).into_response()
+}
+
+/// What something answers in time; else what is away, in words. One that is stopped rather than gone (a frozen machine, a lost
+/// network) refuses nothing: its connections stay open and silent, and a pool waits for far longer than anybody who probes.
+async fn within_limit<T, E: Display>(
+    what: &str,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+        Ok(answer) => answer.map_err(|error| format!("{what} does not answer: {error}")),
+        Err(_) => Err(format!("{what} does not answer within {} ms", ANSWER_LIMIT.as_millis())),
+    }
 }

@@ -36,6 +36,58 @@ async fn new(program: Program) -> (String, String, String) {
     (server.url(server.first_database()), server.url(&name), format!("CREATE DATABASE {name}"))
 }
 
+/// A PostgreSQL of a test's own, which may go away and come back.
+pub struct Own(servers::Server);
+
+impl Own {
+    /// Starts it.
+    pub async fn start() -> Self {
+        let start = || servers::Server::start_new(Program::Postgres);
+        Self(tokio::task::spawn_blocking(start).await.unwrap())
+    }
+
+    /// Its empty database.
+    pub fn url(&self) -> String {
+        self.0.url(self.0.first_database())
+    }
+
+    /// Kills it.
+    pub fn kill(&self) {
+        self.0.kill();
+    }
+
+    /// Starts it again.
+    pub async fn come_back(&self) {
+        tokio::task::block_in_place(|| self.0.start());
+    }
+
+    /// Stops it and all its children in their tracks (SIGSTOP): connections stay open and silent. The server first, so that it
+    /// makes no more children meanwhile.
+    pub fn freeze(&self) {
+        let server = self.id().expect("it runs");
+        crate::process::signal("STOP", server);
+        Self::signal_children("STOP", server);
+    }
+
+    /// Lets them go on. The children first: one that ends at once is there until the server sees to it.
+    pub fn thaw(&self) {
+        let server = self.id().expect("it runs");
+        Self::signal_children("CONT", server);
+        crate::process::signal("CONT", server);
+    }
+
+    fn signal_children(name: &str, server: u32) {
+        for child in crate::process::children(server) {
+            crate::process::signal(name, child);
+        }
+    }
+
+    fn id(&self) -> Option<u32> {
+        let file = self.0.socket().with_file_name("data").join("postmaster.pid");
+        std::fs::read_to_string(file).ok()?.lines().next()?.parse().ok()
+    }
+}
+
 /// A server of a test's own that is reached by TLS.
 pub struct Encrypted {
     program: Program,

@@ -102,6 +102,19 @@ fn is_stopped(id: u32) -> bool {
     })
 }
 
+/// The processes that this one started.
+pub fn children(of: u32) -> Vec<u32> {
+    let ids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|id| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // The name in brackets may hold anything; behind it stand the state and the parent.
+        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
+        parent.is_some_and(|parent| parent == of.to_string())
+    })
+    .collect()
+}
+
 /// Sends a signal to a whole process group, as a terminal's Ctrl-C does.
 pub fn signal_group(name: &str, id: u32) {
     send(name, &format!("-{id}"));

@@ -16,6 +16,7 @@ mod doors;
 mod exports;
 mod faults;
 mod fuzz;
+mod health;
 mod import;
 mod issuers;
 mod lifecycle;
