@@ -301,9 +301,7 @@ impl Directory {
         let at = now();
         let is_present = row.text("hash")? == hash;
         if is_present {
-            // No secret has this hash.
-            let nothing = hex::encode(rand::random::<[u8; 32]>());
-            let values: [Value; 4] = [nothing.into(), at.into(), at.into(), row.text("id")?.into()];
+            let values: [Value; 4] = [no_secrets().into(), at.into(), at.into(), row.text("id")?.into()];
             let update = "UPDATE api_keys SET hash = ?, previous_hash = NULL, previous_until = NULL, \
                           status = 'disabled', leaked_at = ?, updated_at = ? WHERE id = ?";
             change.tx.execute(update, &values).await?;
@@ -340,6 +338,25 @@ impl Directory {
         change.acts.push(act(actor, "key.delete", id.to_string(), Some(told(&before.terms)), None));
         self.finish(change).await
     }
+}
+
+/// A hash that no secret has.
+fn no_secrets() -> String {
+    hex::encode(rand::random::<[u8; 32]>())
+}
+
+/// Switches all keys of a user off and ends their secrets, within a change; how many. A key works again once its owner has rotated it
+/// and switched it on.
+pub(super) async fn end_secrets(tx: &mut Tx, user: AccountId, at: Moment) -> Result<u64, DirectoryError> {
+    let sql = "SELECT id FROM api_keys WHERE user_id = ? AND status <> 'deleted'";
+    let mut ended = 0;
+    for row in tx.fetch_all(sql, &[user.into()]).await? {
+        let values: [Value; 3] = [no_secrets().into(), at.into(), row.text("id")?.into()];
+        let update = "UPDATE api_keys SET hash = ?, previous_hash = NULL, previous_until = NULL, status = 'disabled', \
+                      updated_at = ? WHERE id = ?";
+        ended += tx.execute(update, &values).await?;
+    }
+    Ok(ended)
 }
 
 /// A key inside a change, where nobody else can change it.

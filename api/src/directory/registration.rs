@@ -8,6 +8,7 @@
 
 use super::{
     Directory, DirectoryError, Status, act, invitation,
+    key::end_secrets,
     mail::{self, MailKind},
     notice::{self, Notice},
     now, referral, second_factor,
@@ -311,12 +312,10 @@ async fn forget_the_maker(
     second_factor::forget(tx, user).await?;
     let identities = tx.execute("DELETE FROM identities WHERE user_id = ?", &[user.into()]).await?;
     let webhooks = tx.execute("DELETE FROM webhooks WHERE user_id = ?", &[user.into()]).await?;
-    let sql =
-        "UPDATE api_keys SET status = 'disabled', updated_at = ? WHERE user_id = ? AND status = 'active'";
-    let keys = tx.execute(sql, &[at.into(), user.into()]).await?;
+    let keys = end_secrets(tx, user, at).await?;
     Ok(json!({
         "was_proven": false, "passkeys": factors.passkeys, "totp": factors.totp_since.is_some(), "identities": identities,
-        "webhooks": webhooks, "keys_disabled": keys,
+        "webhooks": webhooks, "keys_revoked": keys,
     }))
 }
 

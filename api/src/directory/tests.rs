@@ -9,6 +9,8 @@ use super::{
     price_import::PriceImport,
     provider::{ApiFormat, NewProviderModel, PRESETS, Provider, ProviderTerms},
     session::{IDLE_MS, LIFE_MS},
+    settings::Language,
+    token::Purpose,
     user::{NewUser, Role, User, UserChange, UserFilter, check_email, check_username},
 };
 use crate::secrets::Sealer;
@@ -177,7 +179,13 @@ async fn a_session_ends_by_age_by_idleness_at_logout_and_with_its_user() {
 
     let (kept, other) = (open().await, open().await);
     let session = it.directory.session(&kept).await.unwrap().unwrap().session;
+    // Somebody else, in a session of theirs, wanted the account to have their address.
+    let theirs = "ann@elsewhere.example.org";
+    it.directory.want_email(ann.id, theirs, Language::English, admin()).await.unwrap();
+    let wanted = it.directory.make_email_token(Purpose::Verify, &ann.id.to_string(), theirs).await.unwrap();
     it.directory.set_password(ann.id, "new".into(), Some(&session), admin()).await.unwrap();
+    let proven = it.directory.prove_email(wanted.expose(), false).await;
+    assert!(matches!(proven, Err(DirectoryError::BadToken)), "{proven:?}");
     assert!(it.directory.session(&kept).await.unwrap().is_some());
     assert!(it.directory.session(&other).await.unwrap().is_none());
 

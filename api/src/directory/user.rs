@@ -399,7 +399,8 @@ impl Directory {
         actor: Actor,
     ) -> Result<(), DirectoryError> {
         let mut change = self.change_aside().await?;
-        let update = "UPDATE users SET password_hash = ? WHERE id = ?";
+        // Who changes a password because somebody else knows it does not want the address that those asked for.
+        let update = "UPDATE users SET password_hash = ?, email_wanted = NULL WHERE id = ?";
         if change.tx.execute(update, &[password_hash.into(), id.into()]).await? == 0 {
             return Err(DirectoryError::NotFound("user"));
         }

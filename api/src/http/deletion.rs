@@ -155,7 +155,7 @@ async fn delete_self(
     let body = body.map(|Json(body)| body).unwrap_or_default();
     let wish = Wish { user: caller.user, role: None, reason: String::new(), forfeit: body.forfeit };
     let deletion = delete(&app, wish, caller.user, caller.actor()).await?;
-    let cookie = set_cookie("", 0, &app.config.public_url);
+    let cookie = set_cookie("", 0, &app.live.now().public_url);
     Ok(([(header::SET_COOKIE, cookie)], Json(DeletionView::from(deletion))).into_response())
 }
 

@@ -75,8 +75,8 @@ impl Schedule {
 
 /// Asks about orders until told to stop. Run it as a task of its own.
 pub async fn keep_polling(app: App, stop: CancellationToken) {
-    let schedule = Schedule::new(&app.config.topup.poll_seconds);
     for round in 0_u64.. {
+        let schedule = Schedule::new(&app.live.now().topup.poll_seconds);
         if round.is_multiple_of(ADOPT_EVERY)
             && let Err(error) = app.directory.adopt_orders(100, now()).await
         {

@@ -138,7 +138,7 @@ async fn claim(
         channel: wish.channel.clone(),
         pay: wish.paid,
         credits,
-        expires_at: request.created_at.plus_ms(app.config.topup.order_life_ms),
+        expires_at: request.created_at.plus_ms(app.live.now().topup.order_life_ms),
     };
     let by = actor(ActorKind::Admin, request.requester);
     app.ledger.execute(request.account, begin, by, None).await?;

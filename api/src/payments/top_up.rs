@@ -133,7 +133,7 @@ pub async fn open(
         channel: wish.channel.name().clone(),
         pay: wish.pay,
         credits: wish.credits,
-        expires_at: crate::directory::now().plus_ms(app.config.topup.order_life_ms),
+        expires_at: crate::directory::now().plus_ms(app.live.now().topup.order_life_ms),
     };
     let receipt = app.ledger.execute(account, command, actor, key).await?;
     let position = receipt.recorded.sequence;
@@ -155,7 +155,7 @@ pub async fn open(
         tracing::error!(channel = %order.channel, order = %order.order, %account, "a gateway did not take an order: {source}");
         OpenError::Channel { order: order.order, source }
     })?;
-    let first_poll_at = Schedule::new(&app.config.topup.poll_seconds).first(crate::directory::now());
+    let first_poll_at = Schedule::new(&app.live.now().topup.poll_seconds).first(crate::directory::now());
     // Before the payer hears of it: without the gateway's name of an order nobody could ask about it.
     app.directory
         .note_order(account, order.order, wish.method, created.reference.as_ref(), first_poll_at)

@@ -191,7 +191,7 @@ async fn a_reset_of_an_unproven_account_leaves_its_maker_no_way_back() {
             budget: None,
             limit: relay::limits::Limit::default(),
         };
-        let (key, _) = it.directory.create_key(user.id, terms, operator()).await.unwrap();
+        let (key, secret) = it.directory.create_key(user.id, terms.clone(), operator()).await.unwrap();
         let elsewhere = format!("{name}@elsewhere.example.org");
         it.directory.want_email(user.id, &elsewhere, Language::English, operator()).await.unwrap();
         let wanted = it.directory.make_email_token(Purpose::Verify, &user.id.to_string(), &elsewhere).await;
@@ -205,6 +205,11 @@ async fn a_reset_of_an_unproven_account_leaves_its_maker_no_way_back() {
             it.directory.key(user.id, key.id).await.unwrap().terms.status == KeyStatus::Active,
         );
         assert_eq!(left, (was_proven, was_proven, was_proven, was_proven), "{name}");
+        // Switched on again, a key that its maker knows is still closed to them.
+        it.directory.change_key(user.id, key.id, |it| *it = terms, operator()).await.unwrap();
+        let catalogue = it.directory.catalogue_handle().load_full();
+        let works = catalogue.keys.contains_key(&relay::key::hash(secret.expose()));
+        assert_eq!(works, was_proven, "{name}");
     }
 }
 

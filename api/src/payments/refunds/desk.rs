@@ -126,7 +126,8 @@ async fn look(app: &App, call: &RefundCall) {
 
 /// When a refund is looked at again: rarer each time, as orders are.
 fn pause(app: &App, call: &RefundCall) -> Moment {
-    let pauses = &app.config.topup.poll_seconds;
+    let live = app.live.now();
+    let pauses = &live.topup.poll_seconds;
     let nth =
         usize::try_from(call.claims.max(1) - 1).unwrap_or(usize::MAX).min(pauses.len().saturating_sub(1));
     now().plus_ms(pauses.get(nth).map_or(60_000, |seconds| i64::from((*seconds).max(1)) * 1000))
