@@ -4,7 +4,7 @@
 //! May not touch: what is a difference, and what is done about one.
 //! Claims: all of it is of the reader's one state; an order that a difference tells of, or told of until somebody signed it off,
 //! is not told of twice; no more than a row is held. A payment in suspense whose bill's row is a difference is both: the file
-//! tells it once ([`Item::is_payment_of`]).
+//! tells it once while nobody looks after the difference ([`Item::is_payment_of`]).
 
 use super::words;
 use domain::suspense::Held;

@@ -4,6 +4,7 @@ use super::beancount::Beancount;
 use super::table::{Cell, Column, Table, TableFormat, amount, count, text};
 use super::{Books, ExportError, Progress, unmatched};
 use crate::directory::export::{ExportFormat, ExportKind, Made, Wanted};
+use crate::directory::reconciliation::DifferenceState;
 use crate::directory::unmatched::UnmatchedKind;
 use crate::directory::{now, unmatched as open_items};
 use domain::{Credits, Moment, Unit};
@@ -270,9 +271,10 @@ async fn table(
             in_suspense.retain(|it| it.since < until);
             match in_suspense.iter().try_for_each(&mut write) {
                 Ok(()) => {
-                    // Its bill's row says the same of it once more.
+                    // Its bill's row says the same of it once more, until somebody looks after that.
                     let is_told = |it: &open_items::Item| {
                         it.kind == UnmatchedKind::Difference
+                            && it.state == DifferenceState::Open.as_str()
                             && in_suspense.iter().any(|held| held.is_payment_of(it))
                     };
                     open_items::read(reader, until, |it| if is_told(&it) { Ok(()) } else { write(&it) }).await

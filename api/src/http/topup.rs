@@ -604,4 +604,25 @@ mod tests {
         let rest = gateway.call("GET", &rest, Some(&token), None).await.body;
         assert_eq!((rest["items"].as_array().map(Vec::len), &rest["next_cursor"]), (Some(1), &json!(null)));
     }
+
+    #[tokio::test]
+    async fn how_long_an_order_can_be_paid_holds_from_the_moment_that_it_is_changed() {
+        let gateway = gateway().await;
+        let owner = gateway.token("own", Role::Owner).await;
+        let ann = gateway.token("ann", Role::User).await;
+        let lasts = async |seconds: i64| {
+            let wish = json!({ "amount": "50", "channel": "sandbox" });
+            let before = crate::directory::now();
+            let order = gateway.call("POST", "/api/user/topup", Some(&ann), Some(wish)).await.body;
+            let after = crate::directory::now();
+            let ends: domain::Moment = order["expires_at"].as_str().unwrap().parse().unwrap();
+            let began = ends.plus_ms(-seconds * 1_000);
+            assert!(before <= began && began <= after, "{before} {order} {after}");
+        };
+        lasts(1_800).await;
+        let change = json!({"version": 0, "set": {"topup.order_seconds": 60}});
+        let changed = gateway.call("PATCH", "/api/admin/settings", Some(&owner), Some(change)).await;
+        assert_eq!(changed.status, 200, "{}", changed.body);
+        lasts(60).await;
+    }
 }

@@ -244,14 +244,14 @@ async fn what_has_no_counterpart_is_listed_once_with_its_age() {
     let end = it.app.ledger.log().identity().await.unwrap().last_sequence;
     assert!(it.projector.wait_for(end, Duration::from_secs(20)).await);
 
-    // Its bill's row is a difference as well, and so is one of another sum under its transaction.
+    // Its bill's row is a difference as well; so is one of another sum under its transaction, and one that somebody looks after.
     let held = it.call("GET", "/api/admin/payments/suspense", Some(&finance), None).await.body;
     let txn = held["items"][0]["transaction"].as_str().unwrap();
-    for (id, minor) in [("d3", 300), ("d4", 301)] {
+    for (id, minor, state) in [("d3", 300, "open"), ("d4", 301, "open"), ("d5", 300, "assigned")] {
         let sql = "INSERT INTO reconciliation_differences (id, run_id, channel, day, class, mark, state, txn, provider_currency, \
                    provider_amount, detail, created_at, updated_at) \
-                   VALUES (?, 'r', 'sandbox', '2026-11-20', 'provider_only', ?, 'open', ?, 'CNY', ?, 'it waits', ?, 0)";
-        run(sql, &[id.into(), id.into(), txn.into(), minor.into(), now().into()]).await;
+                   VALUES (?, 'r', 'sandbox', '2026-11-20', 'provider_only', ?, ?, ?, 'CNY', ?, 'it waits', ?, 0)";
+        run(sql, &[id.into(), id.into(), state.into(), txn.into(), minor.into(), now().into()]).await;
     }
 
     let lines = async |body: Value| {
@@ -278,6 +278,7 @@ async fn what_has_no_counterpart_is_listed_once_with_its_age() {
             ["suspense", &payment, "0", "0-1 days"],
             ["difference", "d1", "0", "0-1 days"],
             ["difference", "d4", "0", "0-1 days"],
+            ["difference", "d5", "0", "0-1 days"],
             ["outside_refund", "o1", &ages, "over 30 days"],
             ["not_billed", &third, "40", "over 30 days"],
             ["not_billed", &first, "9", "8-30 days"],

@@ -32,6 +32,14 @@ impl Gateway {
         self.app.directory.open_session(&user, "test").await.unwrap().token
     }
 
+    /// Ann, and Bob whom she brought.
+    async fn brings(&self) -> (String, String) {
+        let ann = self.token("ann", Role::User).await;
+        let code = self.mine(&ann).await["code"].as_str().unwrap().to_owned();
+        let bob = self.joins("bob", "bob@example.com", Some(&code)).await;
+        (ann, bob)
+    }
+
     /// Tops up and waits until the tables hold it; the order.
     async fn pays(&self, who: &str, amount: &str) -> domain::OrderId {
         let body = json!({"amount": amount, "channel": "sandbox"});
@@ -109,9 +117,7 @@ async fn whoever_brings_a_payer_is_rewarded_once() {
 #[tokio::test]
 async fn a_process_that_dies_beside_the_grant_leaves_it_to_the_next() {
     let (it, road) = programme(json!({})).await;
-    let ann = it.token("ann", Role::User).await;
-    let code = it.mine(&ann).await["code"].as_str().unwrap().to_owned();
-    let bob = it.joins("bob", "bob@example.com", Some(&code)).await;
+    let (ann, bob) = it.brings().await;
     it.pays(&bob, "72").await;
     // Decided, and then nothing; then granted, and not noted.
     let waiting = it.app.directory.waiting_referrals(None, 10).await.unwrap().remove(0);
@@ -173,9 +179,7 @@ async fn a_month_has_a_cap_and_nobody_brings_themselves() {
 async fn while_it_is_off_nothing_is_given_nor_made_up_for() {
     let (it, road) = programme(json!({})).await;
     let owner = it.token("own", Role::Owner).await;
-    let ann = it.token("ann", Role::User).await;
-    let code = it.mine(&ann).await["code"].as_str().unwrap().to_owned();
-    let bob = it.joins("bob", "bob@example.com", Some(&code)).await;
+    let (ann, bob) = it.brings().await;
     let sets = async |version: i64, on: bool| {
         let body = json!({"version": version, "set": {"referral.enabled": on}});
         assert_eq!(it.call("PATCH", "/api/admin/settings", Some(&owner), Some(body)).await.status, 200);
@@ -195,9 +199,7 @@ async fn while_it_is_off_nothing_is_given_nor_made_up_for() {
 #[tokio::test]
 async fn a_top_up_whose_money_goes_back_earns_nothing() {
     let (it, road) = programme(json!({})).await;
-    let ann = it.token("ann", Role::User).await;
-    let code = it.mine(&ann).await["code"].as_str().unwrap().to_owned();
-    let bob = it.joins("bob", "bob@example.com", Some(&code)).await;
+    let (ann, bob) = it.brings().await;
     // Ten credits, of which less than five would be left.
     let order = it.pays(&bob, "72").await;
     it.asks_back(&bob, order, "36.01").await;
@@ -218,9 +220,7 @@ async fn a_top_up_whose_money_goes_back_earns_nothing() {
 #[tokio::test]
 async fn a_reward_waits_until_its_top_up_has_stood_and_what_came_in_time_does_not_lapse_meanwhile() {
     let (it, road) = programme(json!({"referral.hold_days": 14, "referral.days": 1})).await;
-    let ann = it.token("ann", Role::User).await;
-    let code = it.mine(&ann).await["code"].as_str().unwrap().to_owned();
-    let bob = it.joins("bob", "bob@example.com", Some(&code)).await;
+    let (ann, bob) = it.brings().await;
     it.pays(&bob, "72").await;
     let days_ago = async |days: i64| {
         let at = now().plus_ms(-days * 86_400_000);
