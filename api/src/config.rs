@@ -133,6 +133,7 @@ options! {
     "relay.first_byte_seconds" Integer "300" "How long a provider may take to begin its answer; an answer that is not streamed begins when it is complete."
     "relay.idle_seconds" Integer "120" "How long a provider may pause within an answer."
     "relay.call_seconds" Integer "540" "The longest a call may take."
+    "relay.allow_unpriced" Bool "false" "Lets calls through that ask for what price lists do not cover: dearer tiers of service, and tools that the provider runs and bills apart, such as web search. You bear what it takes for them."
     "lease.life_seconds" Integer "60" "How long a node may spend credits that it has leased, before it must renew the lease. A lease that is not renewed for twice as long is taken from its node."
     "lease.report_seconds" Integer "30" "No call begins while a usage record has been waiting longer than this for the log."
     "lease.quarantine_seconds" Integer "600" "How long the credits of a node that fell silent stay reserved: at least `relay.call_seconds` + `lease.report_seconds` + 5."
@@ -370,6 +371,8 @@ pub struct RelayConfig {
     pub idle: Duration,
     /// The longest a call may take.
     pub call: Duration,
+    /// Serve what price lists do not cover?
+    pub allow_unpriced: bool,
 }
 
 /// Options of metering.
@@ -582,6 +585,7 @@ struct RawRelay {
     first_byte_seconds: u64,
     idle_seconds: u64,
     call_seconds: u64,
+    allow_unpriced: bool,
 }
 
 #[derive(Deserialize)]
@@ -937,6 +941,7 @@ impl Config {
                 first_byte: Duration::from_secs(raw.relay.first_byte_seconds),
                 idle: Duration::from_secs(raw.relay.idle_seconds),
                 call: Duration::from_secs(raw.relay.call_seconds),
+                allow_unpriced: raw.relay.allow_unpriced,
             },
             lease,
             outbox: OutboxConfig { max_bytes: raw.outbox.max_bytes, sync: raw.outbox.sync },

@@ -13,6 +13,7 @@ use crate::openai::completion::CompletionRequest;
 use crate::openai::plain::PlainRequest;
 use crate::openai::request::ChatRequest;
 use crate::responses::request::ResponsesRequest;
+use crate::unpriced::Unpriced;
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use domain::price::MediaUnit;
@@ -201,6 +202,17 @@ impl Asked {
         match self.output {
             Output::Nothing => 0,
             Output::Choices { choices, each } => each.unwrap_or(cap).saturating_mul(choices),
+        }
+    }
+
+    /// What it asks for that no price list covers, if it does.
+    pub(crate) fn unpriced(&self) -> Option<&Unpriced> {
+        match &self.form {
+            Form::Chat(chat) => chat.unpriced.as_ref(),
+            Form::Responses(responses) => responses.unpriced.as_ref(),
+            Form::Messages(messages) => messages.unpriced.as_ref(),
+            Form::Generate(generate) => generate.unpriced.as_ref(),
+            Form::Completion(_) | Form::Embed(_) | Form::Plain(_) => None,
         }
     }
 

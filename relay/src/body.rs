@@ -24,6 +24,10 @@ pub(crate) const TOOLS_TOKENS: u64 = 600;
 const MAX_FIELDS: usize = 128;
 /// An image: above what providers count for one at full detail, but for the cheapest models, which inflate it.
 pub(crate) const IMAGE_TOKENS: u64 = 5_000;
+/// A document behind an address: a thousand pages as Google counts them, above the context of most models.
+pub(crate) const DOCUMENT_TOKENS: u64 = 256 << 10;
+/// Sound, film or whatever else behind an address: the largest context that is sold, an hour of film.
+pub(crate) const LONG_TOKENS: u64 = 1 << 20;
 /// Base64 bytes of audio per token: even well compressed speech is thinner.
 const AUDIO_BYTES_PER_TOKEN: u64 = 256;
 /// Base64 bytes of a document per token.
@@ -38,7 +42,9 @@ pub(crate) struct Key<'a>(#[serde(borrow)] pub(crate) std::borrow::Cow<'a, str>)
 pub(crate) struct Plan {
     /// Top-level fields whose values are wanted as they stand; they do not weigh.
     pub(crate) routed: &'static [&'static str],
-    /// Top-level fields that weigh, and of which it is wanted whether they are arrays.
+    /// Top-level fields whose values are wanted as they stand, and that weigh.
+    pub(crate) read: &'static [&'static str],
+    /// Top-level fields that weigh, and of which it is wanted whether they are arrays; those that are read are noted, too.
     pub(crate) noted: &'static [&'static str],
     /// What a string below a key is, by what the value around the key is.
     pub(crate) medium: fn(Medium, &str) -> Medium,
@@ -73,7 +79,7 @@ impl<'a> Scan<'a> {
         Ok(Self { text, routed: found.routed, noted: found.noted, input: found.input })
     }
 
-    /// A routed field's value.
+    /// The value of a field that is routed or read.
     pub(crate) fn get(&self, field: &str) -> Option<&'a RawValue> {
         self.routed.iter().find(|(name, _)| *name == field).map(|(_, value)| *value)
     }
@@ -101,7 +107,9 @@ impl<'a> Scan<'a> {
         match self.noted(field) {
             None => Err(missing(field)),
             Some(Walked::EmptyArray) => Err(CallError::bad(field, format!("`{field}` must not be empty"))),
-            Some(Walked::Other) => Err(CallError::bad(field, format!("`{field}` must be an array"))),
+            Some(Walked::Other | Walked::Far(_)) => {
+                Err(CallError::bad(field, format!("`{field}` must be an array")))
+            }
             Some(Walked::Array) => Ok(()),
         }
     }
@@ -214,10 +222,20 @@ impl<'de> Visitor<'de> for Fields<'_> {
             }
             if let Some(name) = known(self.0.routed, &key.0) {
                 found.routed.push((name, map.next_value()?));
+            } else if let Some(name) = known(self.0.read, &key.0) {
+                let value: &RawValue = map.next_value()?;
+                found.routed.push((name, value));
+                let medium = (self.0.medium)(Medium::Text, name);
+                let weigh = Weigh { input: &mut found.input, medium, below: self.0.medium };
+                let walked = weigh.deserialize(&mut serde_json::Deserializer::from_str(value.get()));
+                let walked = walked.map_err(serde::de::Error::custom)?;
+                walked.settle(&mut found.input);
+                found.noted.push((name, walked));
             } else {
                 let medium = (self.0.medium)(Medium::Text, &key.0);
                 let weigh = Weigh { input: &mut found.input, medium, below: self.0.medium };
                 let walked = map.next_value_seed(weigh)?;
+                walked.settle(&mut found.input);
                 if let Some(name) = known(self.0.noted, &key.0) {
                     found.noted.push((name, walked));
                 }
@@ -251,6 +269,12 @@ pub(crate) enum Medium {
     File,
     /// Base64 of a kind that only its first bytes tell, or the object around it.
     Unknown,
+    /// The object around an address of media of any kind.
+    Linked,
+    /// An address or an id; this lies behind it, unless an object around it tells better.
+    Far(Behind),
+    /// A string that tells what the address beside it, or in an object beside it, leads to.
+    Told,
 }
 
 impl Medium {
@@ -279,15 +303,60 @@ impl Medium {
     }
 }
 
+/// What lies behind an address, the heaviest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Behind {
+    Image,
+    Document,
+    /// Sound, film, or nobody knows what.
+    Long,
+}
+
+impl Behind {
+    /// What the type of a block or of its media tells, if it does.
+    fn told(by: &str) -> Option<Self> {
+        match by {
+            "image" | "input_image" => Some(Self::Image),
+            "document" | "input_file" => Some(Self::Document),
+            _ => by.split_once('/').map(|(kind, of)| match (kind, of) {
+                ("image", _) => Self::Image,
+                ("text", _) | ("application", "pdf") => Self::Document,
+                _ => Self::Long,
+            }),
+        }
+    }
+
+    fn weigh(self, input: &mut Estimate) {
+        let most = match self {
+            Self::Image => IMAGE_TOKENS,
+            Self::Document => DOCUMENT_TOKENS,
+            Self::Long => LONG_TOKENS,
+        };
+        input.between(IMAGE_TOKENS, most);
+    }
+}
+
 /// What was walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Walked {
+    /// An object with an address, which itself does not tell what lies behind it, and does not weigh it: it is this where
+    /// no object around it knows better.
+    Far(Behind),
     /// `[]`.
     EmptyArray,
     /// An array with something in it.
     Array,
     /// Anything else.
     Other,
+}
+
+impl Walked {
+    /// Weighs an address of which nobody told what is behind it.
+    fn settle(self, input: &mut Estimate) {
+        if let Self::Far(behind) = self {
+            behind.weigh(input);
+        }
+    }
 }
 
 impl Weigh<'_> {
@@ -316,7 +385,8 @@ impl<'de> Visitor<'de> for Weigh<'_> {
         let len = text.len() as u64;
         let medium = if self.medium == Medium::Unknown { Medium::of_base64(text) } else { self.medium };
         match medium {
-            Medium::Text => {
+            Medium::Far(behind) => return Ok(Walked::Far(behind)),
+            Medium::Text | Medium::Linked | Medium::Told => {
                 self.input.text(text);
                 // The quotes or the line's end after it.
                 self.input.tokens(1);
@@ -350,10 +420,10 @@ impl<'de> Visitor<'de> for Weigh<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Walked, A::Error> {
         let mut walked = Walked::EmptyArray;
-        while seq
-            .next_element_seed(Weigh { input: &mut *self.input, medium: self.medium, below: self.below })?
-            .is_some()
+        while let Some(element) =
+            seq.next_element_seed(Weigh { input: &mut *self.input, medium: self.medium, below: self.below })?
         {
+            element.settle(self.input);
             walked = Walked::Array;
             self.input.tokens(1);
         }
@@ -362,10 +432,28 @@ impl<'de> Visitor<'de> for Weigh<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Walked, A::Error> {
         self.input.tokens(3);
+        let (mut told, mut far) = (None, None);
         while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             self.input.text(&key);
             let medium = (self.below)(self.medium, &key);
-            map.next_value_seed(Weigh { input: &mut *self.input, medium, below: self.below })?;
+            if medium == Medium::Told {
+                let value: &RawValue = map.next_value()?;
+                self.input.text(value.get());
+                let kind: Option<std::borrow::Cow<'_, str>> = serde_json::from_str(value.get()).ok();
+                told = told.max(kind.and_then(|kind| Behind::told(&kind)));
+                continue;
+            }
+            let weigh = Weigh { input: &mut *self.input, medium, below: self.below };
+            if let Walked::Far(behind) = map.next_value_seed(weigh)? {
+                far = far.max(Some(behind));
+            }
+        }
+        // Whoever is the text of the prompt has nobody around it that would know.
+        match (far, told) {
+            (Some(_), Some(behind)) => behind.weigh(self.input),
+            (Some(behind), None) if self.medium == Medium::Text => behind.weigh(self.input),
+            (Some(behind), None) => return Ok(Walked::Far(behind)),
+            (None, _) => {}
         }
         Ok(Walked::Other)
     }
@@ -374,6 +462,40 @@ impl<'de> Visitor<'de> for Weigh<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_behind_an_address_is_what_any_object_around_it_tells() {
+        let plan = Plan {
+            routed: &[],
+            read: &[],
+            noted: &[],
+            medium: |around, key| match (around, key) {
+                (Medium::Text, "file") => Medium::Linked,
+                (Medium::Linked, "uri") => Medium::Far(Behind::Long),
+                (Medium::Linked | Medium::Text, "type") => Medium::Told,
+                _ => Medium::Text,
+            },
+        };
+        let cases = [
+            (r#"{"file":{"uri":"x","type":"image/png"}}"#, IMAGE_TOKENS),
+            (r#"{"file":{"type":"im\u0061ge/png","uri":"x"}}"#, IMAGE_TOKENS),
+            (r#"{"file":{"type":"application/pdf","uri":"x"}}"#, DOCUMENT_TOKENS),
+            (r#"{"file":{"type":"image/png","type":"text/plain","uri":"x"}}"#, DOCUMENT_TOKENS),
+            (r#"{"file":{"type":"video/mp4","uri":"x"}}"#, LONG_TOKENS),
+            (r#"{"file":{"type":"novel/thing","uri":"x"}}"#, LONG_TOKENS),
+            (r#"{"file":{"type":7,"uri":"x"}}"#, LONG_TOKENS),
+            (r#"{"file":{"uri":"x"}}"#, LONG_TOKENS),
+            (r#"{"file":[{"uri":"x"}]}"#, LONG_TOKENS),
+            (r#"{"parts":[{"file":{"uri":"x"},"type":"image"}]}"#, IMAGE_TOKENS),
+            (r#"{"parts":[{"type":"document","file":{"uri":"x"}}]}"#, DOCUMENT_TOKENS),
+            (r#"{"parts":[{"type":"image","text":"x"}]}"#, 0),
+        ];
+        for (body, expected) in cases {
+            let input = Scan::try_new(body.as_bytes(), &plan).unwrap().input;
+            assert!((expected..expected + 60).contains(&input.upper()), "{body}: {}", input.upper());
+            assert!(input.likely() < IMAGE_TOKENS, "{body}: held for, not charged: {}", input.likely());
+        }
+    }
 
     #[test]
     fn base64_tells_what_it_is() {

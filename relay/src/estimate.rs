@@ -16,6 +16,8 @@
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Estimate {
     eighths: u64,
+    /// Tokens that may be there beside those: they are held for, and not guessed to have been.
+    unsure: u64,
     before: Kind,
 }
 
@@ -46,14 +48,20 @@ impl Estimate {
         self.before = Kind::Other;
     }
 
+    /// Counts what is likely to be `likely` tokens and may be as many as `most`: what lies behind an address.
+    pub fn between(&mut self, likely: u64, most: u64) {
+        self.tokens(likely);
+        self.unsure = self.unsure.saturating_add(most.saturating_sub(likely));
+    }
+
     /// Has anything been counted?
     pub fn is_empty(&self) -> bool {
-        self.eighths == 0
+        self.eighths == 0 && self.unsure == 0
     }
 
     /// A guess from above: what a hold is sized with.
     pub fn upper(&self) -> u64 {
-        self.eighths.div_ceil(8)
+        self.eighths.div_ceil(8).saturating_add(self.unsure)
     }
 
     /// A guess of the true count, which is about two thirds of the upper one: what a call is charged for when its

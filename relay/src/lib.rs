@@ -35,6 +35,7 @@ pub mod responses;
 pub mod seen;
 mod service;
 pub mod sse;
+mod unpriced;
 mod wire;
 pub mod zone;
 

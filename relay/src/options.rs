@@ -44,6 +44,9 @@ pub struct RelayOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// Put the charge into a header of answers that are not streamed.
     pub cost_headers: bool,
+    /// Let calls through that ask for what price lists do not cover: dearer tiers, tools that the provider runs. What
+    /// the provider takes for those is borne by the operator.
+    pub allow_unpriced: bool,
 }
 
 impl Default for RelayOptions {
@@ -65,6 +68,7 @@ impl Default for RelayOptions {
             hold_back: Duration::from_secs(5),
             trusted_proxies: Vec::new(),
             cost_headers: false,
+            allow_unpriced: false,
         }
     }
 }

@@ -238,6 +238,9 @@ impl<M: Metering> Relay<M> {
         check_content_type(&parts.headers, endpoint)?;
         let body = read_body(&parts.headers, body, self.options()).await?;
         let asked = Asked::try_new(endpoint, path, &parts.headers, body)?;
+        if let Some(unpriced) = asked.unpriced().filter(|_| !self.options().allow_unpriced) {
+            return Err(unpriced.refusal());
+        }
         let call = Call::try_new(&catalogue, grant, asked, request_id, started)?;
         drop(catalogue);
 

@@ -267,6 +267,7 @@ impl Calls {
             first_byte_timeout: config.relay.first_byte,
             idle_timeout: config.relay.idle,
             call_limit: config.relay.call,
+            allow_unpriced: config.relay.allow_unpriced,
             trusted_proxies: config.trusted_proxies.clone(),
             ..RelayOptions::default()
         };

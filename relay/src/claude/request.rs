@@ -4,21 +4,24 @@
 //! Claims: every byte that is not the model's name or a missing `max_tokens` reaches the provider as it came; a field
 //! given twice is refused, since two readers could disagree about which one counts.
 
-use crate::body::{self, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
+use crate::body::{self, Behind, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
 use crate::error::CallError;
 use crate::estimate::Estimate;
+use crate::unpriced::{self, Unpriced};
 use bytes::Bytes;
 use std::ops::Range;
 
 /// What a request's scanner looks for.
 const PLAN: Plan = Plan {
     routed: &["model", "stream", "max_tokens"],
-    noted: &["messages", "tools"],
+    read: &["tools", "mcp_servers", "service_tier", "speed", "inference_geo"],
+    noted: &["messages"],
     medium: |around, key| match (around, key) {
         // Of images, documents (whose data may be plain text) and, harmlessly, of search results.
         (Medium::Text, "source") | (Medium::Unknown, "data") => Medium::Unknown,
-        // Whatever lies behind an address or an id: at least an image.
-        (Medium::Unknown, "url" | "file_id") => Medium::Image,
+        // What lies behind an address or an id, the block around it tells: an image, or a document.
+        (Medium::Unknown, "url" | "file_id") => Medium::Far(Behind::Image),
+        (Medium::Text, "type") => Medium::Told,
         // The proof of a thought: base64 that is no text to the model.
         (Medium::Text, "signature") => Medium::File,
         _ => Medium::Text,
@@ -39,6 +42,8 @@ pub struct MessagesRequest {
     pub max_output: Option<u64>,
     /// The prompt's tokens.
     pub input: Estimate,
+    /// What it asks for that no price list covers.
+    pub(crate) unpriced: Option<Unpriced>,
     places: Places,
 }
 
@@ -74,7 +79,8 @@ impl MessagesRequest {
             model: scan.place(model),
             max_tokens: scan.get("max_tokens").map(|value| scan.place(value)),
         };
-        Ok(Self { model: name, stream, choices: 1, max_output, input, places, body })
+        let unpriced = unpriced::in_messages(&scan);
+        Ok(Self { model: name, stream, choices: 1, max_output, input, unpriced, places, body })
     }
 
     /// The body for a provider that calls the model `upstream_model`; `default_cap` is set where the caller set none.
@@ -193,6 +199,15 @@ mod tests {
         assert!((100_000..100_200).contains(&pdf), "{pdf}");
         let url = content(r#"{"type":"image","source":{"type":"url","url":"https://x/y.png"}}"#);
         assert!((5_000..5_100).contains(&url), "{url}");
+        for source in [r#"{"type":"url","url":"https://x/y"}"#, r#"{"type":"file","file_id":"file_1"}"#] {
+            let before = content(&format!(r#"{{"type":"document","source":{source}}}"#));
+            let behind = content(&format!(r#"{{"source":{source},"type":"document"}}"#));
+            for weight in [before, behind] {
+                assert!((262_144..262_300).contains(&weight), "{weight}");
+            }
+        }
+        let within_a_call = content(r#"{"type":"tool_use","input":{"source":{"url":"https://x/y"}}}"#);
+        assert!((5_000..5_100).contains(&within_a_call), "{within_a_call}");
         let thought = content(&format!(r#"{{"type":"thinking","thinking":"a","signature":"{base64}"}}"#));
         assert!((100_000..100_200).contains(&thought), "{thought}");
     }

@@ -11,10 +11,11 @@ use serde_json::value::RawValue;
 
 const PLAN: Plan = Plan {
     routed: &["model", "generateContentRequest", "generate_content_request"],
+    read: &[],
     noted: &["contents"],
     medium,
 };
-const WITHIN: Plan = Plan { routed: &["model"], noted: &["contents"], medium };
+const WITHIN: Plan = Plan { routed: &["model"], read: &[], noted: &["contents"], medium };
 
 /// A request to count as its caller sent it.
 #[derive(Clone, Debug)]

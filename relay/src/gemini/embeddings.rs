@@ -17,8 +17,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-const ONE: Plan = Plan { routed: &["model"], noted: &["content"], medium };
-const BATCH: Plan = Plan { routed: &["model", "requests"], noted: &[], medium };
+const ONE: Plan = Plan { routed: &["model"], read: &[], noted: &["content"], medium };
+const BATCH: Plan = Plan { routed: &["model", "requests"], read: &[], noted: &[], medium };
 /// The largest number of dimensions that is passed on.
 const MAX_DIMENSIONS: u64 = 1_000_000;
 

@@ -4,10 +4,11 @@
 //! field given twice, be it in two spellings, is refused, since two readers could disagree about which one counts.
 
 use super::path::model_name;
-use crate::body::{self, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
+use crate::body::{self, Behind, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
 use crate::error::CallError;
 use crate::estimate::Estimate;
 use crate::openai::request::MAX_CHOICES;
+use crate::unpriced::{self, Unpriced};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use std::ops::Range;
@@ -15,13 +16,15 @@ use std::ops::Range;
 /// What a request's scanner looks for.
 const PLAN: Plan = Plan {
     routed: &["model", "generationConfig", "generation_config", "cachedContent", "cached_content"],
-    noted: &["contents", "tools"],
+    read: &["tools", "serviceTier", "service_tier"],
+    noted: &["contents"],
     medium,
 };
 
 /// Within `generationConfig`.
 const CONFIG: Plan = Plan {
     routed: &["maxOutputTokens", "max_output_tokens", "candidateCount", "candidate_count"],
+    read: &[],
     noted: &[],
     medium,
 };
@@ -31,7 +34,9 @@ pub(super) fn medium(around: Medium, key: &str) -> Medium {
     match (around, key) {
         (Medium::Text, "inlineData" | "inline_data") | (Medium::Unknown, "data") => Medium::Unknown,
         // The address of media of some kind.
-        (Medium::Text, "fileData" | "file_data") | (Medium::Image, "fileUri" | "file_uri") => Medium::Image,
+        (Medium::Text, "fileData" | "file_data") => Medium::Linked,
+        (Medium::Linked, "fileUri" | "file_uri") => Medium::Far(Behind::Long),
+        (Medium::Linked, "mimeType" | "mime_type") => Medium::Told,
         (_, "thoughtSignature" | "thought_signature") => Medium::File,
         _ => Medium::Text,
     }
@@ -51,6 +56,8 @@ pub struct GenerateRequest {
     pub max_output: Option<u64>,
     /// The prompt's tokens.
     pub input: Estimate,
+    /// What it asks for that no price list covers.
+    pub(crate) unpriced: Option<Unpriced>,
     start: usize,
     named: Option<Named>,
     cap: CapPlace,
@@ -173,6 +180,7 @@ impl GenerateRequest {
             choices,
             max_output,
             input,
+            unpriced: unpriced::in_generate(&scan),
             start: scan.start(),
             named: Named::of(&scan, 0),
             cap,
@@ -322,8 +330,15 @@ mod tests {
         assert!((5_000..5_200).contains(&inline("_9j_4AAQ")));
         assert!((10_000..10_300).contains(&inline("JVBERi0xLjcK")));
         assert!((150..500).contains(&inline("SUQzBAAAAAAA")));
-        let address = weight(r#"{"contents":[{"parts":[{"fileData":{"fileUri":"gs://a/b"}}]}]}"#);
-        assert!((5_000..5_200).contains(&address));
+        let address = |more: &str| {
+            weight(&format!(
+                r#"{{"contents":[{{"parts":[{{"fileData":{{"fileUri":"gs://a/b"{more}}}}}]}}]}}"#
+            ))
+        };
+        assert!((5_000..5_200).contains(&address(r#","mimeType":"image/png""#)));
+        assert!((262_144..262_400).contains(&address(r#","mime_type":"application/pdf""#)));
+        assert!((1_048_576..1_048_800).contains(&address(r#","mimeType":"video/mp4""#)));
+        assert!((1_048_576..1_048_800).contains(&address("")));
         let signed = |size: usize| {
             weight(&format!(
                 r#"{{"contents":[{{"parts":[{{"text":"a","thought_signature":"{}"}}]}}]}}"#,

@@ -22,6 +22,7 @@ const MAX_PROMPTS: u64 = 2048;
 
 const PLAN: Plan = Plan {
     routed: &["model", "prompt", "stream", "stream_options", "max_tokens", "n", "best_of"],
+    read: &[],
     noted: &[],
     medium: |_, _| Medium::Text,
 };

@@ -52,6 +52,7 @@ enum Place {
 
 const PLAN: Plan = Plan {
     routed: &["model", "stream", "stream_format", "n"],
+    read: &[],
     noted: &[],
     medium: |around, key| match (around, key) {
         // Of multimodal embeddings.

@@ -5,9 +5,10 @@
 //! two readers could disagree about which one counts.
 
 use super::include_usage::UsagePlace;
-use crate::body::{self, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
+use crate::body::{self, Behind, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
 use crate::error::CallError;
 use crate::estimate::Estimate;
+use crate::unpriced::{self, Unpriced};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -17,11 +18,13 @@ pub const MAX_CHOICES: u64 = 128;
 /// What a chat request's scanner looks for.
 const PLAN: Plan = Plan {
     routed: &["model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"],
-    noted: &["messages", "tools", "functions"],
+    read: &["tools", "service_tier", "web_search_options", "search_parameters", "enable_search", "plugins"],
+    noted: &["messages", "functions"],
     medium: |around, key| match (around, key) {
         (Medium::Text, "image_url") | (Medium::Image, "url") => Medium::Image,
         (Medium::Text, "input_audio") | (Medium::Audio, "data") => Medium::Audio,
         (Medium::Text, "file") | (Medium::File, "file_data") => Medium::File,
+        (Medium::File, "file_id") => Medium::Far(Behind::Document),
         _ => Medium::Text,
     },
 };
@@ -42,6 +45,8 @@ pub struct ChatRequest {
     pub max_output: Option<u64>,
     /// The prompt's tokens.
     pub input: Estimate,
+    /// What it asks for that no price list covers.
+    pub(crate) unpriced: Option<Unpriced>,
     places: Places,
 }
 
@@ -112,6 +117,7 @@ impl ChatRequest {
             // A caller may give both names; which one its provider heeds is not known, so the larger one counts.
             max_output: max_tokens.max(max_completion_tokens),
             input,
+            unpriced: unpriced::in_chat(&scan),
             places,
             body,
         })
@@ -371,6 +377,8 @@ mod tests {
         assert!((1_500..1_700).contains(&audio), "{audio}");
         let file = weigh(&format!(r#"{{"type":"file","file":{{"filename":"a.pdf","file_data":"{data}"}}}}"#));
         assert!((100_000..100_200).contains(&file), "{file}");
+        let kept = weigh(r#"{"type":"file","file":{"file_id":"file-1"}}"#);
+        assert!((262_144..262_300).contains(&kept), "{kept}");
         assert!(weigh(&format!(r#"{{"type":"text","text":"{data}"}}"#)) > 100_000);
     }
 

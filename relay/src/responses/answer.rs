@@ -123,7 +123,7 @@ impl Watch for ResponsesWatch {
         Some(Seen { has_answer: true, ..Seen::default() })
     }
 
-    /// Such an end repeats all that was said, which nobody kept: the caller is told of an error instead.
+    /// Such an end repeats all that was said, which nobody kept: the caller is told of an error instead (ADR 0018).
     fn cut(&self, _last: &Event, _cut: &Cut<'_>) -> Bytes {
         Bytes::new()
     }

@@ -3,9 +3,10 @@
 //! Claims: every byte that is not the model's name or a missing cap on the output reaches the provider as it came; a
 //! field given twice is refused.
 
-use crate::body::{self, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
+use crate::body::{self, Behind, FRAME_TOKENS, MAX_OUTPUT_TOKENS, Medium, Plan, Scan, TOOLS_TOKENS, Walked};
 use crate::error::CallError;
 use crate::estimate::Estimate;
+use crate::unpriced::{self, Unpriced};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use std::ops::Range;
@@ -20,12 +21,16 @@ const PLAN: Plan = Plan {
         "prompt",
         "background",
     ],
-    noted: &["input", "tools"],
+    read: &["tools", "service_tier"],
+    noted: &["input"],
     medium: |around, key| match (around, key) {
         (Medium::Text, "image_url") | (Medium::Image, "url") => Medium::Image,
         (Medium::Text, "input_audio") | (Medium::Audio, "data") => Medium::Audio,
         // Sealed thoughts weigh about as much as a document of their length.
         (Medium::Text, "file_data" | "encrypted_content") => Medium::File,
+        // What lies behind an address or an id, the part around it tells.
+        (Medium::Text, "file_url" | "file_id") => Medium::Far(Behind::Document),
+        (Medium::Text, "type") => Medium::Told,
         // A picture that was drawn before.
         (Medium::Text, "result") => Medium::Unknown,
         _ => Medium::Text,
@@ -56,6 +61,8 @@ pub struct ResponsesRequest {
     pub has_references: bool,
     /// Is it to be answered later, on another request? Its counts would come there, where nobody meters.
     pub is_background: bool,
+    /// What it asks for that no price list covers.
+    pub(crate) unpriced: Option<Unpriced>,
     start: usize,
     model_place: Range<usize>,
     cap_place: Option<Range<usize>>,
@@ -103,6 +110,7 @@ impl ResponsesRequest {
             has_kept_prompt,
             has_references,
             is_background: flag("background")?.unwrap_or(false),
+            unpriced: unpriced::in_responses(&scan),
             start: scan.start(),
             model_place: scan.place(model),
             cap_place: cap.map(|value: &RawValue| scan.place(value)),
@@ -232,6 +240,12 @@ mod tests {
         assert!((5_000..5_100).contains(&image), "{image}");
         let file = weigh(&format!(r#"{{"type":"input_file","filename":"a.pdf","file_data":"{data}"}}"#));
         assert!((100_000..100_200).contains(&file), "{file}");
+        for address in [r#""file_url":"https://x/y""#, r#""file_id":"file-1""#] {
+            let file = weigh(&format!(r#"{{"type":"input_file",{address}}}"#));
+            assert!((262_144..262_300).contains(&file), "{file}");
+        }
+        let image = weigh(r#"{"type":"input_image","file_id":"file-1"}"#);
+        assert!((5_000..5_100).contains(&image), "{image}");
         let drawn = weigh(&format!(r#"{{"type":"image_generation_call","result":"iVBOR{data}"}}"#));
         assert!((5_000..5_100).contains(&drawn), "{drawn}");
     }

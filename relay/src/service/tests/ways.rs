@@ -276,10 +276,27 @@ async fn a_caller_of_another_protocol_gets_its_own_words_and_is_told_what_was_le
     assert_eq!((&sent["model"], &sent["max_tokens"]), (&json!("upstream-model"), &json!(50)));
 
     let refused =
-        gateway.messages(r#","model_":1,"tools":[{"type":"web_search_20250305","name":"web_search"}]"#).await;
+        gateway.messages(r#","model_":1,"tools":[{"type":"text_editor_20250728","name":"edit"}]"#).await;
     assert_eq!(refused.status(), 400);
     assert_eq!(refused.json::<Value>().await.unwrap()["error"]["type"], "invalid_request_error");
     assert_eq!(gateway.settled().await.len(), 1, "what cannot be asked is neither sent nor recorded");
+}
+
+#[tokio::test]
+async fn what_no_price_covers_passes_only_where_the_operator_bears_it() {
+    for (allow_unpriced, status, sent) in [(false, 400, 0), (true, 200, 1)] {
+        let provider = provider(|_| json_answer(ANSWER)).await;
+        let options = RelayOptions { allow_unpriced, ..RelayOptions::default() };
+        let gateway = gateway_with(options, PLENTY, ranked(&[&provider.url])).await;
+        let response = gateway.call(r#","service_tier":"priority""#).await;
+        assert_eq!(response.status(), status);
+        let body: Value = response.json().await.unwrap();
+        if !allow_unpriced {
+            assert_eq!(body["error"]["param"], "service_tier", "{body}");
+            assert_eq!(gateway.wallet.0.lock().unwrap().holds, 0);
+        }
+        assert_eq!(provider.calls.lock().unwrap().len(), sent);
+    }
 }
 
 #[tokio::test]
