@@ -386,8 +386,11 @@ async fn wherever_the_process_dies_every_answered_call_is_charged_once() {
     let mut load = stage.load();
     for round in 0..count {
         let point = points[round % points.len()].as_str();
-        // The first time at once, then at any later time.
-        let nth = if round < points.len() { 1 } else { stage.chance.between(1, 6) };
+        // The first time at once, then at any later time: of a new lease one in each account, for more of them are made
+        // only where credits are short.
+        let most =
+            if matches!(point, "lease.noted" | "lease.granted") { stage.people.len() as u64 } else { 6 };
+        let nth = if round < points.len() { 1 } else { stage.chance.between(1, most) };
         if point.starts_with("restart.") {
             // A run that leaves behind what the next one has to do at this point.
             let before = if point == "restart.interrupted" { "settle.begun" } else { "report.encoded" };
