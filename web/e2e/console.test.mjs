@@ -43,6 +43,8 @@ test('somebody new signs up, and comes to the page they asked for', async () => 
   await shoot(page, 'login');
   assert.deepEqual(await axe(page), []);
   await page.getByRole('link', { name: 'Make an account' }).click();
+  // The login's own field is called much the same.
+  await page.getByRole('heading', { name: 'Make an account' }).waitFor();
   await page.getByLabel('User name').fill('ann');
   await page.getByLabel('E-mail address').fill('not an address');
   await page.getByRole('button', { name: 'Make the account' }).click();

@@ -1,4 +1,5 @@
-// The one table. On a phone each row becomes a card of labelled lines; the markup stays a table.
+// The one table. On a phone each row becomes a card of labelled lines; the markup stays a table. What a cell holds is
+// one block: beside its label it stands as in the column.
 
 import { Button, Group, Table } from '@mantine/core';
 import type { ReactNode } from 'react';
@@ -51,11 +52,11 @@ export function DataTable<Row>({ caption, columns, rows, rowKey }: Props<Row>) {
                 };
                 return column.head ? (
                   <Table.Th key={column.key} scope="row" role="rowheader" {...props}>
-                    {column.cell(row)}
+                    <div>{column.cell(row)}</div>
                   </Table.Th>
                 ) : (
                   <Table.Td key={column.key} role="cell" {...props}>
-                    {column.cell(row)}
+                    <div>{column.cell(row)}</div>
                   </Table.Td>
                 );
               })}
