@@ -6,11 +6,12 @@
 //! Claims: of tools, what is not known to be the caller's own is taken to be the provider's. Of fields only the known
 //! ones are seen: providers have more of them than anybody could list.
 
-use crate::body::Scan;
+use crate::body::{Medium, Plan, Scan};
 use crate::error::CallError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// One such thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub(crate) struct Unpriced {
 /// operator's own account at the provider is set to.
 const PLAIN_TIERS: &[&str] =
     &["auto", "default", "flex", "standard", "standard_only", "on_demand", "unspecified"];
+
+/// A field of it is given twice, or its type is no string: two readers could disagree about what it is.
+const UNREADABLE: &str = "of a type that cannot be read";
 
 impl Unpriced {
     /// What the caller is told.
@@ -95,16 +99,21 @@ pub(crate) fn in_messages(scan: &Scan<'_>) -> Option<Unpriced> {
 
 /// Gemini's `generateContent`, whose tools are objects with a field for each kind.
 pub(crate) fn in_generate(scan: &Scan<'_>) -> Option<Unpriced> {
+    const NAMES: Plan = Plan { routed: &[], read: &[], noted: &[], medium: |_, _| Medium::Text };
+    let is_own = |name: &str| {
+        matches!(name, "functionDeclarations" | "function_declarations" | "computerUse" | "computer_use")
+            || name.starts_with('_')
+    };
     let kind = |tool: &RawValue| {
-        let fields: std::collections::BTreeMap<Cow<'_, str>, &RawValue> =
-            serde_json::from_str(tool.get()).ok()?;
-        let is_own = |name: &str| {
-            matches!(name, "functionDeclarations" | "function_declarations" | "computerUse" | "computer_use")
-                || name.starts_with('_')
-        };
-        fields.into_iter().find_map(|(name, value)| {
-            (!is_own(&name) && value.get() != "null").then(|| shortened(&name).into_owned())
-        })
+        if !tool.get().starts_with('{') {
+            return None;
+        }
+        if Scan::try_new(tool.get().as_bytes(), &NAMES).is_err() {
+            return Some(UNREADABLE.to_owned());
+        }
+        let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(tool.get()).ok()?;
+        let foreign = fields.iter().find(|(name, value)| !is_own(name) && value.get() != "null");
+        foreign.map(|(name, _)| shortened(name).into_owned())
     };
     Unpriced::tier(scan, "serviceTier")
         .or_else(|| Unpriced::tier(scan, "service_tier"))
@@ -124,8 +133,7 @@ fn foreign(tool: &RawValue, is_own: impl Fn(&str) -> bool) -> Option<String> {
     }
     match serde_json::from_str::<Tool<'_>>(tool.get()) {
         Ok(Tool { kind }) => kind.filter(|kind| !is_own(kind)).map(|kind| shortened(&kind).into_owned()),
-        // Its type is given twice, or is no string: two readers could disagree about it.
-        Err(_) => Some("of a type that cannot be read".into()),
+        Err(_) => Some(UNREADABLE.to_owned()),
     }
 }
 
@@ -206,6 +214,7 @@ mod tests {
             ("gemini", r#","tools":[{"google_search_retrieval":{}}]"#, "(google_search_retrieval)"),
             ("gemini", r#","tools":[{"codeExecution":{}}]"#, "(codeExecution)"),
             ("gemini", r#","tools":[{"urlContext":{}}]"#, "(urlContext)"),
+            ("gemini", r#","tools":[{"urlContext":{},"url\u0043ontext":null}]"#, "cannot be read"),
         ];
         for (protocol, fields, named) in cases {
             let said = refused(protocol, fields).unwrap_or_default();
