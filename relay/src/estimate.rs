@@ -54,6 +54,12 @@ impl Estimate {
         self.unsure = self.unsure.saturating_add(most.saturating_sub(likely));
     }
 
+    /// Counts what another estimate has counted.
+    pub fn add(&mut self, other: Self) {
+        self.tokens(other.eighths.div_ceil(8));
+        self.unsure = self.unsure.saturating_add(other.unsure);
+    }
+
     /// Has anything been counted?
     pub fn is_empty(&self) -> bool {
         self.eighths == 0 && self.unsure == 0

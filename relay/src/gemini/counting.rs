@@ -41,7 +41,7 @@ impl CountRequest {
             Some(request) if request.get().starts_with('{') => {
                 let within = Scan::try_new(request.get().as_bytes(), &WITHIN)?;
                 within.require_array("contents")?;
-                input.tokens(within.input.upper());
+                input.add(within.input);
                 named.extend(Named::of(&within, scan.place(request).start));
             }
             Some(_) => {

@@ -79,7 +79,7 @@ fn one<'a>(request: &'a [u8], input: &mut Estimate) -> Result<Scan<'a>, CallErro
     if scan.noted("content").is_none() {
         return Err(body::missing("content"));
     }
-    input.tokens(scan.input.upper());
+    input.add(scan.input);
     Ok(scan)
 }
 
@@ -495,6 +495,17 @@ mod tests {
             batch.replace("models/m", "models/up").replace("models/x", "models/up")
         );
         assert!((10..60).contains(&request.input.upper()));
+    }
+
+    #[test]
+    fn a_file_by_address_is_held_for_at_its_worst_and_not_charged_so() {
+        let film = r#"{"content":{"parts":[{"fileData":{"fileUri":"gs://a/b","mimeType":"video/mp4"}}]}}"#;
+        let batch = format!(r#"{{"requests":[{film},{film}]}}"#);
+        for (body, verb, files) in [(film, Verb::Embed, 1), (batch.as_str(), Verb::BatchEmbed, 2)] {
+            let input = request(body, verb).unwrap().input;
+            assert!(input.upper() > files << 20, "{}", input.upper());
+            assert!(input.likely() < files * 5_000, "{}", input.likely());
+        }
     }
 
     #[test]

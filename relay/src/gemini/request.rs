@@ -156,7 +156,7 @@ impl GenerateRequest {
                 let offset = scan.place(config).start;
                 let within = Scan::try_new(config.get().as_bytes(), &CONFIG)?;
                 // A schema of the answer weighs as well.
-                input.tokens(within.input.upper());
+                input.add(within.input);
                 let count = either(&within, "candidateCount", "candidate_count")?;
                 choices = body::whole_number(count, "candidateCount", MAX_CHOICES)?.unwrap_or(1);
                 let cap = either(&within, "maxOutputTokens", "max_output_tokens")?;
