@@ -28,8 +28,7 @@ window.addEventListener('vite:preloadError', (event) => {
 
 const place = document.getElementById('root');
 if (!place) throw new Error('the page has no root');
-startFirstView();
-await startWords();
+await Promise.all([startWords(), startFirstView()]);
 createRoot(place).render(
   <StrictMode>
     <MantineProvider

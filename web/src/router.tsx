@@ -525,13 +525,21 @@ declare module '@tanstack/react-router' {
   }
 }
 
-/** Asks for the first page's data and file at once; the router would find out who is there first, and then do one after the other. */
-export function startFirstView() {
+/** How long the first view is held back so that it is drawn once: whoever waits longer is shown that the page is coming. */
+const FIRST_VIEW_MS = 500;
+
+/**
+ * Asks for the first page's data and file at once; the router would find out who is there first, and then do one after the other.
+ * Ends when the page can be drawn whole, or after a moment: then it shows that it waits.
+ */
+export async function startFirstView(): Promise<void> {
   const here = window.location.pathname;
-  askFirst(here);
+  const data = askFirst(here);
   const route = Object.entries(router.routesByPath).find(([path]) => path === here)?.[1];
   // A file that is missing is found missing once more, by the route itself.
   void (route?.options.component as { preload?: () => Promise<void> } | undefined)?.preload?.();
+  const moment = new Promise((done) => setTimeout(done, FIRST_VIEW_MS));
+  await Promise.race([Promise.all([router.load(), data]), moment]);
 }
 
 onSessionEnd((from) => {

@@ -10,14 +10,27 @@ function locale(): string {
   return navigator.languages?.find((it) => it.toLowerCase().startsWith(wanted)) ?? language();
 }
 
+const numbers = new Map<string, Intl.NumberFormat>();
+
+/** Made once for each language: making one takes longer than a page's other words together. */
+function number(options: Intl.NumberFormatOptions): Intl.NumberFormat {
+  const key = `${locale()} ${JSON.stringify(options)}`;
+  const made = numbers.get(key) ?? new Intl.NumberFormat(locale(), options);
+  numbers.set(key, made);
+  return made;
+}
+
+/** Counts below a thousand look alike in both languages: most first views have no larger ones, and need no formatter. */
+const isPlain = (it: number) => Number.isInteger(it) && Math.abs(it) < 1_000;
+
 /** 12,345. */
 export function count(it: number): string {
-  return new Intl.NumberFormat(locale()).format(it);
+  return isPlain(it) ? String(it) : number({}).format(it);
 }
 
 /** 1.2M: for tiles, which show the exact number on hover. */
 export function compact(it: number): string {
-  return new Intl.NumberFormat(locale(), { notation: 'compact', maximumFractionDigits: 1 }).format(it);
+  return isPlain(it) ? String(it) : number({ notation: 'compact', maximumFractionDigits: 1 }).format(it);
 }
 
 /** `820 ms`, `3.4 s`. */
@@ -31,16 +44,14 @@ export function duration(ms: number | null | undefined): string {
 /** `1.2 %`; nothing of nothing is no rate. */
 export function rate(part: number, whole: number): string {
   if (whole === 0) return DASH;
-  return `${new Intl.NumberFormat(locale(), { maximumFractionDigits: 1 }).format((part * 100) / whole)} %`;
+  return `${number({ maximumFractionDigits: 1 }).format((part * 100) / whole)} %`;
 }
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 function format(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
   const key = `${locale()} ${JSON.stringify(options)}`;
-  const known = formats.get(key);
-  if (known) return known;
-  const made = new Intl.DateTimeFormat(locale(), options);
+  const made = formats.get(key) ?? new Intl.DateTimeFormat(locale(), options);
   formats.set(key, made);
   return made;
 }
@@ -66,16 +77,21 @@ export function day(iso: string): string {
   return Number.isNaN(date.getTime()) ? DASH : format({ dateStyle: 'medium' }).format(date);
 }
 
-/** The time of day, to the second. */
+const two = (it: number) => String(it).padStart(2, '0');
+
+/** The time of day in the browser's zone, to the second: 14:05:09 in either language. */
 export function clock(iso: string): string {
   const date = new Date(iso);
-  return Number.isNaN(date.getTime()) ? DASH : format({ timeStyle: 'medium', hourCycle: 'h23' }).format(date);
+  if (Number.isNaN(date.getTime())) return DASH;
+  return [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':');
 }
 
-/** The browser's zone as an offset: `UTC+8`. */
-export function zone(): string {
-  const parts = new Intl.DateTimeFormat('en', { timeZoneName: 'shortOffset' }).formatToParts(new Date());
-  return parts.find((part) => part.type === 'timeZoneName')?.value.replace('GMT', 'UTC') ?? 'UTC';
+/** The browser's zone as an offset: `UTC+8`, `UTC-3:30`. */
+export function zone(date = new Date()): string {
+  const minutes = -date.getTimezoneOffset();
+  if (minutes === 0) return 'UTC';
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+  return `UTC${minutes < 0 ? '-' : '+'}${hours}${rest === 0 ? '' : `:${two(rest)}`}`;
 }
 
 /** `3 days ago`, `in 7 days`; the distance is coarse, the exact moment stands beside it. */
@@ -99,6 +115,5 @@ export function ago(iso: string, now = Date.now()): string {
 /** The day that is `days` before today in the browser's zone, as the API takes it. */
 export function dateBefore(days: number, from = new Date()): string {
   const date = new Date(from.getFullYear(), from.getMonth(), from.getDate() - days);
-  const two = (it: number) => String(it).padStart(2, '0');
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }

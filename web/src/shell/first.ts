@@ -71,7 +71,7 @@ export const marginByDayQuery = () =>
   });
 
 /** What stands on every page, and each page's own, most important first: some browsers send six at a time. */
-const FIRST: Record<string, () => unknown> = {
+const FIRST: Record<string, () => Promise<unknown>[]> = {
   '/': () => [
     queryClient.prefetchQuery(keysQuery),
     queryClient.prefetchQuery(anyCallQuery),
@@ -79,7 +79,7 @@ const FIRST: Record<string, () => unknown> = {
     queryClient.prefetchQuery(monthQuery()),
     queryClient.prefetchQuery(lastCallsQuery),
   ],
-  '/topup': () => queryClient.prefetchQuery(topUpOptionsQuery),
+  '/topup': () => [queryClient.prefetchQuery(topUpOptionsQuery)],
   '/usage': () => [
     queryClient.prefetchQuery(callsQuery({ from: since('7d') })),
     queryClient.prefetchQuery(keysQuery),
@@ -90,17 +90,18 @@ const FIRST: Record<string, () => unknown> = {
   ],
 };
 
-/** Asks for what a page shows first, as soon as it is known that somebody is there, and before the page is. */
-export function askFirst(path: string) {
+/**
+ * Asks for what a page shows first, as soon as it is known that somebody is there, and before the page is. Ends when all of it
+ * is here or has failed: the page tells how.
+ */
+export async function askFirst(path: string): Promise<void> {
   const page = FIRST[path];
   if (!page || window.location.search) return;
-  void window.selfAhead?.then(
-    (self) => {
-      if (!self.ok) return;
-      void queryClient.prefetchQuery(balanceQuery);
-      page();
-      void queryClient.prefetchQuery(siteQuery);
-    },
-    () => {},
-  );
+  const self = await window.selfAhead?.catch(() => undefined);
+  if (!self?.ok) return;
+  await Promise.all([
+    queryClient.prefetchQuery(balanceQuery),
+    ...page(),
+    queryClient.prefetchQuery(siteQuery),
+  ]);
 }

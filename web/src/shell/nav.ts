@@ -43,3 +43,5 @@ export const OPERATOR_PAGES = [
   { to: '/admin/announcements', icon: 'megaphone', name: 'nav.announcements', right: 'settings:read' },
   { to: '/admin/settings', icon: 'gear', name: 'nav.gateway', right: 'settings:read' },
 ] as const satisfies { to: string; icon: IconName; name: string; right: Right }[];
+
+export type NavPage = (typeof USER_PAGES)[number] | (typeof OPERATOR_PAGES)[number];

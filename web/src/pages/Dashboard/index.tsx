@@ -22,6 +22,7 @@ import { AsOf } from '../../shared/AsOf';
 import { type Column, DataTable } from '../../shared/DataTable';
 import { compact, count, DASH, dateBefore, duration, rate, zone } from '../../shared/format';
 import { Icon } from '../../shared/Icon';
+import { Later } from '../../shared/Later';
 import { PageTitle } from '../../shared/PageTitle';
 import { Loaded, Waiting } from '../../shared/States';
 import { TextLink } from '../../shared/TextLink';
@@ -56,8 +57,10 @@ export function DashboardPage() {
       <Stack gap="lg">
         <FirstSteps />
         <Figures />
-        <ByDay />
-        <ByThing />
+        <Later height={380}>
+          <ByDay />
+          <ByThing />
+        </Later>
       </Stack>
     </>
   );
