@@ -6,6 +6,7 @@ mod archive;
 mod import;
 mod periods;
 mod tables;
+mod usage;
 mod verify;
 
 use crate::config::Config;
@@ -19,6 +20,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tables::ProjectionsVerb;
+use usage::UsageVerb;
 
 /// A self-hosted LLM API gateway with a prepaid wallet.
 #[derive(Parser)]
@@ -45,6 +47,9 @@ enum Verb {
     /// Look after the tables that are made of the log.
     #[command(subcommand)]
     Projections(ProjectionsVerb),
+    /// Look after the table of calls.
+    #[command(subcommand)]
+    Usage(UsageVerb),
     /// Look after operators.
     #[command(subcommand)]
     Admin(AdminVerb),
@@ -158,6 +163,7 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
         | Some(
             Verb::Ledger(_)
             | Verb::Projections(_)
+            | Verb::Usage(_)
             | Verb::Admin(_)
             | Verb::Settings(_)
             | Verb::Import(_)
@@ -185,6 +191,7 @@ fn work(verb: Option<&Verb>, file: Option<&std::path::Path>) -> anyhow::Result<E
             }
             Some(Verb::Ledger(LedgerVerb::Explain { request })) => explain(&config, *request).await,
             Some(Verb::Projections(verb)) => tables::run(&config, verb).await,
+            Some(Verb::Usage(verb)) => usage::run(&config, verb).await,
             Some(Verb::Admin(AdminVerb::Create { username, email, role })) => {
                 create_admin(config, username, email, *role).await
             }
@@ -240,7 +247,10 @@ async fn tail(config: &Config, account: Option<AccountId>, after: u64, follow: b
 async fn explain(config: &Config, request: RequestId) -> anyhow::Result<()> {
     let db = serve::open_database(config).await?;
     let row = projections::usage::find(&db, request).await?.with_context(|| {
-        format!("no call {request} is known; a call made a moment ago may not be projected yet")
+        format!(
+            "no call {request} is known; a call made a moment ago may not be projected yet, an old one may have been archived \
+             (nexusroute usage archived)"
+        )
     })?;
     let log = serve::log_of(config).await?;
     let logged = log.log().at(row.event_seq).await?;

@@ -75,6 +75,8 @@ options! {
     "nats_sync" Text "unknown" "The servers' `sync_interval`, as you configured it; only shown. The supervised server runs with `always`."
     "nats_server" Text "" "Path of the nats-server binary to supervise. Empty: `.deps/bin/nats-server`, then PATH."
     "inbox_days" Integer "400" "How long raw payment callbacks are kept."
+    "usage_keep_months" Integer "0" "How many whole months calls stay in the database before they leave it for Parquet files (docs/backup.md); those of the present month come on top. 0: for ever."
+    "usage_archive_dir" Text "" "The folder of those files. Empty: `usage-archive` in `data_dir`."
     "time_zone" Text "+00:00" "The operator's offset from UTC, by which billing days begin."
     "log_level" Text "info,async_nats=warn" "What is logged: `error`, `warn`, `info`, `debug`, or directives such as `info,relay=debug`."
     "log_format" Text "text" "`text` or `json`."
@@ -180,6 +182,10 @@ pub struct Config {
     pub nats_server: Option<PathBuf>,
     /// How long raw callbacks are kept.
     pub inbox_days: u32,
+    /// How many whole months calls stay in the database; 0: for ever.
+    pub usage_keep_months: u32,
+    /// Where calls go after that, if not into the data folder.
+    pub usage_archive_dir: Option<PathBuf>,
     /// The operator's time zone, as minutes east of UTC.
     pub time_zone_offset_minutes: i32,
     /// Log directives.
@@ -455,6 +461,8 @@ struct Raw {
     nats_sync: Option<String>,
     nats_server: Option<PathBuf>,
     inbox_days: u32,
+    usage_keep_months: u32,
+    usage_archive_dir: Option<PathBuf>,
     time_zone: String,
     log_level: String,
     log_format: LogFormat,
@@ -908,6 +916,8 @@ impl Config {
             nats_sync: present(raw.nats_sync),
             nats_server: raw.nats_server.filter(|path| !path.as_os_str().is_empty()),
             inbox_days: raw.inbox_days,
+            usage_keep_months: raw.usage_keep_months,
+            usage_archive_dir: raw.usage_archive_dir.filter(|path| !path.as_os_str().is_empty()),
             time_zone_offset_minutes: offset_minutes(&raw.time_zone)?,
             log_level: raw.log_level,
             log_json: raw.log_format == LogFormat::Json,

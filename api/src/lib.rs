@@ -36,4 +36,5 @@ pub mod secrets;
 pub mod serve;
 pub mod session;
 pub mod traces;
+pub mod usage_archive;
 pub mod webhook;

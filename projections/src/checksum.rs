@@ -10,7 +10,7 @@ use crate::{Checkpoint, Database, DatabaseError, Row, Tx};
 use sha2::{Digest, Sha256};
 
 /// Every projected table but the checkpoint's, with its primary key: rows are read in its order.
-pub(crate) const TABLES: [(&str, &[&str]); 11] = [
+pub(crate) const TABLES: [(&str, &[&str]); 12] = [
     ("account_balances", &["account"]),
     ("account_states", &["account"]),
     ("billing_records", &["id"]),
@@ -20,6 +20,7 @@ pub(crate) const TABLES: [(&str, &[&str]); 11] = [
     ("leases", &["lease"]),
     ("refunds", &["account", "refund_id"]),
     ("top_up_orders", &["account", "order_id"]),
+    ("usage_carried", &["account", "slot", "model"]),
     ("usage_hourly", &["account", "hour", "day", "key_id", "model", "provider"]),
     ("usage_records", &["lease", "n"]),
 ];

@@ -45,10 +45,11 @@ pub(crate) use schema::Schema;
 
 use crate::compare::{TableReport, compare, fits, held};
 use crate::engine::{Applied, apply};
+use crate::usage::Archived;
 use crate::{Checkpoint, Database, DatabaseError, Dialect, Halt, ProjectionError, Value};
 use chrono::FixedOffset;
 use ledger::{LedgerError, Log};
-use lock::RebuildLock;
+pub(crate) use lock::RebuildLock;
 use schema::{CHECKPOINTS, NEW, OLD};
 use std::time::{Duration, Instant};
 
@@ -189,7 +190,9 @@ async fn exclusively(
     schema.drop_leftovers(aside).await?;
     schema.create(aside).await?;
     let (own, aliases, zone) = (aside.clone(), schema.aliases.clone(), options.time_zone);
-    let filler = Filler::new(own, aliases, true, log.clone(), zone, limits).await?;
+    // Nobody archives while the lock is held.
+    let archived = Archived::read(aside).await?;
+    let filler = Filler::new(own, aliases, true, log.clone(), zone, limits, archived).await?;
     let mut rebuild = Rebuild { db, aside, log, options, schema, filler, lock };
     let done = Box::pin(rebuild.run()).await;
     // New ones that are not wanted, old ones that were replaced. If this fails the next rebuild does it.

@@ -7,8 +7,10 @@
 //!
 //! Decisions count when they were decided, calls when they were made, each by the clock of who wrote them: what the books say of
 //! the account's own book, but by moments instead of the operator's days. A call that is reported late changes the statement of
-//! the month in which it was made.
+//! the month in which it was made. Calls that left for an archive count by the sums of quarters of an hour that are kept of them: days
+//! of every zone begin at one.
 
+use crate::usage::SLOT;
 use crate::{Checkpoint, Database, DatabaseError, Tx, Value};
 use domain::{AccountId, Book, Credits, Moment, Money, Unit};
 use std::collections::BTreeMap;
@@ -112,8 +114,26 @@ pub async fn statement(
         let (at, paid) = (row.moment("at")?, i128::from(row.int("paid")?));
         since += paid;
         if at < to {
-            days.entry(day(at)).or_default().count(at, paid);
-            models.entry(row.text("model")?).or_default().count(at, paid);
+            days.entry(day(at)).or_default().add(1, paid, at.micros());
+            models.entry(row.text("model")?).or_default().add(1, paid, at.micros());
+        }
+        Ok(())
+    })
+    .await?;
+    let sql = "SELECT slot, model, calls, paid, last_at FROM usage_carried WHERE account = ? AND slot > ?";
+    let first = Value::from(from.micros().saturating_sub(SLOT));
+    tx.for_each(sql, &[account.into(), first], |row| {
+        let (slot, paid) = (row.moment("slot")?, i128::from(row.int("paid")?));
+        let cut = |at: Moment| slot < at && at.micros() < slot.micros().saturating_add(SLOT);
+        if cut(from) || cut(to) {
+            let why = "is no quarter of an hour, and no finer sums are kept of calls that were archived";
+            return Err(DatabaseError::column("a statement's first or last moment", why));
+        }
+        since += paid;
+        if slot < to {
+            let (calls, last) = (row.count("calls")?, row.int("last_at")?);
+            days.entry(day(slot)).or_default().add(calls, paid, last);
+            models.entry(row.text("model")?).or_default().add(calls, paid, last);
         }
         Ok(())
     })
@@ -135,10 +155,10 @@ pub async fn statement(
 }
 
 impl Usage {
-    fn count(&mut self, at: Moment, paid: i128) {
-        self.calls += 1;
+    fn add(&mut self, calls: u64, paid: i128, last: i64) {
+        self.last = if self.calls == 0 { last } else { self.last.max(last) };
+        self.calls += calls;
         self.paid += paid;
-        self.last = if self.calls == 1 { at.micros() } else { self.last.max(at.micros()) };
     }
 }
 

@@ -114,6 +114,12 @@ async fn balance_at(app: &App, account: AccountId, at: Moment) -> Result<Balance
     let position = position.ok_or_else(|| Problem::invalid("at", "lies in the future"))?;
     reached(app, Some(position)).await?;
     let total = journal::total_at(&app.db, account, position).await?;
+    let total = total.ok_or_else(|| {
+        Problem::invalid(
+            "at",
+            "lies before calls that were archived: what was used until then is not known any more",
+        )
+    })?;
     let folding = tokio::time::timeout(FOLD_PATIENCE, app.ledger.account_at(account, position)).await;
     let folded = folding.map_err(|_| {
         LedgerError::Unavailable(format!("the events of account {account} could not be read in time"))

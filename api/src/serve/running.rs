@@ -18,7 +18,7 @@ use crate::roles::Roles;
 use crate::webhook::Courier;
 use crate::{
     alerts, approval, bulletin, console, deletion, health, http, metrics, reconciliation, redemption,
-    referral, traces,
+    referral, traces, usage_archive,
 };
 use anyhow::Context;
 use ledger::outbox::Flush;
@@ -85,6 +85,10 @@ impl Running {
             background: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
+        if config.roles.projector && config.usage_keep_months > 0 {
+            let (folder, stop) = (usage_archive::folder(config), running.stop.clone());
+            running.background.spawn(usage_archive::keep(db.clone(), folder, config.usage_keep_months, stop));
+        }
         if let Some(foundation) = foundation {
             let ledger = Ledger::new(log.clone(), Arc::new(db.clone()));
             if config.roles.relay {

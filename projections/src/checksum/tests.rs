@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::{On, TestDatabase, TestLog, apply_in, on_every_database};
+use crate::usage::archive_tests::archive;
 
 on_every_database! {
     a_checksum_depends_on_every_value_and_on_nothing_else,
@@ -13,6 +14,8 @@ async fn the_same_log_gives_equal_tables_in_every_database() {
     let mut sums = Vec::new();
     for (on, size) in On::ALL.into_iter().zip([7, 50, 10_000]) {
         let test = TestDatabase::on(on).await;
+        apply_in(&test.db, &log.messages[..log.messages.len() / 2], size).await;
+        archive(&test.db).await;
         apply_in(&test.db, &log.messages, size).await;
         sums.push(checksum(&test.db).await.unwrap());
     }
@@ -40,6 +43,8 @@ async fn columns(db: &Database, table: &str, keys: &[&str]) -> Vec<(String, bool
 async fn a_checksum_depends_on_every_value_and_on_nothing_else(on: On) {
     let log = TestLog::busy_week(6);
     let test = TestDatabase::on(on).await;
+    apply_in(&test.db, &log.messages[..75], 100).await;
+    archive(&test.db).await;
     apply_in(&test.db, &log.messages[..150], 100).await;
     let before = checksum(&test.db).await.unwrap();
     assert_eq!(checksum(&test.another().await).await.unwrap(), before);
@@ -114,7 +119,7 @@ fn values_that_run_together_are_told_apart() {
 /// A new table must be listed here: under `TABLES` if it is made of events.
 #[tokio::test]
 async fn every_table_is_either_summed_up_or_plain() {
-    const PLAIN: [&str; 58] = [
+    const PLAIN: [&str; 59] = [
         "_sqlx_migrations",
         "account_deletions",
         "announcements",
@@ -170,6 +175,7 @@ async fn every_table_is_either_summed_up_or_plain() {
         "tries",
         "user_groups",
         "user_settings",
+        "usage_archives",
         "users",
         "webhook_deliveries",
         "webhooks",

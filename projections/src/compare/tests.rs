@@ -1,6 +1,7 @@
 use super::*;
 use crate::Value;
 use crate::testing::*;
+use crate::usage::archive_tests::archive;
 
 on_every_database! {
     any_changed_value_of_any_row_is_named,
@@ -10,6 +11,8 @@ on_every_database! {
 
 async fn filled(on: On, log: &TestLog) -> TestDatabase {
     let test = TestDatabase::on(on).await;
+    apply_in(&test.db, &log.messages[..log.messages.len() * 2 / 3], 100).await;
+    archive(&test.db).await;
     apply_in(&test.db, &log.messages, 100).await;
     test
 }
@@ -130,6 +133,7 @@ async fn a_changed_database_is_told_from_its_log(on: On) {
     server.pour_up_to(&log, 200).await;
     let test = TestDatabase::on(on).await;
     server.apply_all(&test.db).await;
+    archive(&test.db).await;
     // The log goes on; what the tables do not have yet is nothing to complain about.
     server.pour(&log).await;
     let options = VerifyOptions { time_zone: zone(8), most_differences: 2 };

@@ -5,7 +5,7 @@ use crate::journal::JournalRows;
 use crate::leases::LeaseRows;
 use crate::refunds::RefundRows;
 use crate::top_ups::TopUpRows;
-use crate::usage::UsageRows;
+use crate::usage::{Archived, UsageRows};
 use crate::{Checkpoint, Database, Dialect, Halt, ProjectionError, Tx};
 use chrono::FixedOffset;
 use ledger::{Logged, StreamIdentity};
@@ -121,7 +121,8 @@ async fn fold_and_write(
         beside.rollback().await?;
     }
     states.fold(&facts)?;
-    let rows = Rows::fold(&facts)?;
+    // What is archived lies before the checkpoint.
+    let rows = Rows::fold(&facts, &Archived::default())?;
 
     // Always in this order, so that two transactions never wait for each other.
     leases.write(tx).await?;
@@ -142,12 +143,12 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// What a batch means for them; pure.
-    pub(crate) fn fold(facts: &Facts<'_>) -> Result<Self, Halt> {
+    pub(crate) fn fold(facts: &Facts<'_>, archived: &Archived) -> Result<Self, Halt> {
         Ok(Self {
             balances: BalanceRows::fold(facts)?,
             top_ups: TopUpRows::fold(facts),
             refunds: RefundRows::fold(facts),
-            usage: UsageRows::fold(facts)?,
+            usage: UsageRows::fold(facts, archived)?,
             billing: BillingRows::fold(facts)?,
             journal: JournalRows::fold(facts)?,
         })

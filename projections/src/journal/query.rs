@@ -1,5 +1,6 @@
 use super::fold::COLUMNS;
 use crate::page::Paging;
+use crate::usage::carried_in;
 use crate::{Database, DatabaseError, Row};
 use domain::{AccountId, Book, Credits, Moment, Unit};
 use sea_query::{Cond, Expr, ExprTrait, Order, Query};
@@ -188,8 +189,19 @@ pub async fn entries_of(db: &Database, events: &[u64]) -> Result<Vec<Entry>, Dat
 }
 
 /// All that came in, less what was taken out and used, up to a position of the log: what the books owed to the account
-/// then. The tables must have reached the position.
-pub async fn total_at(db: &Database, account: AccountId, position: u64) -> Result<Credits, DatabaseError> {
+/// then. The tables must have reached the position. `None`: calls that stand on the log behind the position have left the tables for
+/// an archive, so that what was used until then is not known any more.
+pub async fn total_at(
+    db: &Database,
+    account: AccountId,
+    position: u64,
+) -> Result<Option<Credits>, DatabaseError> {
+    let mut tx = db.snapshot().await?;
+    let (carried, last_archived) = carried_in(&mut tx, account).await?;
+    if position < last_archived {
+        tx.rollback().await?;
+        return Ok(None);
+    }
     let (book, position) = (Book::Liability(account), crate::Value::count(position));
     let sum = |column| db.dialect().sum(column);
     let decided = format!(
@@ -198,13 +210,16 @@ pub async fn total_at(db: &Database, account: AccountId, position: u64) -> Resul
     );
     let values =
         [account.into(), crate::Value::display(book), crate::Value::display(Unit::Credits), position.clone()];
-    let owed = db.fetch_one(&decided, &values).await?.credits("owed")?;
+    let owed = tx.fetch_one(&decided, &values).await?.int("owed")?;
     let used =
         format!("SELECT {} AS used FROM usage_records WHERE account = ? AND event_seq <= ?", sum("paid"));
-    let used = db.fetch_one(&used, &[account.into(), position]).await?.credits("used")?;
+    let used = tx.fetch_one(&used, &[account.into(), position]).await?.int("used")?;
+    tx.rollback().await?;
     // A debt is a credit, and below zero.
-    let total = owed.checked_neg().and_then(|owed| owed.checked_sub(used));
-    total.ok_or_else(|| DatabaseError::column("owed", "holds a sum that does not fit"))
+    let total = -i128::from(owed) - i128::from(used) - carried;
+    let total =
+        i64::try_from(total).map_err(|_| DatabaseError::column("owed", "holds a sum that does not fit"))?;
+    Ok(Some(Credits::from_nano(total)))
 }
 
 fn read(row: &Row) -> Result<Entry, DatabaseError> {

@@ -127,16 +127,16 @@ async fn the_balance_at_a_position_is_the_fold_of_what_came_before_it(on: On) {
     apply_in(&test.db, &log.messages, 100).await;
     for owner in log.accounts.keys() {
         let expected = totals(&log.messages, *owner);
-        assert_eq!(total_at(&test.db, *owner, 0).await.unwrap(), Credits::ZERO);
+        assert_eq!(total_at(&test.db, *owner, 0).await.unwrap(), Some(Credits::ZERO));
         for (expected, logged) in expected.iter().zip(&log.messages).step_by(3) {
             let position = logged.recorded.sequence;
-            let total = total_at(&test.db, *owner, position).await.unwrap();
+            let total = total_at(&test.db, *owner, position).await.unwrap().unwrap();
             assert_eq!(i128::from(total.nano()), *expected, "{owner} at {position}");
         }
         let last = total_at(&test.db, *owner, u64::MAX).await.unwrap();
-        assert_eq!(last, balances::balance(&test.db, *owner).await.unwrap().total);
+        assert_eq!(last, Some(balances::balance(&test.db, *owner).await.unwrap().total));
     }
-    assert_eq!(total_at(&test.db, account(99), u64::MAX).await.unwrap(), Credits::ZERO);
+    assert_eq!(total_at(&test.db, account(99), u64::MAX).await.unwrap(), Some(Credits::ZERO));
 }
 
 async fn a_late_call_is_a_loss_of_the_operators_and_no_debt_of_the_owners(on: On) {

@@ -8,6 +8,7 @@ use crate::balances::StateRows;
 use crate::database::Aliases;
 use crate::engine::Rows;
 use crate::leases::{LeaseRows, named};
+use crate::usage::Archived;
 use crate::{Database, ProjectionError, Tx};
 use chrono::FixedOffset;
 use domain::{AccountId, LeaseId};
@@ -37,6 +38,7 @@ impl Default for Limits {
 pub(super) struct Carry {
     zone: FixedOffset,
     limits: Limits,
+    archived: Arc<Archived>,
     leases: LeaseRows,
     states: StateRows,
     /// Changed since they were written.
@@ -57,11 +59,12 @@ pub(super) struct Portion {
 }
 
 impl Carry {
-    /// For empty tables.
-    pub(super) fn new(zone: FixedOffset, limits: Limits) -> Self {
+    /// For empty tables, which calls that an archive holds stay out of.
+    pub(super) fn new(zone: FixedOffset, limits: Limits, archived: Arc<Archived>) -> Self {
         Self {
             zone,
             limits,
+            archived,
             leases: LeaseRows::default(),
             states: StateRows::default(),
             changed_leases: BTreeSet::new(),
@@ -99,7 +102,7 @@ impl Carry {
         self.states.fold(&facts)?;
         self.changed_leases.extend(named(batch));
         self.changed_accounts.extend(facts.decisions.iter().map(|decision| decision.account));
-        let mut rows = Rows::fold(&facts)?;
+        let mut rows = Rows::fold(&facts, &self.archived)?;
         rows.move_sums(&mut self.sums)?;
         let waiting = self.sums.sums() + self.changed_leases.len() + self.changed_accounts.len();
         let kept = self.leases.len() + self.states.len();
@@ -123,7 +126,7 @@ impl Carry {
 
     /// Forgets everything: what was not handed out is lost, what is needed again is read.
     pub(super) fn forget(&mut self) {
-        *self = Self { forgetful: true, ..Self::new(self.zone, self.limits) };
+        *self = Self { forgetful: true, ..Self::new(self.zone, self.limits, self.archived.clone()) };
     }
 }
 

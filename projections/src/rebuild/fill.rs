@@ -6,6 +6,7 @@
 use super::carry::{Carry, Limits};
 use crate::database::Aliases;
 use crate::engine::check_hash;
+use crate::usage::Archived;
 use crate::{Checkpoint, Database, Dialect, Halt, ProjectionError, Tx};
 use chrono::FixedOffset;
 use domain::{Event, NodeEvent};
@@ -52,7 +53,7 @@ struct Reader {
 }
 
 impl Filler {
-    /// For empty tables. `shared`: others write to the same database.
+    /// For empty tables, which calls that an archive holds stay out of. `shared`: others write to the same database.
     pub(crate) async fn new(
         db: Database,
         aliases: Option<Arc<Aliases>>,
@@ -60,6 +61,7 @@ impl Filler {
         log: Log,
         zone: FixedOffset,
         limits: Limits,
+        archived: Archived,
     ) -> Result<Self, ProjectionError> {
         let identity = identity(&log).await?;
         Ok(Self {
@@ -68,7 +70,7 @@ impl Filler {
             shared,
             log,
             limits,
-            carry: Carry::new(zone, limits),
+            carry: Carry::new(zone, limits, Arc::new(archived)),
             place: Checkpoint::default(),
             identity,
             read: 0,

@@ -11,7 +11,7 @@ const NUMBER: i64 = 0x7265_6275_696c_64b1;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The lock.
-pub(super) enum RebuildLock {
+pub(crate) enum RebuildLock {
     /// A file beside SQLite's, which knows no lock of this kind.
     File {
         _file: File,
@@ -21,7 +21,7 @@ pub(super) enum RebuildLock {
 
 impl RebuildLock {
     /// `None`: somebody else holds it.
-    pub(super) async fn try_take(db: &Database) -> Result<Option<Self>, DatabaseError> {
+    pub(crate) async fn try_take(db: &Database) -> Result<Option<Self>, DatabaseError> {
         if let Some(path) = db.file() {
             let beside = path.with_added_extension("rebuild-lock");
             let fault = |error: std::io::Error| {
@@ -51,7 +51,7 @@ impl RebuildLock {
 
     /// Lets go of the lock before this returns. One that is dropped goes when the server has noticed that its session is
     /// over, which can be after the next rebuild asks for it.
-    pub(super) async fn release(self, dialect: Dialect) -> Result<(), DatabaseError> {
+    pub(crate) async fn release(self, dialect: Dialect) -> Result<(), DatabaseError> {
         let Self::Session(mut session) = self else { return Ok(()) };
         let sql = match dialect {
             Dialect::Sqlite | Dialect::Postgres => {
@@ -66,7 +66,7 @@ impl RebuildLock {
     }
 
     /// Errors: the session that held it has ended, so that another rebuild may have begun.
-    pub(super) async fn still_held(&mut self) -> Result<(), DatabaseError> {
+    pub(crate) async fn still_held(&mut self) -> Result<(), DatabaseError> {
         match self {
             Self::File { .. } => Ok(()),
             Self::Session(session) => {

@@ -1,6 +1,7 @@
 use super::TOKEN_COLUMNS;
+use super::archive::{Archived, Carried};
 use crate::calendar::Calendar;
-use crate::facts::{CountedUsage, Facts};
+use crate::facts::{CountedUsage, Facts, TakenBack};
 use crate::{Halt, ProjectionError, Set, Tx, Value};
 use domain::{AccountId, Credits, KeyId, Label, Moment, Outcome, Tokens, UnitPrices, UsageSource};
 use std::collections::BTreeMap;
@@ -48,8 +49,10 @@ pub(super) const COLUMNS: [&str; 30] = [
 #[derive(Debug, Default)]
 pub(crate) struct UsageRows {
     records: Vec<Value>,
-    /// Rows that stop being paid: lease and n.
-    taken_back: Vec<[Value; 2]>,
+    /// Rows that stop being paid.
+    taken_back: Vec<TakenBack>,
+    /// Calls that an archive holds: no rows, but sums.
+    carried: Carried,
     hours: BTreeMap<HourKey, Hour>,
 }
 
@@ -76,8 +79,8 @@ struct Hour {
 }
 
 impl UsageRows {
-    /// What a batch means for usage; pure.
-    pub(crate) fn fold(facts: &Facts<'_>) -> Result<Self, Halt> {
+    /// What a batch means for usage, of which an archive may hold calls; pure.
+    pub(crate) fn fold(facts: &Facts<'_>, archived: &Archived) -> Result<Self, Halt> {
         let (mut rows, mut calendar) = (Self::default(), Calendar::new(facts.zone));
         let (mut prices, mut costs) = (PricesJson::default(), PricesJson::default());
         rows.records.reserve_exact(facts.usage.len() * COLUMNS.len());
@@ -95,6 +98,12 @@ impl UsageRows {
             let hour = rows.hours.entry(key);
             let hour = hour.or_insert_with(|| Hour { day: local.day.clone(), ..Hour::default() });
             hour.add(counted).ok_or_else(overflow)?;
+            if archived.has(usage.at, counted.sequence) {
+                let call = (1, counted.paid);
+                let added = rows.carried.add(counted.record.account, usage.at, usage.model.as_str(), call);
+                added.ok_or_else(overflow)?;
+                continue;
+            }
             let values = record_values(counted, &mut prices, &mut costs);
             rows.records
                 .extend(values.map_err(|error| Halt::Unreadable(format!("{}: {error}", usage.request)))?);
@@ -112,12 +121,12 @@ impl UsageRows {
             let hour = rows.hours.entry(key);
             let hour = hour.or_insert_with(|| Hour { day: local.day.clone(), ..Hour::default() });
             hour.take_back(it.record.paid).ok_or_else(overflow)?;
-            rows.taken_back.push([it.lease.into(), Value::count(it.n)]);
+            rows.taken_back.push(it.clone());
         }
         Ok(rows)
     }
 
-    /// Moves the hours to those of earlier batches; the records stay.
+    /// Moves the sums to those of earlier batches; the records stay.
     pub(crate) fn move_sums(&mut self, earlier: &mut Self) -> Result<(), Halt> {
         for (key, hour) in std::mem::take(&mut self.hours) {
             match earlier.hours.entry(key) {
@@ -131,22 +140,33 @@ impl UsageRows {
                 }
             }
         }
-        Ok(())
+        let unfit = || Halt::Unreadable("a sum of archived calls does not fit".to_owned());
+        self.carried.move_to(&mut earlier.carried).ok_or_else(unfit)
     }
 
-    /// How many hours it is.
+    /// How many sums it is.
     pub(crate) fn sums(&self) -> usize {
-        self.hours.len()
+        self.hours.len() + self.carried.len()
     }
 
-    /// The records in multi-row inserts, the hours in one upsert.
+    /// The records in multi-row inserts, the sums in upserts.
     pub(crate) async fn write(&self, tx: &mut Tx) -> Result<(), ProjectionError> {
         tx.insert("usage_records", &COLUMNS, &self.records, "").await?;
-        for place in &self.taken_back {
+        let mut carried = Carried::default();
+        for it in &self.taken_back {
             let sql =
                 "UPDATE usage_records SET late = 1, paid = 0, uncovered = charge WHERE lease = ? AND n = ?";
-            tx.execute(sql, place).await?;
+            if tx.execute(sql, &[it.lease.into(), Value::count(it.n)]).await? == 0 {
+                // An archive holds it: of such a call there are sums alone.
+                let paid = it.record.paid.checked_neg();
+                let taken = paid.and_then(|paid| {
+                    carried.add(it.account, it.record.at, it.record.model.as_str(), (0, paid))
+                });
+                taken.ok_or(Halt::Overflow { account: it.account, sequence: it.sequence })?;
+            }
         }
+        self.carried.write(tx).await?;
+        carried.write(tx).await?;
         let keys = ["account", "hour", "day", "key_id", "model", "provider"];
         let sums: Vec<&str> = ["calls", "errors"]
             .into_iter()

@@ -91,7 +91,7 @@ pub async fn find(db: &Database, request: RequestId) -> Result<Option<Receipt>, 
     db.fetch_optional(&sql, &[request.into()]).await?.as_ref().map(read).transpose()
 }
 
-fn read(row: &Row) -> Result<Receipt, DatabaseError> {
+pub(super) fn read(row: &Row) -> Result<Receipt, DatabaseError> {
     let outcome = row.text("outcome")?;
     let source = row.text("source")?;
     let outcomes = [

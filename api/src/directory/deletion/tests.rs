@@ -207,7 +207,8 @@ async fn every_table_of_a_person_is_erased_with_them_or_kept_for_a_reason() {
     for row in it.db.fetch_all(tables, &[]).await.unwrap() {
         let (table, column) = (row.text("name").unwrap(), row.text("col").unwrap());
         let known = erased.contains(table.as_str()) || KEPT.contains(&table.as_str());
-        let projected = matches!(table.as_str(), "usage_hourly" | "journal_entries" | "journal_daily");
+        let projected =
+            matches!(table.as_str(), "usage_carried" | "usage_hourly" | "journal_entries" | "journal_daily");
         // A rate limit's subject is a key, a group or a provider; none of them is a person.
         let other = table == "rate_limits";
         assert!(known || projected || other, "{table}.{column}: is it erased with its person?");

@@ -3,6 +3,7 @@
 use super::*;
 use crate::directory::user::Role;
 use crate::http::tests::{Node, gateway, lease, record};
+use crate::usage_archive;
 use domain::account::event::GrantSource;
 use domain::{Command, GrantId, LeaseId};
 use proptest::prelude::*;
@@ -135,28 +136,33 @@ async fn the_months_of_any_zone_add_up_to_the_ledger_to_the_nano() {
     assert!(it.projector.wait_for(position, Duration::from_secs(20)).await);
     let total: i128 = moves.iter().map(|it| it.1).sum();
     let now = "2027-06-01T00:00:00Z".parse().unwrap();
-    for zone in ZONES {
-        let zone: Zone = zone.parse().unwrap();
-        let (mut month, mut before) = ("2025-12".parse::<Month>().unwrap(), 0_i128);
-        while month <= "2027-02".parse().unwrap() {
-            let told = of_month(&it.app.db, (ann, "ann"), month, zone, now).await.unwrap();
-            let of_it = moves.iter().filter(|it| Month::of(zone.date(it.0)) == month);
-            let sum: i128 = of_it.map(|it| it.1).sum();
-            let nano = |text: &str| i128::from(text.parse::<Credits>().unwrap().nano());
-            assert_eq!(nano(&told.opening), before, "{month} of {zone}");
-            assert_eq!(nano(&told.closing), before + sum, "{month} of {zone}");
-            assert_eq!(nano(&told.credits) - nano(&told.charges), sum, "{month} of {zone}");
-            let of_csv = of_table(&told.table(TableFormat::Csv).unwrap());
-            assert_eq!((i128::from(of_csv.0.nano()), of_csv.1), (before, sum), "{month} of {zone}");
-            before += sum;
-            assert_eq!(i128::from(of_csv.2.nano()), before, "{month} of {zone}");
-            for line in &told.lines {
-                assert!(line.day.starts_with(&month.to_string()), "{line:?} in {month} of {zone}");
-                assert_eq!(zone.date(line.at).to_string(), line.day);
-            }
-            month = month.next();
+    for archived in [false, true] {
+        if archived {
+            archive_all(&it.app.db, 60).await;
         }
-        assert_eq!(before, total, "{zone}");
+        for zone in ZONES {
+            let zone: Zone = zone.parse().unwrap();
+            let (mut month, mut before) = ("2025-12".parse::<Month>().unwrap(), 0_i128);
+            while month <= "2027-02".parse().unwrap() {
+                let told = of_month(&it.app.db, (ann, "ann"), month, zone, now).await.unwrap();
+                let of_it = moves.iter().filter(|it| Month::of(zone.date(it.0)) == month);
+                let sum: i128 = of_it.map(|it| it.1).sum();
+                let nano = |text: &str| i128::from(text.parse::<Credits>().unwrap().nano());
+                assert_eq!(nano(&told.opening), before, "{month} of {zone}");
+                assert_eq!(nano(&told.closing), before + sum, "{month} of {zone}");
+                assert_eq!(nano(&told.credits) - nano(&told.charges), sum, "{month} of {zone}");
+                let of_csv = of_table(&told.table(TableFormat::Csv).unwrap());
+                assert_eq!((i128::from(of_csv.0.nano()), of_csv.1), (before, sum), "{month} of {zone}");
+                before += sum;
+                assert_eq!(i128::from(of_csv.2.nano()), before, "{month} of {zone}");
+                for line in &told.lines {
+                    assert!(line.day.starts_with(&month.to_string()), "{line:?} in {month} of {zone}");
+                    assert_eq!(zone.date(line.at).to_string(), line.day);
+                }
+                month = month.next();
+            }
+            assert_eq!(before, total, "{zone}");
+        }
     }
     let balance = projections::balances::balance(&it.app.db, ann).await.unwrap().total;
     assert_eq!(i128::from(balance.nano()), total);
@@ -165,4 +171,37 @@ async fn the_months_of_any_zone_add_up_to_the_ledger_to_the_nano() {
 /// A number that looks random and is the same each time.
 fn below_once(n: u64) -> i64 {
     i64::try_from(n.wrapping_mul(6_364_136_223_846_793_005) >> 40).unwrap() % 900_000
+}
+
+/// Moves every call into files, and looks that these are read as they were written.
+async fn archive_all(db: &projections::Database, calls: u64) {
+    // As if the node had closed its lease: a month waits for that.
+    db.execute("UPDATE leases SET status = 'closed'", &[]).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let due = |at: &str| {
+        let now: Moment = at.parse().unwrap();
+        usage_archive::archive_due(db, folder.path(), 1, now)
+    };
+    // A month is due when another whole one has passed.
+    let first = due("2026-02-28T23:59:59Z").await.unwrap();
+    assert!(first.iter().all(|it| it.month.to_string() == "2025-12"), "{first:?}");
+    let rest = due("2027-06-01T00:00:00Z").await.unwrap();
+    assert_eq!(first.iter().chain(&rest).map(|it| it.rows).sum::<u64>(), calls);
+    assert_eq!(due("2027-06-01T00:00:00Z").await.unwrap(), []);
+    let left = db.fetch_one("SELECT COUNT(*) AS n FROM usage_records", &[]).await.unwrap();
+    assert_eq!(left.count("n").unwrap(), 0);
+    let archives = projections::usage::archives(db).await.unwrap();
+    assert_eq!(archives.len(), first.len() + rest.len());
+    for it in &archives {
+        usage_archive::check(folder.path(), it).unwrap();
+        let path = folder.path().join(&it.file);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[1..]).unwrap();
+        assert!(matches!(
+            usage_archive::check(folder.path(), it),
+            Err(usage_archive::Fault::NotTheSame { .. })
+        ));
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(usage_archive::check(folder.path(), it), Err(usage_archive::Fault::Folder { .. })));
+    }
 }
