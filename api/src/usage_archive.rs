@@ -3,8 +3,8 @@
 //! For: keeping that table as large as its operator wants it ([`keep`]), and the command line ([`archive_due`]).
 //! May not touch: money's tables; what the sums of calls that left are (that is `projections`').
 //! Claims: a call leaves the table only after the file that holds it was read back and found to hold exactly what the table has; a
-//! file is there whole or not at all, and is never written over; a crash between any two steps loses nothing, and the next run
-//! goes on.
+//! file is there whole or not at all, and one that was noted is never written over; a crash between any two steps loses nothing, and
+//! the next run goes on.
 
 use crate::config::Config;
 use crate::exports::ExportError;
@@ -25,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether a month is due.
 const EVERY: Duration = Duration::from_secs(3_600);
+
+/// What the name of a file ends in that is not whole.
+const PARTIAL: &str = ".partial";
 
 /// A call as the file has it: the columns of `usage_records`, in their order there. Amounts are credits, moments UTC.
 const COLUMNS: [Column; 30] = [
@@ -77,7 +80,10 @@ pub enum Fault {
         /// Why.
         source: io::Error,
     },
-    /// The file that was written is not what was to be in it. It stays, under another name.
+    /// The thread that was at it.
+    #[error("the archiving ended badly: {0}")]
+    Ended(String),
+    /// The file that was written is not what was to be in it. It stays as it is until the next run.
     #[error("{file} was read back and is not what the table holds: {why}")]
     NotTheSame {
         /// The file.
@@ -96,7 +102,17 @@ impl From<DatabaseError> for Fault {
 /// Archives what is due, now and every hour, until the stop. A process whose neighbour does it already leaves it to that one.
 pub async fn keep(db: Database, folder: PathBuf, keep_months: u32, stop: CancellationToken) {
     loop {
-        match archive_due(&db, &folder, keep_months, crate::directory::now()).await {
+        let (own, to, stopping) = (db.clone(), folder.clone(), stop.clone());
+        let runtime = tokio::runtime::Handle::current();
+        // Rows are pressed and written where they are read, on a thread for which no call waits.
+        let archiving = tokio::task::spawn_blocking(move || {
+            let due = archive_due(&own, &to, keep_months, crate::directory::now());
+            runtime.block_on(stopping.run_until_cancelled(due))
+        });
+        let ended = archiving.await.unwrap_or_else(|error| Some(Err(Fault::Ended(error.to_string()))));
+        // The next start goes on where a stop cut it off.
+        let Some(ended) = ended else { return };
+        match ended {
             Ok(done) => {
                 for it in done {
                     tracing::info!(month = %it.month, calls = it.rows, file = it.file, "a month of calls was archived");
@@ -138,6 +154,7 @@ async fn archive_before(
     first_kept: Option<Month>,
     now: Moment,
 ) -> Result<Vec<Archive>, Fault> {
+    remove_leftovers(folder).map_err(|source| Fault::Folder { path: folder.to_owned(), source })?;
     let mut done = Vec::new();
     for it in projections::usage::archives(db).await?.into_iter().filter(|it| !it.is_done()) {
         check(folder, &it)?;
@@ -156,6 +173,19 @@ async fn archive_before(
         done.push(archive);
     }
     Ok(done)
+}
+
+/// Removes what a run left that did not come to its end. Nobody else writes here: there is one archiving at a time.
+fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|it| it.starts_with("usage-") && it.ends_with(PARTIAL)) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Is an archive's file in the folder as it was written?
@@ -214,9 +244,8 @@ async fn write(calls: &mut MonthOfCalls, folder: &Path, now: Moment) -> Result<O
         let path = path.to_owned();
         move |source| Fault::Folder { path, source }
     };
-    std::fs::create_dir_all(folder).map_err(at(folder))?;
     let name = format!("usage-{}-{}.parquet", calls.month, calls.position);
-    let (path, partial) = (folder.join(&name), folder.join(format!("{name}.partial")));
+    let (path, partial) = (folder.join(&name), folder.join(format!("{name}{PARTIAL}")));
     let out = BufWriter::new(File::create(&partial).map_err(at(&partial))?);
     let mut file = ParquetFile::begin(&COLUMNS, out)?;
     let (mut adding, mut paid, mut last_seq, mut fault) = (Adding::default(), Some(Credits::ZERO), 0, None);

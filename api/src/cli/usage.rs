@@ -3,7 +3,7 @@
 use super::print;
 use crate::config::Config;
 use crate::{serve, usage_archive};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 
 #[derive(Subcommand)]
@@ -20,6 +20,7 @@ pub(super) enum UsageVerb {
 
 pub(super) async fn run(config: &Config, verb: &UsageVerb) -> anyhow::Result<()> {
     let db = serve::open_database(config).await?;
+    db.migrate().await.context("cannot migrate the database")?;
     let folder = usage_archive::folder(config);
     match verb {
         UsageVerb::Archive { keep_months } => {

@@ -182,6 +182,8 @@ async fn archive_all(db: &projections::Database, calls: u64) {
         let now: Moment = at.parse().unwrap();
         usage_archive::archive_due(db, folder.path(), 1, now)
     };
+    // What a run left that was cut off.
+    std::fs::write(folder.path().join("usage-2025-12-1.parquet.partial"), "half").unwrap();
     // A month is due when another whole one has passed.
     let first = due("2026-02-28T23:59:59Z").await.unwrap();
     assert!(first.iter().all(|it| it.month.to_string() == "2025-12"), "{first:?}");
@@ -191,6 +193,7 @@ async fn archive_all(db: &projections::Database, calls: u64) {
     let left = db.fetch_one("SELECT COUNT(*) AS n FROM usage_records", &[]).await.unwrap();
     assert_eq!(left.count("n").unwrap(), 0);
     let archives = projections::usage::archives(db).await.unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), archives.len());
     assert_eq!(archives.len(), first.len() + rest.len());
     for it in &archives {
         usage_archive::check(folder.path(), it).unwrap();
