@@ -12,6 +12,7 @@ use domain::{Credits, Moment};
 on_every_database! {
     calls_that_left_change_no_statement_and_no_balance,
     a_rebuild_leaves_out_what_left_and_finds_the_same_sums,
+    what_is_taken_back_after_its_call_left_is_taken_out_of_the_sums,
     a_month_waits_for_its_leases_and_steps_go_on_where_they_stopped,
 }
 
@@ -144,6 +145,34 @@ async fn a_rebuild_leaves_out_what_left_and_finds_the_same_sums(on: On) {
     let replace = RebuildOptions { replace: true, ..options };
     rebuild(&test.db, &server.log, &replace).await.unwrap();
     assert_eq!((rows(&test.db, "usage_records").await, rows(&test.db, "usage_carried").await), (before, 0));
+    server.local.stop().await;
+}
+
+async fn what_is_taken_back_after_its_call_left_is_taken_out_of_the_sums(on: On) {
+    let when = at("2026-11-22T10:00:00Z");
+    let calls = [1, 2, 3].map(|number| usage(number, "m", 1_000, 10, when));
+    let sum = |count: usize| Credits::checked_sum(calls[..count].iter().map(|call| call.charge)).unwrap();
+    let nth =
+        |n: usize| record(account(1), lease(2), u64::try_from(n).unwrap(), sum(n), calls[n - 1].clone());
+    let mut log = TestLog::default();
+    log.granted(account(1), 1, "10").leased(account(1), 2, "5").reported(vec![nth(1)]);
+    // A run that does not hold the lease reports the rest; a sweeper closes the lease without it.
+    log.reported_by(2, vec![nth(2), nth(3)]).ended(account(1), 2, sum(1), 1);
+    let mut server = LogServer::start().await;
+    let test = TestDatabase::on(on).await;
+    server.pour_up_to(&log, 4).await;
+    server.apply_all(&test.db).await;
+    assert_eq!(archive(&test.db).await.paid, sum(3));
+    server.pour(&log).await;
+    server.apply_all(&test.db).await;
+    let left = credits("10").checked_sub(sum(1)).unwrap();
+    let told = statement(&test.db, account(1), (Moment::MIN, Moment::MAX), |_| 0).await.unwrap();
+    assert_eq!((told.closing, told.days[&0].calls), (left, 3));
+    assert_eq!(balances::balance(&test.db, account(1)).await.unwrap().total, left);
+    assert_eq!(journal::total_at(&test.db, account(1), u64::MAX).await.unwrap(), Some(left));
+    let options = RebuildOptions { time_zone: zone(8), ..RebuildOptions::default() };
+    let report = rebuild(&test.db, &server.log, &options).await.unwrap();
+    assert_eq!((report.outcome, report.is_equal()), (RebuildOutcome::Swapped, true), "{report:?}");
     server.local.stop().await;
 }
 
