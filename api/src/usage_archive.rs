@@ -14,7 +14,8 @@ use domain::{Credits, Moment};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
-use projections::usage::{Archive, ArchiveError, Archiving, Month, MonthOfCalls, Receipt};
+use projections::periods::Month;
+use projections::usage::{Archive, ArchiveError, Archiving, MonthOfCalls, Receipt};
 use projections::{Database, DatabaseError};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -140,7 +141,7 @@ pub async fn archive_due(
     keep_months: u32,
     now: Moment,
 ) -> Result<Vec<Archive>, Fault> {
-    let first_kept = Month::of(now).and_then(|month| month.before(keep_months));
+    let first_kept = Month::in_utc(now).map(|month| month.before(keep_months));
     let mut archiving = Archiving::begin(db).await?;
     let done = archive_before(db, &mut archiving, folder, first_kept, now).await;
     archiving.end().await;
@@ -291,7 +292,7 @@ async fn write(calls: &mut MonthOfCalls, folder: &Path, now: Moment) -> Result<O
         sha256: digest(&path).map_err(at(&path))?,
         rows: contents.rows,
         paid,
-        removed_to: calls.month.begin(),
+        removed_to: calls.month.begins(),
         created_at: now,
     }))
 }

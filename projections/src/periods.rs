@@ -11,13 +11,16 @@
 use crate::exports::{BookMove, Cut, Span};
 use crate::journal::BILLION;
 use crate::{Checkpoint, Database, DatabaseError, Row, Tx, Value};
-use chrono::{Datelike, Months, NaiveDate};
+use chrono::{Datelike, Months, NaiveDate, NaiveTime};
 use domain::{AccountId, Moment, Unit};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
-/// A month of the operator's calendar: `2026-11`.
+/// Years of months that are read and written; beyond them a calendar overflows somewhere.
+const NAMED: std::ops::RangeInclusive<i32> = 1970..=9998;
+
+/// A month of a calendar, the operator's where nothing else is said: `2026-11`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Month(NaiveDate);
 
@@ -49,7 +52,28 @@ impl Month {
 
     /// The month before it.
     pub fn previous(self) -> Self {
-        Self(self.0.checked_sub_months(Months::new(1)).unwrap_or(self.0))
+        self.before(1)
+    }
+
+    /// So many months before it; the first that calendars have, where they do not reach so far.
+    pub fn before(self, months: u32) -> Self {
+        Self(self.0.checked_sub_months(Months::new(months)).unwrap_or(NaiveDate::MIN))
+    }
+
+    /// The month of a moment in UTC. `None`: it would have no name that is read again.
+    pub fn in_utc(at: Moment) -> Option<Self> {
+        let day = chrono::DateTime::from_timestamp_micros(at.micros())?.date_naive();
+        NAMED.contains(&day.year()).then(|| Self::of(day))
+    }
+
+    /// Its first moment in UTC.
+    pub fn begins(self) -> Moment {
+        Moment::from_micros(self.0.and_time(NaiveTime::MIN).and_utc().timestamp_micros())
+    }
+
+    /// The first moment after it in UTC.
+    pub fn ends(self) -> Moment {
+        self.next().begins()
     }
 }
 
@@ -64,9 +88,9 @@ impl FromStr for Month {
 
     fn from_str(text: &str) -> Result<Self, UnknownMonth> {
         let day = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").map_err(|_| UnknownMonth)?;
-        // Chrono also reads `2026-1` and years of five digits; beyond these years a calendar overflows somewhere.
+        // Chrono also reads `2026-1` and years of five digits.
         let month = Self(day);
-        let fits = (1970..=9998).contains(&day.year()) && month.to_string() == text;
+        let fits = NAMED.contains(&day.year()) && month.to_string() == text;
         if fits { Ok(month) } else { Err(UnknownMonth) }
     }
 }

@@ -13,7 +13,7 @@ mod listing_tests;
 mod query;
 mod stats;
 
-pub use archive::{Archive, ArchiveError, Archiving, Month, MonthOfCalls, archives};
+pub use archive::{Archive, ArchiveError, Archiving, MonthOfCalls, archives};
 pub(crate) use archive::{Archived, SLOT, carried_in};
 pub(crate) use fold::UsageRows;
 pub use query::{Receipt, UsageFilter, find, get, list};

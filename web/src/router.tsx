@@ -539,7 +539,9 @@ export async function startFirstView(): Promise<void> {
   // A file that is missing is found missing once more, by the route itself.
   void (route?.options.component as { preload?: () => Promise<void> } | undefined)?.preload?.();
   const moment = new Promise((done) => setTimeout(done, FIRST_VIEW_MS));
-  await Promise.race([Promise.all([router.load(), data]), moment]);
+  // What goes wrong here the router finds once more, when it is drawn, and says so.
+  const loaded = router.load().catch(() => {});
+  await Promise.race([Promise.all([loaded, data]), moment]);
 }
 
 onSessionEnd((from) => {

@@ -15,9 +15,9 @@
 //! closed, and a month waits until no lease of its calls is open ([`Archiving::begin_month`]).
 
 use super::query::{Receipt, read};
+use crate::periods::Month;
 use crate::rebuild::RebuildLock;
 use crate::{Checkpoint, Database, DatabaseError, Dialect, Set, Tx, Value};
-use chrono::{Datelike, Months, NaiveDate, NaiveTime};
 use domain::{AccountId, Credits, Moment};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,51 +29,10 @@ const STEP: i64 = 5_000;
 /// How long others may write between two steps on SQLite, where those who wait look again every 100 ms.
 const PAUSE: Duration = Duration::from_millis(110);
 
-/// A calendar month in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Month(NaiveDate);
-
-impl Month {
-    /// The month that a moment lies in. `None`: no calendar reaches so far.
-    pub fn of(at: Moment) -> Option<Self> {
-        let date = chrono::DateTime::from_timestamp_micros(at.micros())?.date_naive();
-        date.with_day(1).map(Self)
-    }
-
-    /// So many months earlier.
-    pub fn before(self, months: u32) -> Option<Self> {
-        self.0.checked_sub_months(Months::new(months)).map(Self)
-    }
-
-    /// Its first moment.
-    pub fn begin(self) -> Moment {
-        Moment::from_micros(self.0.and_time(NaiveTime::MIN).and_utc().timestamp_micros())
-    }
-
-    /// The first moment after it.
-    pub fn end(self) -> Moment {
-        self.0.checked_add_months(Months::new(1)).map_or(Moment::MAX, |next| Self(next).begin())
-    }
-}
-
-impl std::fmt::Display for Month {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0.format("%Y-%m"))
-    }
-}
-
-impl std::str::FromStr for Month {
-    type Err = chrono::ParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").map(Self)
-    }
-}
-
 /// Calls of a month that stand in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
-    /// The month.
+    /// The month, in UTC.
     pub month: Month,
     /// Those that stand on the log up to here.
     pub position: u64,
@@ -96,7 +55,7 @@ pub struct Archive {
 impl Archive {
     /// Have all of its calls left the table?
     pub fn is_done(&self) -> bool {
-        self.removed_to >= self.month.end()
+        self.removed_to >= self.month.ends()
     }
 }
 
@@ -115,7 +74,7 @@ pub enum ArchiveError {
         leases: u64,
     },
     /// The table holds other calls than the file. Nothing more leaves it.
-    #[error("{month}: the table's calls are not the file's: {found} of {expected} are left to be taken out")]
+    #[error("{month}: the table's calls are not the file's: {found} where {expected} were expected")]
     Differs {
         /// The month.
         month: Month,
@@ -137,7 +96,7 @@ impl Archived {
     /// As the database has it in this state.
     pub(crate) async fn read_in(tx: &mut Tx) -> Result<Self, DatabaseError> {
         let all = archives_in(tx).await?;
-        let span = |it: &Archive| (it.month.begin().micros(), it.removed_to.micros(), it.position);
+        let span = |it: &Archive| (it.month.begins().micros(), it.removed_to.micros(), it.position);
         Ok(Self(all.iter().map(span).collect()))
     }
 
@@ -162,7 +121,7 @@ impl Archived {
 #[derive(Debug, Default)]
 pub(crate) struct Carried(BTreeMap<(AccountId, i64, String), Sum>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Sum {
     calls: i64,
     paid: i64,
@@ -179,23 +138,21 @@ impl Carried {
         (calls, paid): (i64, Credits),
     ) -> Option<()> {
         let slot = ended.micros() - ended.micros().rem_euclid(SLOT);
-        let sum = self.0.entry((account, slot, model.to_owned())).or_default();
-        sum.last =
-            if sum.calls == 0 && sum.paid == 0 { ended.micros() } else { sum.last.max(ended.micros()) };
-        sum.calls = sum.calls.checked_add(calls)?;
-        sum.paid = sum.paid.checked_add(paid.nano())?;
+        let call = Sum { calls, paid: paid.nano(), last: ended.micros() };
+        self.merge((account, slot, model.to_owned()), call)
+    }
+
+    fn merge(&mut self, key: (AccountId, i64, String), sum: Sum) -> Option<()> {
+        let into = self.0.entry(key).or_insert(Sum { calls: 0, paid: 0, last: sum.last });
+        into.calls = into.calls.checked_add(sum.calls)?;
+        into.paid = into.paid.checked_add(sum.paid)?;
+        into.last = into.last.max(sum.last);
         Some(())
     }
 
     /// Moves them to those of earlier batches; `None`: a sum does not fit.
     pub(crate) fn move_to(&mut self, earlier: &mut Self) -> Option<()> {
-        for (key, sum) in std::mem::take(&mut self.0) {
-            let into = earlier.0.entry(key).or_insert(Sum { last: i64::MIN, ..Sum::default() });
-            into.calls = into.calls.checked_add(sum.calls)?;
-            into.paid = into.paid.checked_add(sum.paid)?;
-            into.last = into.last.max(sum.last);
-        }
-        Some(())
+        std::mem::take(&mut self.0).into_iter().try_for_each(|(key, sum)| earlier.merge(key, sum))
     }
 
     /// How many rows they are.
@@ -305,7 +262,7 @@ impl Archiving {
     pub async fn oldest(&self) -> Result<Option<Month>, DatabaseError> {
         let sql = "SELECT at FROM usage_records ORDER BY at, request_id LIMIT 1";
         let oldest = self.db.fetch_optional(sql, &[]).await?;
-        oldest.map(|row| row.moment("at")).transpose().map(|at| at.and_then(Month::of))
+        oldest.map(|row| row.moment("at")).transpose().map(|at| at.and_then(Month::in_utc))
     }
 
     /// Holds a state of the tables to read a month's calls from. Errors: [`ArchiveError::Open`].
@@ -314,7 +271,7 @@ impl Archiving {
         let position = Checkpoint::read_in(&mut tx).await?.sequence;
         let sql = "SELECT COUNT(*) AS n FROM leases WHERE status = 'open' AND EXISTS (SELECT 1 FROM usage_records \
                    WHERE usage_records.lease = leases.lease AND usage_records.at >= ? AND usage_records.at < ?)";
-        let leases = tx.fetch_one(sql, &[month.begin().into(), month.end().into()]).await?.count("n")?;
+        let leases = tx.fetch_one(sql, &[month.begins().into(), month.ends().into()]).await?.count("n")?;
         if leases > 0 {
             tx.rollback().await?;
             return Err(ArchiveError::Open { month, leases });
@@ -343,7 +300,7 @@ impl Archiving {
     /// Takes the rest of a noted month's calls out of the table, step by step. Safe to call again after any error.
     pub async fn take_out(&mut self, archive: &Archive) -> Result<(), ArchiveError> {
         let mut removed_to = archive.removed_to;
-        while removed_to < archive.month.end() {
+        while removed_to < archive.month.ends() {
             self.lock.still_held().await?;
             removed_to = self.step(archive, removed_to).await?;
             if self.db.dialect() == Dialect::Sqlite {
@@ -373,7 +330,7 @@ impl Archiving {
 
 async fn step_in(tx: &mut Tx, archive: &Archive, from: Moment) -> Result<Moment, ArchiveError> {
     Checkpoint::hold_in(tx).await?;
-    let end = archive.month.end();
+    let end = archive.month.ends();
     let key = [Value::display(archive.month), Value::count(archive.position)];
     let noted = "SELECT removed_to FROM usage_archives WHERE month = ? AND position = ?";
     let noted = tx.fetch_one(noted, &key).await?.moment("removed_to")?;
@@ -434,7 +391,7 @@ impl MonthOfCalls {
             "SELECT {} FROM usage_records WHERE at >= ? AND at < ? AND event_seq <= ? ORDER BY at, request_id",
             super::fold::COLUMNS.join(", ")
         );
-        let values = [self.month.begin().into(), self.month.end().into(), Value::count(self.position)];
+        let values = [self.month.begins().into(), self.month.ends().into(), Value::count(self.position)];
         self.tx.for_each(&sql, &values, |row| with(read(&row)?)).await
     }
 

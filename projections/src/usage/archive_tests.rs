@@ -2,6 +2,7 @@
 
 use super::archive::*;
 use crate::Database;
+use crate::periods::Month;
 use crate::statement::statement;
 use crate::testing::*;
 use crate::{
@@ -52,8 +53,8 @@ async fn note(archiving: &Archiving) -> Result<Archive, ArchiveError> {
         sha256: "0".repeat(64),
         rows,
         paid,
-        removed_to: month.begin(),
-        created_at: month.end(),
+        removed_to: month.begins(),
+        created_at: month.ends(),
     };
     archiving.note(&archive).await?;
     Ok(archive)
